@@ -1,0 +1,39 @@
+# Finds LibTorch: -DSGDSCOPE_TORCH_DIR=PREFIX, the environment variable of that name, the file .libtorch
+# that scripts/setup.sh writes, or CMAKE_PREFIX_PATH, in this order.
+if(NOT SGDSCOPE_TORCH_DIR)
+  set(SGDSCOPE_TORCH_DIR "$ENV{SGDSCOPE_TORCH_DIR}")
+endif()
+if(NOT SGDSCOPE_TORCH_DIR AND EXISTS "${CMAKE_SOURCE_DIR}/.libtorch")
+  file(STRINGS "${CMAKE_SOURCE_DIR}/.libtorch" SGDSCOPE_TORCH_DIR LIMIT_COUNT 1)
+endif()
+# With the inner folder that Python reports, CMake would find the libraries of another LibTorch in the
+# system's folders, and link both.
+string(REGEX REPLACE "/share/cmake/?$" "" SGDSCOPE_TORCH_DIR "${SGDSCOPE_TORCH_DIR}")
+set(SGDSCOPE_TORCH_DIR "${SGDSCOPE_TORCH_DIR}" CACHE PATH "Prefix of LibTorch" FORCE)
+if(SGDSCOPE_TORCH_DIR)
+  list(PREPEND CMAKE_PREFIX_PATH "${SGDSCOPE_TORCH_DIR}")
+endif()
+
+# Caffe2's CUDA script, read by find_package(Torch), looks for the old nvToolsExt library, which new CUDA
+# toolkits no longer have; the header-only nvtx3 took its place.
+find_package(CUDAToolkit QUIET)
+if(CUDAToolkit_FOUND AND NOT TARGET CUDA::nvToolsExt)
+  if(NOT TARGET CUDA::nvtx3)
+    add_library(CUDA::nvtx3 INTERFACE IMPORTED)
+    target_include_directories(CUDA::nvtx3 INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
+  endif()
+  add_library(CUDA::nvToolsExt INTERFACE IMPORTED)
+  target_link_libraries(CUDA::nvToolsExt INTERFACE CUDA::nvtx3)
+endif()
+
+find_package(Torch QUIET)
+if(NOT Torch_FOUND)
+  message(FATAL_ERROR "LibTorch was not found. Run scripts/setup.sh, or give its prefix: "
+                      "-DSGDSCOPE_TORCH_DIR=PREFIX (PREFIX/share/cmake/Torch or similar must exist).")
+endif()
+message(STATUS "LibTorch ${Torch_VERSION} from ${TORCH_INSTALL_PREFIX}")
+
+if(SGDSCOPE_REQUIRE_CUDA AND NOT TARGET torch_cuda)
+  message(FATAL_ERROR "The preset 'cuda' needs a LibTorch with CUDA; ${TORCH_INSTALL_PREFIX} has none. "
+                      "Use the preset 'release', or point SGDSCOPE_TORCH_DIR to a CUDA build.")
+endif()
