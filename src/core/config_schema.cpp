@@ -1,0 +1,141 @@
+#include <cmath>
+#include <utility>
+
+#include "core/config_json.h"
+#include "core/config_text.h"
+
+namespace sgdscope {
+namespace {
+
+/// The schema of one object.
+class SchemaWriter : public FieldVisitor {
+ public:
+  void Visit(const Field& field, bool& value) override { Add(field, value); }
+  void Visit(const Field& field, int64_t& value) override { Add(field, value); }
+  void Visit(const Field& field, double& value) override { Add(field, value); }
+  void Visit(const Field& field, std::string& value) override { Add(field, value); }
+  void Visit(const Field& field, std::vector<int64_t>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
+
+  void Group(const Field& field, const FieldsFunction& fields) override {
+    SchemaWriter writer;
+    fields(writer);
+    // An absent group reads as an empty one, so it may be left out only if nothing in it is
+    // required.
+    Property(field, field.required || !writer.required_.empty()).update(writer.Object());
+  }
+
+  void Choose(const Field& field, AnyChoice& choice) override {
+    const bool required = field.required || RequiresFields(choice);
+    Json& property = Property(field, required);
+    property.update(ChoiceSchema(choice));
+    if (!required && !choice.selected().empty()) property["default"] = WriteChoice(choice);
+  }
+
+  void ChooseList(const Field& field, AnyChoiceList& choices) override {
+    Json& property = Property(field, field.required);
+    property["type"] = "array";
+    property["items"] = ChoiceSchema(*choices.MakeEmpty());
+    if (!field.required) property["default"] = Json::array();
+  }
+
+  Json Object() {
+    Json object;
+    object["type"] = "object";
+    object["properties"] = std::move(properties_);
+    if (!required_.empty()) object["required"] = std::move(required_);
+    object["additionalProperties"] = false;
+    return object;
+  }
+
+ private:
+  static Json NumberJson(double value) {
+    if (value == std::trunc(value) && std::abs(value) < 0x1p53) return static_cast<int64_t>(value);
+    return value;
+  }
+
+  static std::string Description(const Field& field) {
+    std::string text = field.help;
+    if (!field.unit.empty()) text += " [" + field.unit + "]";
+    if (!field.paper.empty()) text += " (" + field.paper + ")";
+    return text;
+  }
+
+  static void AddLimits(const Field& field, Json& schema) {
+    if (std::isfinite(field.min)) {
+      schema[field.above_min ? "exclusiveMinimum" : "minimum"] = NumberJson(field.min);
+    }
+    if (std::isfinite(field.max)) {
+      schema[field.below_max ? "exclusiveMaximum" : "maximum"] = NumberJson(field.max);
+    }
+    if (!field.allowed.empty()) schema["enum"] = field.allowed;
+  }
+
+  template <class T>
+  static void AddDefault(const T& value, Json& schema) {
+    schema["default"] = value;
+  }
+  template <class T>
+  static void AddDefault(const std::optional<T>& value, Json& schema) {
+    if (value) schema["default"] = *value;
+  }
+
+  Json& Property(const Field& field, bool required) {
+    if (required) required_.push_back(field.name);
+    Json& property = properties_[field.name];
+    property["description"] = Description(field);
+    return property;
+  }
+
+  template <class T>
+  void Add(const Field& field, const T& value) {
+    const TypeWords words = WordsOf(value);
+    Json& schema = Property(field, field.required);
+    schema["type"] = words.schema;
+    if (!words.element.empty()) schema["items"]["type"] = words.element;
+    AddLimits(field, words.element.empty() ? schema : schema["items"]);
+    if (!field.required) AddDefault(value, schema);
+  }
+
+  static bool RequiresFields(AnyChoice& choice) {
+    if (choice.selected().empty()) return false;
+    SchemaWriter writer;
+    choice.leaf().Fields(writer);
+    return !writer.required_.empty();
+  }
+
+  // One alternative for each leaf, told apart by the constant `name`; the default leaf needs none.
+  static Json ChoiceSchema(AnyChoice& choice) {
+    Json alternatives = Json::array();
+    const AnyChoice::Shorthand shorthand = choice.shorthand();
+    for (const std::string& name : choice.names()) {
+      SchemaWriter leaf;
+      const Field field{.name = "name", .help = choice.HelpOf(name)};
+      leaf.Property(field, name != choice.selected())["const"] = name;
+      choice.MakeDefault(name)->Fields(leaf);
+      if (name == shorthand.leaf) alternatives.push_back(leaf.properties_[shorthand.field]);
+      alternatives.push_back(leaf.Object());
+    }
+    Json schema;
+    schema["oneOf"] = std::move(alternatives);
+    return schema;
+  }
+
+  Json properties_ = Json::object();
+  Json required_ = Json::array();
+};
+
+}  // namespace
+
+Json SchemaOf(const FieldsFunction& fields) {
+  SchemaWriter writer;
+  fields(writer);
+  Json schema;
+  schema["$schema"] = "https://json-schema.org/draft/2020-12/schema";
+  schema.update(writer.Object());
+  return schema;
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "core/config_json.h"
+#include "core/config_text.h"
+
+namespace sgdscope {
+namespace {
+
+constexpr size_t kColumns = 7;
+using Cells = std::array<std::string, kColumns>;
+using Lines = std::vector<std::string>;
+const Cells kTitles = {"name", "type", "default", "allowed", "unit", "help", "paper"};
+// Longer cells are wrapped. A name is not, since it is to be copied.
+constexpr std::array<size_t, kColumns> kMaxWidth = {1000, 20, 24, 26, 12, 46, 24};
+
+/// Collects a row for each field; those of a group stand under it, as group.field.
+class TableRows : public FieldVisitor {
+ public:
+  void Visit(const Field& field, bool& value) override { Add(field, value); }
+  void Visit(const Field& field, int64_t& value) override { Add(field, value); }
+  void Visit(const Field& field, double& value) override { Add(field, value); }
+  void Visit(const Field& field, std::string& value) override { Add(field, value); }
+  void Visit(const Field& field, std::vector<int64_t>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
+
+  void Group(const Field& field, const FieldsFunction& fields) override {
+    AddRow(field, "object", "", "");
+    const std::string outer = std::exchange(path_, JoinPath(path_, field.name));
+    fields(*this);
+    path_ = outer;
+  }
+
+  void Choose(const Field& field, AnyChoice& choice) override {
+    const bool number = !choice.shorthand().leaf.empty();
+    AddRow(field, number ? "number or object" : "object",
+           choice.selected().empty() ? "" : ShortText(WriteChoice(choice)),
+           "name: " + Join(choice.names()));
+  }
+
+  void ChooseList(const Field& field, AnyChoiceList& choices) override {
+    AddRow(field, "list of object", "[]", "name: " + Join(choices.MakeEmpty()->names()));
+  }
+
+  const std::vector<Cells>& rows() const { return rows_; }
+
+ private:
+  template <class T>
+  static std::string DefaultText(const T& value) {
+    return ShortText(value);
+  }
+  template <class T>
+  static std::string DefaultText(const std::optional<T>& value) {
+    return value ? ShortText(*value) : "absent";
+  }
+
+  template <class T>
+  void Add(const Field& field, const T& value) {
+    const TypeWords words = WordsOf(value);
+    AddRow(field, words.element.empty() ? words.schema : "list of " + words.element,
+           DefaultText(value), field.allowed.empty() ? RangeText(field) : Join(field.allowed));
+  }
+
+  void AddRow(const Field& field, const std::string& type, const std::string& value,
+              const std::string& allowed) {
+    rows_.push_back({JoinPath(path_, field.name), type, field.required ? "required" : value,
+                     allowed, field.unit, field.help, field.paper});
+  }
+
+  std::string path_;
+  std::vector<Cells> rows_;
+};
+
+// The text in lines of at most `width` characters, broken at spaces; a longer word is left whole.
+Lines Wrap(const std::string& text, size_t width) {
+  Lines lines = {""};
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    if (lines.back().empty()) {
+      lines.back() = word;
+    } else if (lines.back().size() + 1 + word.size() <= width) {
+      lines.back() += ' ' + word;
+    } else {
+      lines.push_back(word);
+    }
+    begin = end + 1;
+  }
+  return lines;
+}
+
+/// The rows as text, each column as wide as it must be; columns without any content are left out.
+std::string Layout(const std::vector<Cells>& rows) {
+  std::vector<std::array<Lines, kColumns>> wrapped;
+  std::array<size_t, kColumns> width{};
+  for (const Cells& row : rows) {
+    auto& cells = wrapped.emplace_back();
+    for (size_t c = 0; c < kColumns; ++c) {
+      cells[c] = Wrap(row[c], kMaxWidth[c]);
+      for (const std::string& line : cells[c]) width[c] = std::max(width[c], line.size());
+    }
+  }
+  std::string text;
+  for (const auto& cells : wrapped) {
+    const size_t height = std::ranges::max(cells, {}, &Lines::size).size();
+    for (size_t i = 0; i < height; ++i) {
+      std::string line;
+      for (size_t c = 0; c < kColumns; ++c) {
+        if (width[c] == 0) continue;
+        std::string cell = i < cells[c].size() ? cells[c][i] : "";
+        cell.resize(width[c] + 2, ' ');
+        line += cell;
+      }
+      line.erase(line.find_last_not_of(' ') + 1);
+      text += line + '\n';
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string FieldTable(const FieldsFunction& fields) {
+  TableRows collector;
+  fields(collector);
+  std::vector<Cells> rows = collector.rows();
+  if (rows.empty()) return "";
+  Cells titles = kTitles;
+  for (size_t c = 0; c < kColumns; ++c) {
+    const auto empty = [c](const Cells& row) { return row[c].empty(); };
+    if (std::ranges::all_of(rows, empty)) titles[c] = "";
+  }
+  rows.insert(rows.begin(), titles);
+  return Layout(rows);
+}
+
+}  // namespace sgdscope

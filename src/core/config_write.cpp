@@ -1,0 +1,72 @@
+#include <cmath>
+
+#include "core/config_json.h"
+#include "core/config_text.h"
+#include "core/error.h"
+
+namespace sgdscope {
+namespace {
+
+class Writer : public FieldVisitor {
+ public:
+  explicit Writer(Json object) : object_(std::move(object)) {}
+
+  void Visit(const Field& field, bool& value) override { object_[field.name] = value; }
+  void Visit(const Field& field, int64_t& value) override { object_[field.name] = value; }
+  void Visit(const Field& field, double& value) override {
+    if (!std::isfinite(value)) {  // JSON has no such number: it would be written as null
+      throw Error(ErrorKind::kInternal, field.name, "the value is not finite");
+    }
+    object_[field.name] = value;
+  }
+  void Visit(const Field& field, std::string& value) override { object_[field.name] = value; }
+  void Visit(const Field& field, std::vector<int64_t>& value) override {
+    object_[field.name] = value;
+  }
+  void Visit(const Field& field, std::vector<std::string>& value) override {
+    object_[field.name] = value;
+  }
+  void Visit(const Field& field, std::optional<bool>& value) override {
+    if (value) object_[field.name] = *value;
+  }
+  void Visit(const Field& field, std::optional<int64_t>& value) override {
+    if (value) object_[field.name] = *value;
+  }
+  void Group(const Field& field, const FieldsFunction& fields) override {
+    object_[field.name] = WriteFields(fields);
+  }
+  void Choose(const Field& field, AnyChoice& choice) override {
+    if (!choice.selected().empty()) object_[field.name] = WriteChoice(choice);
+  }
+  void ChooseList(const Field& field, AnyChoiceList& choices) override {
+    Json list = Json::array();
+    for (AnyChoice* choice : choices.items()) list.push_back(WriteChoice(*choice));
+    object_[field.name] = std::move(list);
+  }
+
+  Json Take() { return std::move(object_); }
+
+ private:
+  Json object_;
+};
+
+}  // namespace
+
+Json WriteFields(const FieldsFunction& fields) {
+  Writer writer(Json::object());
+  fields(writer);
+  return writer.Take();
+}
+
+Json WriteChoice(AnyChoice& choice) {
+  Json object;
+  object["name"] = choice.selected();
+  Writer writer(std::move(object));
+  choice.leaf().Fields(writer);
+  object = writer.Take();
+  const AnyChoice::Shorthand shorthand = choice.shorthand();
+  const bool says_all = object.size() == 2 && object.contains(shorthand.field);
+  return choice.selected() == shorthand.leaf && says_all ? Json(object[shorthand.field]) : object;
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+// A config field is declared once, in its owner's `Fields`; reading, writing, checking, `list` and
+// `schema` are visitors over that declaration (core/config_json.h).
+
+namespace sgdscope {
+
+/// The declaration of one config field. The value beside it is the default until it is read.
+struct Field {
+  std::string name;
+  std::string help;
+  std::string unit = "";
+  std::string paper = "";  // paper and equation that define it
+  bool required = false;
+  double min = -std::numeric_limits<double>::infinity();
+  double max = std::numeric_limits<double>::infinity();
+  bool above_min = false;                 // min itself is excluded
+  bool below_max = false;                 // max itself is excluded
+  std::vector<std::string> allowed = {};  // for strings and lists of strings; empty: anything
+};
+
+class AnyChoice;
+class AnyChoiceList;
+
+/// Receives the fields of an object in their order of declaration.
+class FieldVisitor {
+ public:
+  virtual ~FieldVisitor() = default;
+
+  virtual void Visit(const Field& field, bool& value) = 0;
+  virtual void Visit(const Field& field, int64_t& value) = 0;
+  virtual void Visit(const Field& field, double& value) = 0;
+  virtual void Visit(const Field& field, std::string& value) = 0;
+  virtual void Visit(const Field& field, std::vector<int64_t>& value) = 0;
+  virtual void Visit(const Field& field, std::vector<std::string>& value) = 0;
+  /// An optional field is absent from the config when it has no value.
+  virtual void Visit(const Field& field, std::optional<bool>& value) = 0;
+  virtual void Visit(const Field& field, std::optional<int64_t>& value) = 0;
+  /// An object with fields of its own.
+  virtual void Group(const Field& field, const std::function<void(FieldVisitor&)>& fields) = 0;
+  /// An object whose key `name` picks a registered leaf.
+  virtual void Choose(const Field& field, AnyChoice& choice) = 0;
+  /// A list of such objects.
+  virtual void ChooseList(const Field& field, AnyChoiceList& choices) = 0;
+};
+
+/// Something with config fields: every registered leaf is one.
+class Configurable {
+ public:
+  virtual ~Configurable() = default;
+  /// Shows each field, with its value, to `visitor`.
+  virtual void Fields(FieldVisitor& visitor) { (void)visitor; }
+  /// Throws an Error of kind kConfig if fields contradict each other; called when all of them are
+  /// read. `path`: JSON path of this object.
+  virtual void Check(const std::string& path) const { (void)path; }
+};
+
+/// One leaf picked by name from a registry, its type erased for the visitors.
+class AnyChoice {
+ public:
+  virtual ~AnyChoice() = default;
+  virtual std::vector<std::string> names() const = 0;
+  virtual std::string HelpOf(const std::string& name) const = 0;
+  /// A leaf of that name with default values, for `list` and `schema`.
+  virtual std::unique_ptr<Configurable> MakeDefault(const std::string& name) const = 0;
+  /// Picks the leaf; `name` must be one of names().
+  virtual void Select(const std::string& name) = 0;
+  virtual const std::string& selected() const = 0;  // empty: none yet
+  virtual Configurable& leaf() = 0;                 // only after Select
+  /// The leaf and the field that a bare number stands for ({"", ""}: none).
+  struct Shorthand {
+    std::string leaf;
+    std::string field;
+  };
+  virtual Shorthand shorthand() const { return {}; }
+};
+
+/// A list of leaves of one kind.
+class AnyChoiceList {
+ public:
+  virtual ~AnyChoiceList() = default;
+  virtual AnyChoice& Append() = 0;
+  virtual std::vector<AnyChoice*> items() = 0;
+  virtual void Clear() = 0;
+  virtual std::unique_ptr<AnyChoice> MakeEmpty() const = 0;
+};
+
+}  // namespace sgdscope
