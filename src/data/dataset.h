@@ -1,0 +1,71 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/fields.h"
+
+namespace sgdscope {
+
+/// Examples of one split, on one device.
+struct Split {
+  at::Tensor
+      inputs;  // [N, ...shape], uint8 as in the files, or float64 where the source is synthetic
+  at::Tensor labels;  // [N] int64 in 0 ... classes-1
+  int64_t size() const { return labels.size(0); }
+};
+
+/// A file that was read: for the manifest.
+struct FileRecord {
+  std::string path;
+  int64_t bytes;
+  std::string crc32;  // of the file as it lies on disk, 8 hex digits
+};
+
+/// What is known of a data set before its files are read.
+struct DataShape {
+  int64_t train_size;          // 0: known only after reading
+  int64_t test_size;           // 0: known only after reading
+  std::vector<int64_t> shape;  // of one example, e.g. {1, 28, 28}
+  int64_t classes;
+};
+
+struct LoadedData {
+  Split train;
+  Split test;
+  std::vector<FileRecord> files;
+};
+
+/// A source of examples with labels; leaves register by the name in the config.
+class Dataset : public Configurable {
+ public:
+  /// The leaf's own fields, then `normalize`.
+  void Fields(FieldVisitor& visitor) final;
+  /// One of NormalizeNames() (data/normalize.h).
+  const std::string& normalize() const { return normalize_; }
+  /// at::kByte, or at::kDouble where the source is synthetic.
+  virtual at::ScalarType InputType() const { return at::kByte; }
+  /// Sizes without reading the data. Error kConfig if the fields contradict each other; `path`: the
+  /// JSON path of the object ("data").
+  virtual DataShape Shape(const std::string& path) const = 0;
+  /// Settles what the config leaves open (the folder, say) so that the resolved config names it.
+  virtual void Resolve() {}
+  /// Reads and checks everything, on the CPU. `seed` is for synthetic data only. Error kData names
+  /// file, offset, found and expected.
+  virtual LoadedData Load(uint64_t seed) const = 0;
+
+ protected:
+  explicit Dataset(std::string normalize = "unit") : normalize_(std::move(normalize)) {}
+  virtual void OwnFields(FieldVisitor& visitor) = 0;
+
+ private:
+  std::string normalize_;
+};
+
+}  // namespace sgdscope

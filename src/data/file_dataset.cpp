@@ -1,0 +1,158 @@
+#include "data/file_dataset.h"
+
+#include <utility>
+
+#include "core/error.h"
+
+namespace sgdscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool Exists(const fs::path& file) {
+  std::error_code unreadable;
+  return fs::exists(file, unreadable);
+}
+
+// The file by the first of its spellings that is there; empty if none is.
+fs::path FindUsual(const fs::path& folder, const std::vector<std::string>& spellings) {
+  for (const std::string& name : spellings) {
+    if (Exists(folder / name)) return folder / name;
+  }
+  return {};
+}
+
+std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+void CheckLimit(const std::string& path, const char* split, int64_t limit, int64_t size) {
+  if (limit <= size) return;
+  throw Error(ErrorKind::kConfig, path + "." + split + "_limit",
+              std::to_string(limit) + " is more than the " + std::to_string(size) +
+                  " examples of the " + split + " files",
+              "Leave it out to use them all.");
+}
+
+}  // namespace
+
+void FileDataset::OwnFields(FieldVisitor& visitor) {
+  std::string folders;
+  for (const fs::path& folder : usual_.folders) {
+    folders += (folders.empty() ? "" : " or ") + folder.string();
+  }
+  const std::string order = usual_.part.size() > 1 ? " (" + Joined(usual_.part) + ", ...)" : "";
+  visitor.Visit({.name = "path", .help = "folder of the files; empty: " + folders}, path_);
+  visitor.Visit({.name = "train_files",
+                 .help = "training files, relative to path" + order + "; empty: the usual names"},
+                train_files_);
+  visitor.Visit({.name = "test_files",
+                 .help = "test files, relative to path" + order + "; empty: the usual names"},
+                test_files_);
+  constexpr double kMostExamples = 1e12;  // so that their product with the epochs can't overflow
+  visitor.Visit({.name = "train_limit",
+                 .help = "use only the first so many training examples",
+                 .min = 1,
+                 .max = kMostExamples},
+                train_limit_);
+  visitor.Visit({.name = "test_limit",
+                 .help = "use only the first so many test examples",
+                 .min = 1,
+                 .max = kMostExamples},
+                test_limit_);
+}
+
+DataShape FileDataset::Shape(const std::string& path) const {
+  for (const Wanted& wanted : {train(), test()}) {
+    if (wanted.named.size() % usual_.part.size() == 0) continue;
+    throw Error(ErrorKind::kConfig, path + "." + wanted.split + "_files",
+                std::to_string(wanted.named.size()) + " files, but they come in groups of " +
+                    std::to_string(usual_.part.size()) + ": " + Joined(usual_.part));
+  }
+  return {Count(train(), path), Count(test(), path), shape(), classes()};
+}
+
+void FileDataset::Resolve() { path_ = Folder().string(); }
+
+LoadedData FileDataset::Load(uint64_t) const {
+  // Both lists are looked up before the first byte is read: a missing file shows at once.
+  Find(train());
+  Find(test());
+  LoadedData data;
+  data.train = Read(train(), data.files);
+  data.test = Read(test(), data.files);
+  return data;
+}
+
+fs::path FileDataset::Folder() const {
+  if (!path_.empty()) return path_;
+  for (const fs::path& folder : usual_.folders) {
+    if (!FindUsual(folder, usual_.train.front()).empty()) return folder;
+  }
+  return usual_.folders.front();
+}
+
+std::vector<fs::path> FileDataset::Find(const Wanted& wanted) const {
+  const std::string field = std::string("data.") + wanted.split + "_files";
+  const fs::path folder = Folder();
+  std::vector<fs::path> files;
+  for (const std::string& name : wanted.named) {
+    files.push_back(folder / name);
+    if (Exists(files.back())) continue;
+    throw Error(ErrorKind::kData, files.back().string(), "there is no such file",
+                "It is named in " + field + "; names there are relative to data.path.");
+  }
+  if (!files.empty()) return files;
+  for (const Spellings& spellings : wanted.usual) {
+    files.push_back(FindUsual(folder, spellings));
+    if (!files.back().empty()) continue;
+    throw Error(ErrorKind::kData, folder.string(),
+                std::string("a ") + wanted.split + " file of " + usual_.name +
+                    " is missing: found none of " + Joined(spellings),
+                "scripts/download_data.sh " + usual_.name + " fetches the set; data.path names " +
+                    "another folder, " + field + " other files.");
+  }
+  return files;
+}
+
+int64_t FileDataset::Count(const Wanted& wanted, const std::string& path) const {
+  int64_t count = 0;
+  try {
+    const std::vector<fs::path> files = Find(wanted);
+    const size_t step = usual_.part.size();
+    for (size_t i = 0; i < files.size(); i += step)
+      count += CountPart(Files(files).subspan(i, step));
+  } catch (const Error&) {
+    count = 0;  // Load tells what is wrong: without the data a config can still be checked
+  }
+  if (!wanted.limit) return count;
+  if (count > 0) CheckLimit(path, wanted.split, *wanted.limit, count);
+  return *wanted.limit;
+}
+
+Split FileDataset::Read(const Wanted& wanted, std::vector<FileRecord>& records) const {
+  const std::vector<fs::path> files = Find(wanted);
+  const std::string hint =
+      wanted.named.empty()
+          ? "scripts/download_data.sh " + usual_.name + " fetches the file anew."
+          : std::string("Check data.") + wanted.split + "_files, which names this file.";
+  std::vector<at::Tensor> inputs;
+  std::vector<at::Tensor> labels;
+  const size_t step = usual_.part.size();
+  for (size_t i = 0; i < files.size(); i += step) {
+    Split part = ReadPart(Files(files).subspan(i, step), hint, records);
+    inputs.push_back(std::move(part.inputs));
+    labels.push_back(std::move(part.labels));
+  }
+  Split split =
+      inputs.size() == 1 ? Split{inputs[0], labels[0]} : Split{at::cat(inputs), at::cat(labels)};
+  if (!wanted.limit) return split;
+  CheckLimit("data", wanted.split, *wanted.limit, split.size());
+  // Copies, so that the memory of the others is freed.
+  return {split.inputs.narrow(0, 0, *wanted.limit).clone(),
+          split.labels.narrow(0, 0, *wanted.limit).clone()};
+}
+
+}  // namespace sgdscope

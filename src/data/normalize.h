@@ -1,0 +1,47 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace sgdscope {
+
+/// Names of the ways to normalize, as in the config.
+///   unit       x / 255
+///   dataset    (x - mean) / std per channel, over the whole training set. An example of three
+///              dimensions [channels, height, width] has channels; any other counts as one channel.
+///   per_image  (x - mean) / max(std, 1/sqrt(d)) over all d values of one image, x in [0, 1]
+///   none       x as it is
+std::vector<std::string> NormalizeNames();
+
+/// Error kConfig at `where` if this way to normalize isn't defined for inputs of this type.
+void CheckNormalize(const std::string& kind, at::ScalarType inputs, const std::string& where);
+
+/// Gathers examples and normalizes them on the device: out = (x - shift) / scale, the subtraction
+/// and the division each rounded once in the output's type, so that CPU and CUDA give the same
+/// bits.
+class Normalizer {
+ public:
+  /// `train`: the split that `dataset` takes its mean and standard deviation from (exact integer
+  /// sums for uint8). dtype: at::kFloat or at::kDouble. Error as CheckNormalize, and kData if
+  /// `dataset` meets a channel whose values are all equal.
+  Normalizer(const std::string& kind, const Split& train, at::ScalarType dtype);
+
+  /// `indices` [n] int64 on the CPU. Returns [n, ...shape] in dtype, on the split's device, which
+  /// must be that of the constructor's `train`.
+  at::Tensor Gather(const Split& split, const at::Tensor& indices) const;
+
+ private:
+  at::Tensor GatherBytes(const at::Tensor& inputs, const at::Tensor& indices) const;
+
+  std::string kind_;
+  at::ScalarType dtype_;
+  at::Tensor shift_;  // [1, channels, 1, 1], or ones for all dimensions; in dtype_
+  at::Tensor scale_;  // the same
+};
+
+}  // namespace sgdscope

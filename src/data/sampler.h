@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+
+#include "core/fields.h"
+
+namespace sgdscope {
+
+/// Which examples form the batch of a step: a pure function of (seed, step). Leaves: `shuffle`
+/// (each example once an epoch; field drop_last), `replacement`, `full`.
+class Sampler : public Configurable {
+ public:
+  /// Called once before At. `examples`: size of the training set; `batch_size`: 0 if the config
+  /// gives none (only `full` allows that). Error kConfig at `path` if they don't fit together, e.g.
+  /// a shuffled batch larger than the set, or `drop_last` missing where the batch size doesn't
+  /// divide the set.
+  virtual void Prepare(uint64_t seed, int64_t examples, int64_t batch_size,
+                       const std::string& path) = 0;
+  /// Indices of the batch of step `step` >= 0: [n] int64, CPU.
+  virtual at::Tensor At(int64_t step) = 0;
+  virtual int64_t steps_per_epoch() const = 0;
+  /// Size of the largest batch.
+  virtual int64_t batch_size() const = 0;
+  /// Whether every step has the same batch, so that no earlier batch differs from the updating one.
+  virtual bool SameEveryStep() const { return false; }
+  /// Epochs before step `step`: examples used / size of the set, or, where an epoch leaves examples
+  /// out (drop_last), steps / steps_per_epoch. Exact where it is a whole number.
+  virtual double EpochAt(int64_t step) const = 0;
+};
+
+}  // namespace sgdscope

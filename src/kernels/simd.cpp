@@ -1,0 +1,117 @@
+// Compiled once for each instruction set by foreach_target.h; the processor's best is picked at run
+// time.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/simd.cpp"
+#include <hwy/foreach_target.h>
+// foreach_target.h comes first.
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sgdscope::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+// x / scale by one of two ways: multiplication by the reciprocal with one correction by fused
+// multiply-add (Markstein, 1990) takes 7 us for a batch of 100 MNIST images in the cache where
+// division takes 16. It gives the correctly rounded quotient except for extreme scales or without
+// fused multiply-add.
+struct Divide {
+  HWY_INLINE V operator()(V x) const { return hn::Div(x, scale); }
+  V scale;
+};
+struct MultiplyAndCorrect {
+  HWY_INLINE V operator()(V x) const {
+    const V quotient = hn::Mul(x, reciprocal);
+    const V remainder = hn::NegMulAdd(quotient, scale, x);
+    return hn::MulAdd(remainder, reciprocal, quotient);
+  }
+  V scale;
+  V reciprocal;
+};
+
+// Whether both ways give the same bits for each of the 256 values that a byte can have.
+bool AreEqual(const Divide& divide, const MultiplyAndCorrect& fast, V shift) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  for (size_t value = 0; value < 256; value += hn::Lanes(d)) {
+    const V x = hn::Sub(hn::Iota(d, static_cast<float>(value)), shift);
+    if (!hn::AllTrue(du, hn::Eq(hn::BitCast(du, divide(x)), hn::BitCast(du, fast(x)))))
+      return false;
+  }
+  return true;
+}
+
+template <class Quotient>
+HWY_INLINE void NormalizeVector(const uint8_t* in, V shift, const Quotient& quotient, float* out) {
+  const D d;
+  const hn::Rebind<uint8_t, D> d8;
+  const hn::Rebind<int32_t, D> d32;
+  const V x = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, in)));
+  hn::StoreU(quotient(hn::Sub(x, shift)), d, out);
+}
+
+constexpr int64_t kCacheLine = 64;
+
+inline void Prefetch(const uint8_t* bytes, int64_t count) {
+  for (int64_t j = 0; j < count; j += kCacheLine) hwy::Prefetch(bytes + j);
+}
+
+// One channel (its `pixels` values, `stride` values apart) of n examples.
+template <class Quotient>
+void NormalizeChannel(const uint8_t* in, const int64_t* index, int64_t n, int64_t stride,
+                      int64_t pixels, float shift, float scale, const Quotient& quotient,
+                      float* out) {
+  const D d;
+  const V shift_vector = hn::Set(d, shift);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t i = 0; i < n; ++i) {
+    // Examples lie anywhere in memory: without this the same batch takes 15 us instead of 10.
+    if (i + 2 < n) Prefetch(in + index[i + 2] * stride, pixels);
+    const uint8_t* from = in + index[i] * stride;
+    float* to = out + i * stride;
+    int64_t j = 0;
+    for (; j + lanes <= pixels; j += lanes) {
+      NormalizeVector(from + j, shift_vector, quotient, to + j);
+    }
+    for (; j < pixels; ++j) to[j] = (static_cast<float>(from[j]) - shift) / scale;
+  }
+}
+
+void GatherNormalizeImpl(const uint8_t* in, const int64_t* index, int64_t n, int64_t channels,
+                         int64_t pixels, const float* shift, const float* scale, float* out) {
+  const D d;
+  const int64_t stride = channels * pixels;
+  for (int64_t c = 0; c < channels; ++c, in += pixels, out += pixels) {
+    const Divide divide{hn::Set(d, scale[c])};
+    const MultiplyAndCorrect fast{divide.scale, hn::Set(d, 1 / scale[c])};
+    if (AreEqual(divide, fast, hn::Set(d, shift[c]))) {
+      NormalizeChannel(in, index, n, stride, pixels, shift[c], scale[c], fast, out);
+    } else {
+      NormalizeChannel(in, index, n, stride, pixels, shift[c], scale[c], divide, out);
+    }
+  }
+}
+
+}  // namespace sgdscope::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sgdscope::kernels {
+
+HWY_EXPORT(GatherNormalizeImpl);
+
+void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t channels,
+                     int64_t pixels, const float* shift, const float* scale, float* out) {
+  HWY_DYNAMIC_DISPATCH(GatherNormalizeImpl)
+  (in, index, n, channels, pixels, shift, scale, out);
+}
+
+}  // namespace sgdscope::kernels
+#endif  // HWY_ONCE
