@@ -1,0 +1,17 @@
+// g = (1/n) sum_i grad L_i: plain SGD.
+
+#include "core/registry.h"
+#include "estimators/estimator.h"
+
+namespace sgdscope {
+namespace {
+
+class Mean : public Estimator {
+ public:
+  at::Tensor Estimate(const Batch&, const Gradients& gradients) override { return gradients.mean; }
+};
+
+const Registration<Estimator, Mean> kRegistration("mean", "the gradient of the batch's mean loss");
+
+}  // namespace
+}  // namespace sgdscope

@@ -1,0 +1,46 @@
+// Cross-entropy of softmax: L(z, y) = logsumexp(z) - z_y. With q = softmax(z), on a line of logits:
+//   L'  = <q, z'> - z'_y
+//   L'' = <q, z'^2> - <q, z'>^2 + <q, z''> - z''_y
+
+#include "core/registry.h"
+#include "gradients/loss.h"
+
+namespace sgdscope {
+namespace {
+
+class CrossEntropy : public Loss {
+ public:
+  at::Tensor Losses(const at::Tensor& z, const at::Tensor& labels) const override {
+    return at::cross_entropy_loss(z, labels, {}, at::Reduction::None);
+  }
+
+  LineLosses AlongLine(const Line& z, const at::Tensor& labels, bool curvature) const override {
+    const at::Tensor y = labels.unsqueeze(1);  // [n, 1]
+    const at::Tensor value = z.value.to(at::kDouble);
+    const at::Tensor moved = z.moved.to(at::kDouble);
+    const at::Tensor slope = z.slope.to(at::kDouble);
+    const at::Tensor log_q = at::log_softmax(value, 1);
+    const at::Tensor q = log_q.exp();
+    LineLosses losses;
+    losses.value = At(log_q, y).neg();
+    losses.moved = At(at::log_softmax(moved, 1), y).neg();
+    const at::Tensor mean_slope = q.mul(slope).sum(1);
+    losses.slope = mean_slope.sub(At(slope, y));
+    if (!curvature) return losses;
+    losses.curvature = q.mul(slope).mul(slope).sum(1).sub(mean_slope.mul(mean_slope));
+    if (!z.curvature.defined()) return losses;
+    const at::Tensor bend = z.curvature.to(at::kDouble);
+    losses.curvature = losses.curvature.add(q.mul(bend).sum(1)).sub(At(bend, y));
+    return losses;
+  }
+
+ private:
+  static at::Tensor At(const at::Tensor& z, const at::Tensor& y) {  // [n, classes] to [n]
+    return z.gather(1, y).squeeze(1);
+  }
+};
+
+const Registration<Loss, CrossEntropy> kRegistration("cross_entropy", "-log softmax(z)_y");
+
+}  // namespace
+}  // namespace sgdscope

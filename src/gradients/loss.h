@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/fields.h"
+#include "core/torch.h"
+#include "nn/layer.h"
+
+namespace sgdscope {
+
+/// Per-example losses on a line, each [n] in double (see Line): value, first and second derivative
+/// by s at s = 0 (second: undefined unless asked for), and value at s = 1.
+struct LineLosses {
+  at::Tensor value;
+  at::Tensor slope;
+  at::Tensor curvature;
+  at::Tensor moved;
+};
+
+/// Loss of one example, a function of its logits z [n, classes] and label [n]; leaves register by
+/// name.
+class Loss : public Configurable {
+ public:
+  /// Losses [n], differentiable by z, in the type of z.
+  virtual at::Tensor Losses(const at::Tensor& z, const at::Tensor& labels) const = 0;
+  /// Losses on a line of logits, in double.
+  virtual LineLosses AlongLine(const Line& z, const at::Tensor& labels, bool curvature) const = 0;
+};
+
+/// The mean of per-example losses [n], in double: the one place that averages. Returns a scalar
+/// tensor.
+inline at::Tensor MeanLoss(const at::Tensor& losses) { return losses.mean(at::kDouble); }
+
+}  // namespace sgdscope

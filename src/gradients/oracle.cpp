@@ -1,0 +1,70 @@
+#include "gradients/oracle.h"
+
+namespace sgdscope {
+
+Oracle::Oracle(const Network& network, const Loss& loss, const Split& split,
+               const Normalizer& normalizer)
+    : network_(network), loss_(loss), split_(split), normalizer_(normalizer) {}
+
+Batch Oracle::Load(const at::Tensor& indices) const {
+  const at::Tensor on_device = indices.to(split_.labels.device(), /*non_blocking=*/true);
+  return {indices, normalizer_.Gather(split_, indices), split_.labels.index_select(0, on_device)};
+}
+
+Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta) const {
+  std::vector<Tap> taps;
+  at::Tensor losses;
+  {
+    at::AutoGradMode enable(true);
+    const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
+    losses = loss_.Losses(z, batch.labels);
+  }
+  torch::autograd::variable_list outputs;
+  for (const Tap& tap : taps) outputs.push_back(tap.output);
+  // d(mean loss) = (1/n) sum_i dL_i
+  const at::Tensor weights =
+      at::full({batch.size()}, 1.0 / static_cast<double>(batch.size()), losses.options());
+  const auto output_gradients = torch::autograd::grad({losses}, outputs, {weights});
+
+  const at::Tensor mean = at::empty_like(theta);
+  at::NoGradGuard no_grad;
+  for (size_t i = 0; i < taps.size(); ++i) {
+    taps[i].layer->WriteGradient(taps[i], output_gradients[i], mean);
+  }
+  return {losses.detach(), mean};
+}
+
+at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta) const {
+  at::NoGradGuard no_grad;
+  return network_.root->Forward(batch.inputs, {theta});
+}
+
+at::Tensor Oracle::LossesOf(const at::Tensor& logits, const Batch& batch) const {
+  at::NoGradGuard no_grad;
+  return loss_.Losses(logits, batch.labels);
+}
+
+at::Tensor Oracle::Losses(const Batch& batch, const at::Tensor& theta) const {
+  return LossesOf(Logits(batch, theta), batch);
+}
+
+at::Tensor Oracle::HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
+                                        const at::Tensor& v) const {
+  at::AutoGradMode enable(true);
+  const at::Tensor leaf = theta.detach().requires_grad_(true);
+  const at::Tensor z = network_.root->Forward(batch.inputs, {leaf});
+  const at::Tensor loss = loss_.Losses(z, batch.labels).mean();
+  const auto gradient =
+      torch::autograd::grad({loss}, {leaf}, {}, /*retain_graph=*/true, /*create_graph=*/true);
+  return torch::autograd::grad({gradient[0]}, {leaf}, {v})[0];
+}
+
+LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
+                             const at::Tensor& direction, double scale, bool curvature) const {
+  at::NoGradGuard no_grad;
+  const Line z =
+      network_.root->ForwardLine({batch.inputs, {}, {}, {}}, {theta, direction, scale, curvature});
+  return loss_.AlongLine(z, batch.labels, curvature);
+}
+
+}  // namespace sgdscope

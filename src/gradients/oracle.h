@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+
+#include "core/torch.h"
+#include "data/dataset.h"
+#include "data/normalize.h"
+#include "gradients/loss.h"
+#include "models/model.h"
+
+namespace sgdscope {
+
+/// A batch of n examples, on the device of the data.
+struct Batch {
+  at::Tensor indices;  // [n] int64, CPU, in the training set
+  at::Tensor inputs;   // [n, ...shape]
+  at::Tensor labels;   // [n] int64
+  int64_t size() const { return indices.size(0); }
+};
+
+/// Results of one forward and one backward pass.
+struct Gradients {
+  at::Tensor losses;  // [n], per example, without 1/n
+  at::Tensor mean;    // [p], gradient of the mean loss
+};
+
+/// Turns batches into losses and gradients of one network, loss and split. Nothing here writes
+/// theta.
+class Oracle {
+ public:
+  /// Keeps references: all four outlive the oracle.
+  Oracle(const Network& network, const Loss& loss, const Split& split,
+         const Normalizer& normalizer);
+
+  /// Examples in the split.
+  int64_t size() const { return split_.size(); }
+
+  /// Gathers and normalizes the examples `indices` [n] int64 (CPU).
+  Batch Load(const at::Tensor& indices) const;
+
+  /// Losses and mean gradient at theta [p]: the one code path of the mean gradient, whoever asks.
+  Gradients Evaluate(const Batch& batch, const at::Tensor& theta) const;
+
+  /// Logits [n, classes] at theta; no graph.
+  at::Tensor Logits(const Batch& batch, const at::Tensor& theta) const;
+
+  /// Losses [n] of logits that Logits gave; no graph.
+  at::Tensor LossesOf(const at::Tensor& logits, const Batch& batch) const;
+
+  /// Losses [n] at theta; no graph.
+  at::Tensor Losses(const Batch& batch, const at::Tensor& theta) const;
+
+  /// H v [p], where H is the Hessian of the batch's mean loss at theta: exact, by double backward.
+  at::Tensor HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
+                                  const at::Tensor& v) const;
+
+  /// Losses on theta + s * scale * direction at s = 0 and s = 1, and their exact derivatives by s
+  /// at 0: slope = scale <grad L_i, direction>, curvature = scale^2 <direction, H_i direction>. One
+  /// forward sweep for all of them (nn/layer.h).
+  LineLosses AlongLine(const Batch& batch, const at::Tensor& theta, const at::Tensor& direction,
+                       double scale, bool curvature) const;
+
+ private:
+  const Network& network_;
+  const Loss& loss_;
+  const Split& split_;
+  const Normalizer& normalizer_;
+};
+
+}  // namespace sgdscope

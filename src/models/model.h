@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/fields.h"
+#include "core/torch.h"
+#include "nn/layer.h"
+
+namespace sgdscope {
+
+/// A built model: its layers and the layout of theta.
+struct Network {
+  std::unique_ptr<Layer> root;  // [n, ...shape] to logits [n, classes]
+  ParameterTable table;
+  std::string init;  // one of InitNames()
+};
+
+/// A family of networks; leaves register by the name in the config.
+class Model : public Configurable {
+ public:
+  /// Builds the network for examples of `shape` and `classes` outputs. Error kConfig at `path`
+  /// where the fields don't fit them.
+  virtual Network Build(const std::vector<int64_t>& shape, int64_t classes,
+                        const std::string& path) const = 0;
+};
+
+/// How weights start; biases start at 0 except for torch_default.
+///   xavier_uniform  uniform within +-sqrt(6 / (fan_in + fan_out))
+///   xavier_normal   normal, variance 2 / (fan_in + fan_out)
+///   he_normal       normal, variance 2 / fan_in
+///   lecun_normal    normal, variance 1 / fan_in
+///   torch_default   uniform within +-1/sqrt(fan_in), weights and biases
+std::vector<std::string> InitNames();
+
+/// theta [p] at step 0, on the CPU: each parameter is drawn from its own Stream(seed, "init", k),
+/// in double, then rounded to `dtype`; so it does not depend on the device.
+at::Tensor InitialTheta(const Network& network, uint64_t seed, at::ScalarType dtype);
+
+}  // namespace sgdscope

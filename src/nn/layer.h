@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/torch.h"
+
+// Layers: a forward pass, the layer's part of the gradient, and the forward pass along a line. They
+// read their parameters from one flat vector theta [p], in which each layer owns a contiguous
+// piece.
+
+namespace sgdscope {
+
+/// One named tensor inside theta.
+struct Parameter {
+  std::string name;
+  std::vector<int64_t> shape;
+  int64_t offset;
+  int64_t size;
+  int64_t fan_in;   // of the layer, also for its bias
+  int64_t fan_out;  // of the layer, also for its bias
+  bool is_bias;
+};
+
+/// The layout of theta: parameters in the order of declaration, without gaps.
+class ParameterTable {
+ public:
+  /// Appends a parameter; returns its place in theta.
+  int64_t Add(const std::string& name, const std::vector<int64_t>& shape, int64_t fan_in,
+              int64_t fan_out, bool is_bias);
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  int64_t size() const { return size_; }  // p
+
+ private:
+  std::vector<Parameter> parameters_;
+  int64_t size_ = 0;
+};
+
+class Layer;
+
+/// What a layer with parameters keeps of its forward pass, so that its part of the gradient follows
+/// from the derivative of the losses by `output`.
+struct Tap {
+  const Layer* layer;
+  at::Tensor input;   // [n, ...]
+  at::Tensor output;  // [n, ...], before the nonlinearity
+};
+
+/// One forward pass at theta. With `taps`, outputs of parameter layers are recorded and made
+/// differentiable; theta itself never is, so autograd carries derivatives from tap to tap and the
+/// layers write their parameters' gradients straight to their place in g [p].
+struct Pass {
+  at::Tensor theta;                  // [p]
+  std::vector<Tap>* taps = nullptr;  // null: don't record
+};
+
+/// A value on the line theta + s * scale * direction: at s = 0, its first and second derivative by
+/// s there, and the value at s = 1. An undefined slope or curvature is zero; an undefined `moved`
+/// means that the value is the same all along the line, as for the inputs.
+struct Line {
+  at::Tensor value;
+  at::Tensor slope;
+  at::Tensor curvature;
+  at::Tensor moved;
+};
+
+struct LinePass {
+  at::Tensor theta;      // [p]
+  at::Tensor direction;  // [p]
+  double scale;          // theta moves to theta + scale * direction
+  bool curvature;        // whether second derivatives are asked for
+};
+
+/// A map from activations to activations. Layers are immutable after construction and modify no
+/// tensor in place.
+class Layer {
+ public:
+  virtual ~Layer() = default;
+
+  /// h [n, ...] to output [n, ...].
+  virtual at::Tensor Forward(const at::Tensor& h, const Pass& pass) const = 0;
+
+  /// The same for a value on a line: directional derivatives of first and second order by the chain
+  /// rule, in one sweep (forward mode), without building a graph.
+  virtual Line ForwardLine(const Line& h, const LinePass& pass) const = 0;
+
+  /// Writes this layer's part of sum_i dL_i/dtheta to its place in `gradient` [p], given its
+  /// recorded input and the derivatives of the losses by its output. Only for layers that record
+  /// taps.
+  virtual void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
+                             const at::Tensor& gradient) const;
+
+  /// One line for `describe`: kind and sizes.
+  virtual std::string Describe() const = 0;
+};
+
+/// z = h W^T + b with W [out, in] row-major, then b [out] (if `bias`), declared in `table` under
+/// `name`.
+std::unique_ptr<Layer> MakeLinear(ParameterTable& table, const std::string& name, int64_t in,
+                                  int64_t out, bool bias);
+
+/// Names that MakeActivation knows: "relu", "tanh", "identity".
+std::vector<std::string> ActivationNames();
+/// An elementwise nonlinearity; the derivative of relu at 0 is 0.
+std::unique_ptr<Layer> MakeActivation(const std::string& name);
+
+/// [n, ...] to [n, features].
+std::unique_ptr<Layer> MakeFlatten();
+
+/// Layers one after another.
+class Sequence : public Layer {
+ public:
+  void Append(std::unique_ptr<Layer> layer) { layers_.push_back(std::move(layer)); }
+  at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override;
+  Line ForwardLine(const Line& h, const LinePass& pass) const override;
+  std::string Describe() const override;
+
+ private:
+  std::vector<std::unique_ptr<Layer>> layers_;
+};
+
+}  // namespace sgdscope

@@ -1,0 +1,99 @@
+// Fully connected layer: z = h W^T + b.
+// With dz = dL/dz [n, out]:  dL/dW = dz^T h [out, in],  dL/db = sum_i dz_i [out].
+// Along theta + s (dW, db), with h(s):  z'  = h' W^T + h dW^T + db,   z'' = h'' W^T + 2 h' dW^T at
+// s = 0.
+
+#include "nn/layer.h"
+
+namespace sgdscope {
+namespace {
+
+class Linear : public Layer {
+ public:
+  Linear(ParameterTable& table, const std::string& name, int64_t in, int64_t out, bool bias)
+      : in_(in), out_(out), bias_(bias) {
+    weight_offset_ = table.Add(name + ".weight", {out, in}, in, out, false);
+    if (bias) bias_offset_ = table.Add(name + ".bias", {out}, in, out, true);
+  }
+
+  at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
+    at::Tensor z = Affine(h, Weight(pass.theta), pass.theta);
+    if (pass.taps == nullptr) return z;
+    // The first layer's output depends on nothing differentiable; it becomes the leaf.
+    if (!z.requires_grad()) z.requires_grad_(true);
+    pass.taps->push_back({this, h, z});
+    return z;
+  }
+
+  Line ForwardLine(const Line& h, const LinePass& pass) const override {
+    const at::Tensor weight = Weight(pass.theta);
+    const at::Tensor weight_move = Weight(pass.direction);
+    Line z;
+    z.value = Affine(h.value, weight, pass.theta);
+    z.slope = Move(h.value, weight_move, pass);
+    if (h.slope.defined()) z.slope = at::addmm(z.slope, h.slope, weight.t());
+    if (pass.curvature && h.slope.defined()) {
+      z.curvature = at::mm(h.slope, weight_move.t()).mul(2 * pass.scale);
+      if (h.curvature.defined()) z.curvature = at::addmm(z.curvature, h.curvature, weight.t());
+    }
+    z.moved = Moved(h, z, weight, weight_move, pass);
+    return z;
+  }
+
+  void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
+                     const at::Tensor& gradient) const override {
+    at::Tensor weight = Weight(gradient);
+    at::mm_out(weight, output_gradient.t(), tap.input);
+    if (!bias_) return;
+    at::Tensor bias = Bias(gradient);
+    at::sum_out(bias, output_gradient, 0);
+  }
+
+  std::string Describe() const override {
+    return "linear " + std::to_string(in_) + " -> " + std::to_string(out_) +
+           (bias_ ? "" : " (no bias)");
+  }
+
+ private:
+  at::Tensor Weight(const at::Tensor& theta) const {  // [out, in], a view
+    return theta.narrow(0, weight_offset_, out_ * in_).view({out_, in_});
+  }
+  at::Tensor Bias(const at::Tensor& theta) const {  // [out], a view
+    return theta.narrow(0, bias_offset_, out_);
+  }
+
+  at::Tensor Affine(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& theta) const {
+    return bias_ ? at::addmm(Bias(theta), h, weight.t()) : at::mm(h, weight.t());
+  }
+
+  /// scale * (h dW^T + db): what the move of this layer's own parameters does to z.
+  at::Tensor Move(const at::Tensor& h, const at::Tensor& weight_move, const LinePass& pass) const {
+    if (!bias_) return at::mm(h, weight_move.t()).mul(pass.scale);
+    return at::addmm(Bias(pass.direction), h, weight_move.t(), pass.scale, pass.scale);
+  }
+
+  at::Tensor Moved(const Line& h, const Line& z, const at::Tensor& weight,
+                   const at::Tensor& weight_move, const LinePass& pass) const {
+    // z is affine in (W, b): where the input stays, the slope is the whole change.
+    if (!h.moved.defined()) return z.value.add(z.slope);
+    const at::Tensor moved_weight = at::add(weight, weight_move, pass.scale);
+    if (!bias_) return at::mm(h.moved, moved_weight.t());
+    const at::Tensor moved_bias = at::add(Bias(pass.theta), Bias(pass.direction), pass.scale);
+    return at::addmm(moved_bias, h.moved, moved_weight.t());
+  }
+
+  int64_t in_;
+  int64_t out_;
+  bool bias_;
+  int64_t weight_offset_ = 0;
+  int64_t bias_offset_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> MakeLinear(ParameterTable& table, const std::string& name, int64_t in,
+                                  int64_t out, bool bias) {
+  return std::make_unique<Linear>(table, name, in, out, bias);
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/cadence.h"
+#include "core/csv.h"
+#include "core/fields.h"
+#include "core/torch.h"
+#include "data/sampler.h"
+#include "gradients/oracle.h"
+#include "updates/update_rule.h"
+
+namespace sgdscope {
+
+/// What a probe sees of a step: delta is known and not yet applied.
+struct StepView {
+  int64_t step;
+  const Batch& batch;
+  const Gradients& gradients;
+  const at::Tensor& theta;  // [p], before the step
+  const at::Tensor& g;      // [p], the estimator's choice
+  const Update& update;     // theta becomes theta + update.scale * update.direction
+  const Oracle& oracle;
+  Sampler& sampler;
+};
+
+/// What a probe may check and keep before the run; everything outlives the probe.
+struct ProbeContext {
+  std::string path;  // JSON path of the probe ("probes[0]")
+  std::filesystem::path run_folder;
+  int64_t steps;  // of the whole run
+  const Sampler& sampler;
+};
+
+/// Measures a step without disturbing it: it modifies nothing that it sees. Leaves register by
+/// name.
+class Probe : public Configurable {
+ public:
+  /// Label and cadence, then the leaf's own fields.
+  void Fields(FieldVisitor& visitor) final;
+
+  /// Cross-checks against the run (kConfig at context.path) and settles the cadence.
+  void Prepare(const ProbeContext& context);
+  /// Makes the state, on theta's device, once before the first step.
+  virtual void Allocate(const at::Tensor& theta) { (void)theta; }
+
+  /// Names of the values, in the order of Measure's result; known before step 0. The CSV column is
+  /// "<label>.<value>".
+  virtual std::vector<std::string> Values() const = 0;
+  /// The values [Values().size()] of this step in double, on theta's device, without reading
+  /// anything back to the host; kNotMeasured where a value does not exist at this step.
+  virtual at::Tensor Measure(const StepView& view) = 0;
+
+  /// Whether Measure is called at this step; it is wherever a row is logged.
+  bool MeasuresAt(int64_t step) const { return EveryStep() || LogsAt(step); }
+  bool LogsAt(int64_t step) const { return cadence_.At(step); }
+  /// What changes from step to step, by name; checkpoints save it and copy it back.
+  virtual std::map<std::string, at::Tensor> State() const { return {}; }
+
+  const std::string& label() const { return label_; }
+  /// Used where the config gives none.
+  void SetDefaultLabel(const std::string& name) {
+    if (label_.empty()) label_ = name;
+  }
+
+ protected:
+  /// `cadence`: what holds where the config names none.
+  explicit Probe(Cadence cadence = Cadence::EverySteps(1)) : cadence_(std::move(cadence)) {}
+  virtual void OwnFields(FieldVisitor& visitor) { (void)visitor; }
+  virtual void OwnPrepare(const ProbeContext& context) { (void)context; }
+  /// Whether Measure is called at every step, also where nothing is logged (for running sums).
+  virtual bool EveryStep() const { return false; }
+  /// Whether the config gives `every` or `every_epochs`; known from OwnPrepare on.
+  bool cadence_given() const { return cadence_given_; }
+
+ private:
+  std::string label_;
+  Cadence cadence_;
+  bool cadence_given_ = false;
+};
+
+/// Fields `recent_lag` and `long_ago_lag` of probes that look at earlier batches, and their check.
+struct Lags {
+  int64_t recent = 10;
+  int64_t long_ago = 300;
+
+  void Fields(FieldVisitor& visitor);
+  /// That recent < long_ago.
+  void CheckOrder(const ProbeContext& context) const;
+  /// That some step of the run has the batches in use, and that they differ from the updating one.
+  void CheckFilled(const ProbeContext& context, bool uses_recent, bool uses_long_ago) const;
+};
+
+}  // namespace sgdscope

@@ -1,0 +1,86 @@
+// Writes snapshots/step_N.safetensors at chosen steps, for recomputing any probe's values
+// elsewhere:
+//   theta, g, delta [p]; batch.updating, batch.recent, batch.long_ago: indices of examples in the
+//   training set [n] int64 (an earlier batch is left out where the run is younger than its lag).
+// theta's order: layer by layer, weight [out, in] row-major, then bias [out].
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/registry.h"
+#include "core/tensor_file.h"
+#include "probes/probe.h"
+
+namespace sgdscope {
+namespace {
+
+class Snapshot : public Probe {
+ public:
+  // Every step would fill the disk: the config must say when.
+  Snapshot() : Probe(Cadence()) {}
+
+  std::vector<std::string> Values() const override { return {}; }
+
+  at::Tensor Measure(const StepView& view) override {
+    if (steps_.empty() || std::ranges::find(steps_, view.step) != steps_.end()) Write(view);
+    return at::empty({0}, view.theta.options().dtype(at::kDouble));
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "steps",
+                   .help = "the steps to write, in place of every or every_epochs",
+                   .unit = "steps",
+                   .min = 0},
+                  steps_);
+    lags_.Fields(visitor);
+  }
+
+  bool EveryStep() const override { return !steps_.empty(); }
+
+  void OwnPrepare(const ProbeContext& context) override {
+    if (steps_.empty() != cadence_given()) {
+      throw Error(ErrorKind::kConfig, context.path,
+                  steps_.empty() ? "neither steps nor a cadence is given"
+                                 : "both steps and a cadence are given",
+                  "Give steps (a list), or every, or every_epochs.");
+    }
+    lags_.CheckOrder(context);
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      if (steps_[i] < context.steps) continue;
+      throw Error(ErrorKind::kConfig, context.path + ".steps[" + std::to_string(i) + "]",
+                  std::to_string(steps_[i]) + ", but the last step of the run is " +
+                      std::to_string(context.steps - 1),
+                  "Steps are counted from 0.");
+    }
+    folder_ = context.run_folder / "snapshots";
+  }
+
+ private:
+  void Write(const StepView& view) const {
+    TensorFile file;
+    file.tensors = {{"theta", view.theta},
+                    {"g", view.g},
+                    {"delta", view.update.Delta()},
+                    {"batch.updating", view.batch.indices}};
+    if (lags_.recent <= view.step) {
+      file.tensors["batch.recent"] = view.sampler.At(view.step - lags_.recent);
+    }
+    if (lags_.long_ago <= view.step) {
+      file.tensors["batch.long_ago"] = view.sampler.At(view.step - lags_.long_ago);
+    }
+    file.metadata = {{"step", std::to_string(view.step)}};
+    std::filesystem::create_directories(folder_);
+    WriteTensorFile(folder_ / ("step_" + std::to_string(view.step) + ".safetensors"), file);
+  }
+
+  std::vector<int64_t> steps_;
+  Lags lags_;
+  std::filesystem::path folder_;
+};
+
+const Registration<Probe, Snapshot> kRegistration(
+    "snapshot", "writes theta, g, delta and the batches' indices at chosen steps");
+
+}  // namespace
+}  // namespace sgdscope

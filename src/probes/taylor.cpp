@@ -1,0 +1,164 @@
+// First- and higher-order parts of a step's change in loss, on the updating batch (u), a recent (r)
+// and a long-ago batch (a): equations 10 and 11 of `inherent_noise`. For a batch X and the step
+// delta:
+//   dot          = -<grad L_X, delta>              which is eta <grad L_X, grad L_u> under plain
+//   SGD delta_loss   = L_X(theta) - L_X(theta + delta) penalty      = delta_loss - dot the paper's
+//   -L^h second_order = 1/2 <delta, H_X delta>          exact (if `hessian`) remainder    = penalty
+//   + second_order          third order and beyond
+// and cum_*: their running sums from step 0. All come from one forward sweep along the line
+// theta + s delta over the three batches together (Oracle::AlongLine): no gradient of X is formed.
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/registry.h"
+#include "probes/probe.h"
+
+namespace sgdscope {
+namespace {
+
+const std::vector<std::string> kBatches = {"updating", "recent", "long_ago"};
+
+class Taylor : public Probe {
+ public:
+  std::vector<std::string> Values() const override {
+    std::vector<std::string> values;
+    for (const std::string& batch : batches_) {
+      for (const std::string& term : Terms()) values.push_back(batch + "." + term);
+      if (cumulative_ == "none") continue;
+      for (const std::string& term : Terms()) values.push_back(batch + ".cum_" + term);
+    }
+    return values;
+  }
+
+  at::Tensor Measure(const StepView& view) override {
+    std::vector<int64_t> present;  // places in batches_ whose batch exists at this step
+    std::vector<at::Tensor> indices;
+    for (size_t i = 0; i < batches_.size(); ++i) {
+      const int64_t lag = LagOf(batches_[i]);
+      if (lag > view.step) continue;
+      present.push_back(static_cast<int64_t>(i));
+      indices.push_back(lag == 0 ? view.batch.indices : view.sampler.At(view.step - lag));
+    }
+    const at::Tensor row = EmptyRow(view.theta);
+    if (present.empty()) return row.flatten();
+    const at::Tensor terms = TermsOf(view, indices);  // [present, terms]
+    for (size_t i = 0; i < present.size(); ++i) {
+      WriteTerms(terms[static_cast<int64_t>(i)], present[i], row);
+    }
+    return row.flatten();
+  }
+
+  void Allocate(const at::Tensor& theta) override {
+    sums_ = at::zeros({static_cast<int64_t>(batches_.size()), TermCount()},
+                      theta.options().dtype(at::kDouble));
+  }
+
+  std::map<std::string, at::Tensor> State() const override {
+    if (cumulative_ == "none") return {};
+    return {{"sums", sums_}};
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "batches", .help = "which batches to measure on", .allowed = kBatches},
+                  batches_);
+    lags_.Fields(visitor);
+    visitor.Visit({.name = "hessian",
+                   .help = "also split the penalty into its exact second-order part and the rest"},
+                  hessian_);
+    visitor.Visit(
+        {.name = "cumulative",
+         .help = "running sums: over all steps (measured even where no row is logged), over "
+                 "the logged steps only, or none",
+         .paper = "inherent_noise figure 3",
+         .allowed = {"all", "logged", "none"}},
+        cumulative_);
+  }
+
+  void OwnPrepare(const ProbeContext& context) override {
+    if (batches_.empty()) {
+      throw Error(ErrorKind::kConfig, context.path + ".batches", "empty",
+                  "Name at least one of updating, recent, long_ago, or remove the probe.");
+    }
+    auto sorted = batches_;
+    std::ranges::sort(sorted);
+    if (std::ranges::adjacent_find(sorted) != sorted.end()) {
+      throw Error(ErrorKind::kConfig, context.path + ".batches", "a batch is named twice",
+                  "Name each batch once.");
+    }
+    lags_.CheckFilled(context, Uses("recent"), Uses("long_ago"));
+  }
+
+  bool EveryStep() const override { return cumulative_ == "all"; }
+
+ private:
+  std::vector<std::string> Terms() const {
+    std::vector<std::string> terms = {"dot", "delta_loss", "penalty"};
+    if (hessian_) terms.insert(terms.end(), {"second_order", "remainder"});
+    return terms;
+  }
+  int64_t TermCount() const { return hessian_ ? 5 : 3; }
+
+  bool Uses(const std::string& batch) const {
+    return std::ranges::find(batches_, batch) != batches_.end();
+  }
+
+  int64_t LagOf(const std::string& batch) const {
+    if (batch == "recent") return lags_.recent;
+    if (batch == "long_ago") return lags_.long_ago;
+    return 0;
+  }
+
+  at::Tensor EmptyRow(const at::Tensor& theta) const {
+    const int64_t groups = cumulative_ == "none" ? 1 : 2;
+    return at::full({static_cast<int64_t>(batches_.size()), groups, TermCount()}, kNotMeasured,
+                    theta.options().dtype(at::kDouble));
+  }
+
+  /// Means over each batch of the terms: [batches, terms].
+  at::Tensor TermsOf(const StepView& view, const std::vector<at::Tensor>& indices) const {
+    const Batch all = view.oracle.Load(at::cat(indices));
+    const LineLosses losses =
+        view.oracle.AlongLine(all, view.theta, view.update.direction, view.update.scale, hessian_);
+    const at::Tensor dot = losses.slope.neg();
+    const at::Tensor delta_loss = losses.value.sub(losses.moved);
+    std::vector<at::Tensor> terms = {dot, delta_loss,
+                                     delta_loss.sub(dot)};  // each [n of all batches]
+    if (hessian_) {
+      const at::Tensor second_order = losses.curvature.mul(0.5);
+      terms.push_back(second_order);
+      terms.push_back(terms[2].add(second_order));
+    }
+    const at::Tensor columns = at::stack(terms);  // [terms, n of all batches]
+    std::vector<at::Tensor> means;
+    int64_t begin = 0;
+    for (const at::Tensor& batch : indices) {
+      means.push_back(columns.narrow(1, begin, batch.size(0)).mean(1));
+      begin += batch.size(0);
+    }
+    return at::stack(means);
+  }
+
+  void WriteTerms(const at::Tensor& terms, int64_t place, const at::Tensor& row) {
+    row[place][0].copy_(terms);
+    if (cumulative_ == "none") return;
+    at::Tensor sum = sums_[place];
+    sum.add_(terms);
+    row[place][1].copy_(sum);
+  }
+
+  std::vector<std::string> batches_ = kBatches;
+  Lags lags_;
+  bool hessian_ = false;
+  std::string cumulative_ = "all";
+  at::Tensor sums_;  // [batches, terms]
+};
+
+const Registration<Probe, Taylor> kRegistration(
+    "taylor",
+    "first-order and higher-order change in loss of the updating, a recent and a long-ago batch");
+
+}  // namespace
+}  // namespace sgdscope

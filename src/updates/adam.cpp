@@ -1,0 +1,69 @@
+// Adam (Kingma and Ba 2015), algorithm 1, t = step + 1:
+//   m <- beta1 m + (1 - beta1) g,   v <- beta2 v + (1 - beta2) g^2
+//   delta = -learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+
+#include <cmath>
+
+#include "core/registry.h"
+#include "updates/schedule.h"
+#include "updates/update_rule.h"
+
+namespace sgdscope {
+namespace {
+
+class Adam : public UpdateRule {
+ public:
+  void Fields(FieldVisitor& visitor) override {
+    visitor.Choose(
+        {.name = "learning_rate", .help = "step size: a number or a schedule", .required = true},
+        learning_rate_);
+    visitor.Visit({.name = "beta1",
+                   .help = "decay of the mean of gradients",
+                   .min = 0,
+                   .max = 1,
+                   .below_max = true},
+                  beta1_);
+    visitor.Visit({.name = "beta2",
+                   .help = "decay of the mean of squared gradients",
+                   .min = 0,
+                   .max = 1,
+                   .below_max = true},
+                  beta2_);
+    visitor.Visit({.name = "epsilon",
+                   .help = "added to the root of the mean square",
+                   .min = 0,
+                   .above_min = true},
+                  epsilon_);
+  }
+
+  void Allocate(const at::Tensor& theta) override {
+    mean_ = at::zeros_like(theta);
+    square_ = at::zeros_like(theta);
+  }
+
+  Update Next(const at::Tensor& g, const at::Tensor&, int64_t step) override {
+    const auto t = static_cast<double>(step + 1);
+    mean_.mul_(beta1_).add_(g, 1 - beta1_);
+    square_.mul_(beta2_).addcmul_(g, g, 1 - beta2_);
+    const at::Tensor root = square_.sqrt().div_(std::sqrt(1 - std::pow(beta2_, t))).add_(epsilon_);
+    return {mean_.div(root), -learning_rate_->At(step) / (1 - std::pow(beta1_, t))};
+  }
+
+  std::map<std::string, at::Tensor> State() const override {
+    return {{"mean", mean_}, {"square", square_}};
+  }
+
+ private:
+  Choice<Schedule> learning_rate_ = NumberOrSchedule();
+  double beta1_ = 0.9;
+  double beta2_ = 0.999;
+  double epsilon_ = 1e-8;
+  at::Tensor mean_;    // [p]
+  at::Tensor square_;  // [p]
+};
+
+const Registration<UpdateRule, Adam> kRegistration("adam",
+                                                   "Adam (Kingma and Ba 2015), bias-corrected");
+
+}  // namespace
+}  // namespace sgdscope

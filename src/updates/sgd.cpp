@@ -1,0 +1,71 @@
+// Stochastic gradient descent with optional momentum, Nesterov momentum and L2 weight decay
+// (decay):
+//   d = g + decay * theta
+//   velocity <- momentum * velocity + d
+//   delta = -learning_rate * velocity,                    or, with Nesterov momentum,
+//   delta = -learning_rate * (d + momentum * velocity)
+
+#include "core/error.h"
+#include "core/registry.h"
+#include "updates/schedule.h"
+#include "updates/update_rule.h"
+
+namespace sgdscope {
+namespace {
+
+class Sgd : public UpdateRule {
+ public:
+  void Fields(FieldVisitor& visitor) override {
+    visitor.Choose(
+        {.name = "learning_rate", .help = "step size: a number or a schedule", .required = true},
+        learning_rate_);
+    visitor.Visit({.name = "momentum",
+                   .help = "share of the velocity that is kept from step to step",
+                   .min = 0,
+                   .max = 1,
+                   .below_max = true},
+                  momentum_);
+    visitor.Visit({.name = "nesterov", .help = "Nesterov's momentum; needs momentum > 0"},
+                  nesterov_);
+    visitor.Visit({.name = "weight_decay",
+                   .help = "L2 penalty: adds weight_decay * theta to the gradient",
+                   .min = 0},
+                  weight_decay_);
+  }
+
+  void Check(const std::string& path) const override {
+    if (!nesterov_ || momentum_ > 0) return;
+    throw Error(ErrorKind::kConfig, path + ".nesterov", "true, but momentum is 0",
+                "Set " + path + ".momentum above 0, or leave nesterov out.");
+  }
+
+  void Allocate(const at::Tensor& theta) override {
+    if (momentum_ > 0) velocity_ = at::zeros_like(theta);
+  }
+
+  Update Next(const at::Tensor& g, const at::Tensor& theta, int64_t step) override {
+    const double scale = -learning_rate_->At(step);
+    const at::Tensor d = weight_decay_ > 0 ? g.add(theta, weight_decay_) : g;
+    if (momentum_ == 0) return {d, scale};
+    velocity_.mul_(momentum_).add_(d);
+    return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale};
+  }
+
+  std::map<std::string, at::Tensor> State() const override {
+    if (momentum_ == 0) return {};
+    return {{"velocity", velocity_}};
+  }
+
+ private:
+  Choice<Schedule> learning_rate_ = NumberOrSchedule();
+  double momentum_ = 0;
+  bool nesterov_ = false;
+  double weight_decay_ = 0;
+  at::Tensor velocity_;  // [p]
+};
+
+const Registration<UpdateRule, Sgd> kRegistration(
+    "sgd", "gradient descent, with momentum, Nesterov momentum and L2 weight decay if asked");
+
+}  // namespace
+}  // namespace sgdscope
