@@ -1,0 +1,111 @@
+// What a step costs: the plain step, the step with the three-batch Taylor probe, and a row of
+// metrics.csv, for the two-layer networks of `inherent_noise` figure 3. scripts/bench_peers.py runs
+// this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU.
+
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "core/blas.h"
+#include "core/config_json.h"
+#include "core/csv.h"
+#include "run/experiment.h"
+#include "run/metrics_log.h"
+#include "run/run_config.h"
+#include "run/stepper.h"
+
+namespace {
+
+using namespace sgdscope;  // NOLINT: this file is a program
+
+std::string Device() {
+  const char* device = std::getenv("SGDSCOPE_BENCH_DEVICE");
+  return device == nullptr ? "cpu" : device;
+}
+
+/// 60,000 random images with the share of zeros that MNIST has.
+LoadedData MakeRandomImages() {
+  at::manual_seed(1);
+  const auto split = [](int64_t n) {
+    const at::Tensor ink = at::rand({n, 1, 28, 28}).lt(0.19);
+    return Split{at::randint(1, 256, {n, 1, 28, 28}, at::kByte).mul(ink.to(at::kByte)),
+                 at::randint(10, {n}, at::kLong)};
+  };
+  return {split(60000), split(1), {}};
+}
+
+LoadedData RandomImages() {
+  static const LoadedData data = MakeRandomImages();
+  return data;
+}
+
+struct Setup {
+  Setup(int64_t hidden, bool taylor) {
+    Json json = ParseConfig(R"({
+      "name": "bench", "steps": 1000000000, "batch_size": 100,
+      "data": {"name": "mnist"},
+      "update": {"name": "sgd", "learning_rate": 0.1}
+    })",
+                            "bench");
+    json["device"] = Device();
+    json["model"] = {{"name", "mlp"}, {"hidden", {hidden}}};
+    if (taylor) {
+      json["probes"] = {{{"name", "taylor"}, {"recent_lag", 10}, {"long_ago_lag", 300}}};
+    }
+    config = ReadRunConfig(json);
+    experiment.emplace(*config);
+    experiment->UseData(RandomImages());
+    stepper.emplace(*experiment);
+    for (int i = 0; i < 3; ++i) stepper->Step(step++);
+  }
+
+  /// Waits until the device has finished.
+  void Wait() const { stepper->theta()[0].item<float>(); }
+
+  std::unique_ptr<RunConfig> config;
+  std::optional<Experiment> experiment;
+  std::optional<Stepper> stepper;
+  int64_t step = 300;  // from here on every lag is filled
+};
+
+void TimeSteps(benchmark::State& state, bool taylor) {
+  Setup setup(state.range(0), taylor);
+  setup.Wait();
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(setup.stepper->Step(setup.step++));
+    if (state.iterations() == state.max_iterations) setup.Wait();
+  }
+  setup.Wait();
+}
+
+void PlainStep(benchmark::State& state) { TimeSteps(state, false); }
+void TaylorStep(benchmark::State& state) { TimeSteps(state, true); }
+
+/// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
+void CsvRow(benchmark::State& state) {
+  Setup setup(state.range(0), true);
+  const auto path = std::filesystem::temp_directory_path() / "sgdscope_bench.csv";
+  CsvWriter csv(path, MetricsLog::Columns(*setup.experiment));
+  MetricsLog log(*setup.experiment, csv);
+  const Stepper::Measured measured = setup.stepper->Step(setup.step);
+  for (auto _ : state) log.Add(setup.step++, measured);
+  log.Flush();
+  std::filesystem::remove(path);
+}
+
+BENCHMARK(PlainStep)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(TaylorStep)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(CsvRow)->Arg(64)->Unit(benchmark::kMicrosecond)->UseRealTime();
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  RestartWithFastBlas(argv);
+  benchmark::AddCustomContext("device", Device());
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

@@ -1,0 +1,70 @@
+#include "run/experiment.h"
+
+#include <ATen/Parallel.h>
+
+#include "core/allocator.h"
+#include "core/error.h"
+
+namespace sgdscope {
+namespace {
+
+void MoveTo(at::Device device, Split& split) {
+  split.inputs = split.inputs.to(device);
+  split.labels = split.labels.to(device);
+}
+
+void CheckDevice(at::Device device) {
+  if (device.is_cpu() || at::hasCUDA()) return;
+  throw Error(
+      ErrorKind::kResource, "device", "cuda was asked for, but LibTorch sees no CUDA device",
+      "Run on a machine with an NVIDIA GPU and a LibTorch built for CUDA, or use --device cpu.");
+}
+
+/// float32 as it is documented, and the same bits every time: no TF32, no order that depends on
+/// timing.
+void ConfigureDevice(const RunConfig& config) {
+  UseHugePageAllocator();
+  at::set_num_threads(static_cast<int>(config.threads));
+  at::globalContext().setAllowTF32CuBLAS(false);
+  at::globalContext().setAllowTF32CuDNN(false);
+}
+
+}  // namespace
+
+Experiment::Experiment(RunConfig& config)
+    : config_(config), shape_(config.data->Shape("data")), loss_(nullptr) {
+  config_.data->Resolve();
+  network_ = config_.model->Build(shape_.shape, shape_.classes, "model");
+  loss_ = Registry<Loss>::entries().at(config_.loss).make();
+  if (shape_.train_size > 0) Settle(shape_.train_size);
+}
+
+void Experiment::Settle(int64_t train_size) {
+  Sampler& sampler = *config_.sampler;
+  sampler.Prepare(static_cast<uint64_t>(config_.seed), train_size, config_.batch_size.value_or(0),
+                  "sampler");
+  const int64_t per_epoch = sampler.steps_per_epoch();
+  steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
+  config_.log.Prepare("log", per_epoch);
+  config_.eval.Prepare("eval", per_epoch);
+  for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
+    const std::string path = "probes[" + std::to_string(i) + "]";
+    (*config_.probes.choices()[i])->Prepare({path, config_.output, steps_, sampler});
+  }
+}
+
+void Experiment::LoadData() { UseData(config_.data->Load(static_cast<uint64_t>(config_.seed))); }
+
+void Experiment::UseData(LoadedData data) {
+  CheckDevice(device());
+  ConfigureDevice(config_);
+  data_ = std::move(data);
+  Settle(data_.train.size());
+  MoveTo(device(), data_.train);
+  MoveTo(device(), data_.test);
+  normalizer_.emplace(config_.data->normalize(), data_.train, config_.scalar_type());
+  train_.emplace(network_, *loss_, data_.train, *normalizer_);
+  test_.emplace(network_, *loss_, data_.test, *normalizer_);
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,129 @@
+#include "run/manifest.h"
+
+#include <ATen/Version.h>
+#include <sys/resource.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <exception>
+
+#include "core/blas.h"
+#include "core/error.h"
+#include "core/files.h"
+
+namespace sgdscope {
+namespace {
+
+std::string CpuName() {
+  try {
+    const std::string info = ReadFile("/proc/cpuinfo");
+    const size_t key = info.find("model name");
+    if (key == std::string::npos) return "";
+    const size_t begin = info.find(": ", key) + 2;
+    return info.substr(begin, info.find('\n', begin) - begin);
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+std::string HostName() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
+}
+
+Json Versions() {
+  Json versions;
+  versions["sgdscope"] = SGDSCOPE_VERSION;
+  versions["libtorch"] = TORCH_VERSION;
+  versions["blas"] = BlasDescription();
+  versions["cpu_capability"] = at::get_cpu_capability();
+  versions["cuda"] = at::hasCUDA() ? at::detail::getCUDAHooks().showConfig() : "none";
+  return versions;
+}
+
+Json ReadManifest(const std::filesystem::path& path) {
+  try {
+    return Json::parse(ReadFile(path));
+  } catch (const std::exception&) {
+    return Json::object();  // absent, or not a manifest: the caller treats both alike
+  }
+}
+
+/// The files may have moved; their content may not have changed.
+std::vector<Json> ChecksumsOf(const Json& files) {
+  std::vector<Json> checksums;
+  for (const Json& file : files) {
+    checksums.push_back(file.is_object() && file.contains("crc32") ? file["crc32"] : Json());
+  }
+  return checksums;
+}
+
+}  // namespace
+
+int64_t PeakMemory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+std::string StatusOf(const std::filesystem::path& manifest) {
+  const Json json = ReadManifest(manifest);
+  return json.contains("status") && json["status"].is_string() ? json["status"].get<std::string>()
+                                                               : "";
+}
+
+Manifest::Manifest(std::filesystem::path path, const RunConfig& config) : path_(std::move(path)) {
+  facts_["device"] = config.device;
+  facts_["cpu"] = CpuName();
+  facts_["host"] = HostName();
+  facts_["threads"] = config.threads;
+  facts_["versions"] = Versions();
+}
+
+std::string Manifest::ContinueFrom(const std::filesystem::path& earlier) {
+  const Json json = ReadManifest(earlier);
+  if (json.contains("wall_seconds") && json["wall_seconds"].is_number()) {
+    earlier_seconds_ = json["wall_seconds"].get<double>();
+  }
+  if (json.contains("steps_done") && json["steps_done"].is_number_integer()) {
+    steps_done_ = json["steps_done"].get<int64_t>();
+  }
+  if (json.contains("data")) facts_["data"] = json["data"];
+  std::string changes;
+  for (const char* key : {"cpu", "versions"}) {
+    if (!json.contains(key) || json[key] == facts_[key]) continue;
+    changes += std::string(changes.empty() ? "" : "; ") + key + " was " + json[key].dump() +
+               ", is " + facts_[key].dump();
+  }
+  return changes;
+}
+
+void Manifest::SetFiles(const std::vector<FileRecord>& files) {
+  Json list = Json::array();
+  for (const FileRecord& file : files) {
+    list.push_back({{"path", file.path}, {"bytes", file.bytes}, {"crc32", file.crc32}});
+  }
+  if (facts_.contains("data") && ChecksumsOf(facts_["data"]) != ChecksumsOf(list)) {
+    throw Error(
+        ErrorKind::kData, "data",
+        "the files are not those that this run began with: " + facts_["data"].dump() + " then, " +
+            list.dump() + " now",
+        "Bring the old files back, or start a new run with --overwrite or --output FOLDER.");
+  }
+  facts_["data"] = list;
+}
+
+void Manifest::Write(const std::string& status, const std::string& reason, int64_t steps_done) {
+  const std::chrono::duration<double> here = std::chrono::steady_clock::now() - start_;
+  steps_done_ = steps_done;
+  Json manifest;
+  manifest["status"] = status;
+  manifest["reason"] = reason;
+  manifest["steps_done"] = steps_done;
+  manifest["wall_seconds"] = earlier_seconds_ + here.count();
+  manifest["peak_memory_bytes"] = PeakMemory();
+  manifest.update(facts_);
+  WriteFileAtomically(path_, manifest.dump(2) + "\n");
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,113 @@
+#include "run/run_config.h"
+
+#include <set>
+
+#include "core/error.h"
+#include "gradients/loss.h"
+
+namespace sgdscope {
+namespace {
+
+std::vector<std::string> LossNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : Registry<Loss>::entries()) names.push_back(name);
+  return names;
+}
+
+void CheckLength(const RunConfig& config) {
+  if (config.steps.has_value() != config.epochs.has_value()) return;
+  throw Error(
+      ErrorKind::kConfig, "steps",
+      config.steps ? "both steps and epochs are given" : "neither steps nor epochs is given",
+      "Give exactly one of them: it says how long the run is.");
+}
+
+void SettleLabels(RunConfig& config) {
+  std::set<std::string> labels;
+  for (size_t i = 0; i < config.probes.choices().size(); ++i) {
+    const auto& probe = *config.probes.choices()[i];
+    probe->SetDefaultLabel(probe.selected());
+    const std::string path = "probes[" + std::to_string(i) + "].label";
+    if (probe->label().find_first_of(",\"\n\r") != std::string::npos) {
+      throw Error(ErrorKind::kConfig, path,
+                  "'" + probe->label() + "' has a comma, quote or line break",
+                  "A label is the first part of column names: leave those characters out.");
+    }
+    if (labels.insert(probe->label()).second) continue;
+    throw Error(ErrorKind::kConfig, path, "'" + probe->label() + "' is used by an earlier probe",
+                "Give one of the two another label: it is the first part of the column names.");
+  }
+}
+
+}  // namespace
+
+void RunConfig::Fields(FieldVisitor& visitor) {
+  constexpr double kMostSteps = 1e15;
+  visitor.Visit({.name = "name", .help = "name of the experiment", .required = true}, name);
+  visitor.Visit({.name = "seed", .help = "all randomness follows from it", .min = 0}, seed);
+  visitor.Visit({.name = "device", .help = "where to compute", .allowed = {"cpu", "cuda"}}, device);
+  visitor.Visit({.name = "dtype",
+                 .help = "type of theta; float64 for verification",
+                 .allowed = {"float32", "float64"}},
+                dtype);
+  visitor.Visit({.name = "threads",
+                 .help = "CPU threads of this run; results depend on it in the last bits",
+                 .min = 1,
+                 .max = 1024},
+                threads);
+  visitor.Visit({.name = "steps",
+                 .help = "length of the run; or give epochs",
+                 .unit = "steps",
+                 .min = 1,
+                 .max = kMostSteps},
+                steps);
+  visitor.Visit({.name = "epochs",
+                 .help = "length of the run; or give steps",
+                 .unit = "epochs",
+                 .min = 1,
+                 .max = 1e6},
+                epochs);
+  visitor.Visit({.name = "batch_size",
+                 .help = "examples of a batch; left out for the sampler full",
+                 .unit = "examples",
+                 .min = 1,
+                 .max = 1e9},
+                batch_size);
+  visitor.Choose({.name = "data", .help = "the data set", .required = true}, data);
+  visitor.Choose({.name = "sampler", .help = "which examples form a batch"}, sampler);
+  visitor.Choose({.name = "model", .help = "the network", .required = true}, model);
+  visitor.Visit({.name = "loss", .help = "loss of one example", .allowed = LossNames()}, loss);
+  visitor.Choose({.name = "gradient", .help = "estimator of the gradient g"}, gradient);
+  visitor.Choose({.name = "update", .help = "turns g into the step delta", .required = true},
+                 update);
+  visitor.ChooseList({.name = "probes", .help = "what to measure"}, probes);
+  visitor.Group({.name = "log", .help = "rows of metrics.csv"},
+                [this](FieldVisitor& v) { log.Fields(v); });
+  visitor.Group({.name = "eval", .help = "rows of eval.csv; there is one for the end in any case"},
+                [this](FieldVisitor& v) { eval.Fields(v); });
+  visitor.Group({.name = "checkpoint", .help = "resuming starts from the last checkpoint"},
+                [this](FieldVisitor& v) {
+                  v.Visit({.name = "every_steps",
+                           .help = "distance of checkpoints; there is one for the end in any case",
+                           .unit = "steps",
+                           .min = 1,
+                           .max = kMostSteps},
+                          checkpoint_every);
+                });
+  visitor.Visit({.name = "output", .help = "run folder; runs/<name> if left out"}, output);
+}
+
+std::unique_ptr<RunConfig> ReadRunConfig(const Json& json) {
+  auto config = std::make_unique<RunConfig>();
+  ReadFields(json, "", [&](FieldVisitor& visitor) { config->Fields(visitor); });
+  CheckLength(*config);
+  SettleLabels(*config);
+  if (config->output.empty()) config->output = "runs/" + config->name;
+  return config;
+}
+
+Json ResolvedConfig(RunConfig& config) {
+  return WriteFields([&](FieldVisitor& visitor) { config.Fields(visitor); });
+}
+
+}  // namespace sgdscope

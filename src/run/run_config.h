@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/cadence.h"
+#include "core/config_json.h"
+#include "core/fields.h"
+#include "core/registry.h"
+#include "data/dataset.h"
+#include "data/sampler.h"
+#include "estimators/estimator.h"
+#include "models/model.h"
+#include "probes/probe.h"
+#include "updates/update_rule.h"
+
+namespace sgdscope {
+
+/// Everything that a config can say; the leaves inside are the ones that the run uses.
+struct RunConfig {
+  std::string name;
+  int64_t seed = 0;
+  std::string device = "cpu";
+  std::string dtype = "float32";
+  int64_t threads = 1;
+  std::optional<int64_t> steps;
+  std::optional<int64_t> epochs;
+  std::optional<int64_t> batch_size;
+  Choice<Dataset> data;
+  Choice<Sampler> sampler{"shuffle"};
+  Choice<Model> model;
+  std::string loss = "cross_entropy";
+  Choice<Estimator> gradient{"mean"};
+  Choice<UpdateRule> update;
+  ChoiceList<Probe> probes;
+  Cadence log = Cadence::EverySteps(1);
+  Cadence eval = Cadence::EveryEpochs(1);
+  int64_t checkpoint_every = 1000;
+  std::string output;
+
+  void Fields(FieldVisitor& visitor);
+  at::ScalarType scalar_type() const { return dtype == "float64" ? at::kDouble : at::kFloat; }
+};
+
+/// Reads and checks a config: every key known, every value in range, exactly one of steps and
+/// epochs, probe labels unique. What a config may leave open (`output`, labels) is settled, so that
+/// ResolvedConfig is complete. Error kConfig.
+std::unique_ptr<RunConfig> ReadRunConfig(const Json& config);
+
+/// The config with every default written out; itself a valid config that gives the same run.
+Json ResolvedConfig(RunConfig& config);
+
+}  // namespace sgdscope

@@ -1,0 +1,64 @@
+#include "run/stepper.h"
+
+#include "core/error.h"
+
+namespace sgdscope {
+
+Stepper::Stepper(Experiment& experiment) : experiment_(experiment) {
+  const RunConfig& config = experiment.config();
+  theta_ =
+      InitialTheta(experiment.network(), static_cast<uint64_t>(config.seed), config.scalar_type())
+          .to(experiment.device());
+  config.update->Allocate(theta_);
+  for (const auto& probe : config.probes.choices()) (*probe)->Allocate(theta_);
+}
+
+Stepper::Measured Stepper::Step(int64_t step) {
+  const RunConfig& config = experiment_.config();
+  const Oracle& oracle = experiment_.train();
+  at::NoGradGuard no_grad;
+  const Batch batch = oracle.Load(experiment_.sampler().At(step));
+  const Gradients gradients = oracle.Evaluate(batch, theta_);
+  const at::Tensor g = config.gradient->Estimate(batch, gradients);
+  const Update update = config.update->Next(g, theta_, step);
+
+  Measured measured{MeanLoss(gradients.losses), {}};
+  const StepView view{step, batch, gradients, theta_, g, update, oracle, experiment_.sampler()};
+  for (const auto& probe : config.probes.choices()) {
+    const bool due = (*probe)->MeasuresAt(step);
+    measured.probes.push_back(due ? (*probe)->Measure(view) : at::Tensor());
+  }
+  theta_.add_(update.direction, update.scale);
+  return measured;
+}
+
+std::map<std::string, at::Tensor> Stepper::State() const {
+  std::map<std::string, at::Tensor> state = {{"theta", theta_}};
+  for (const auto& [name, tensor] : experiment_.config().update->State()) {
+    state["update." + name] = tensor;
+  }
+  for (const auto& probe : experiment_.config().probes.choices()) {
+    for (const auto& [name, tensor] : (*probe)->State()) {
+      state["probe." + (*probe)->label() + "." + name] = tensor;
+    }
+  }
+  return state;
+}
+
+void Stepper::Restore(const std::map<std::string, at::Tensor>& saved, const std::string& where) {
+  const auto live = State();
+  for (const auto& [name, tensor] : live) {
+    const auto found = saved.find(name);
+    if (found == saved.end()) throw Error(ErrorKind::kData, where, "has no tensor " + name);
+    if (found->second.sizes() != tensor.sizes() ||
+        found->second.scalar_type() != tensor.scalar_type()) {
+      throw Error(ErrorKind::kData, where, "tensor " + name + " has another shape or type");
+    }
+    tensor.copy_(found->second);
+  }
+  if (saved.size() != live.size()) {
+    throw Error(ErrorKind::kData, where, "has tensors that this run does not know");
+  }
+}
+
+}  // namespace sgdscope

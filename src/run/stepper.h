@@ -1,0 +1,39 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/torch.h"
+#include "run/experiment.h"
+
+namespace sgdscope {
+
+/// The training loop's body, with everything that changes from step to step: theta, the update
+/// rule's and the probes' state.
+class Stepper {
+ public:
+  /// Starts from the initial weights. Keeps a reference to `experiment`, whose data is loaded.
+  explicit Stepper(Experiment& experiment);
+
+  struct Measured {
+    at::Tensor loss;                 // scalar, double: mean over the batch at theta before the step
+    std::vector<at::Tensor> probes;  // one a probe; undefined where it did not measure
+  };
+  /// One step: batch, gradient, estimate, update, probes, and theta += delta: the only place that
+  /// writes theta.
+  Measured Step(int64_t step);
+
+  const at::Tensor& theta() const { return theta_; }
+  /// All state by name: "theta", "update.<name>", "probe.<label>.<name>". The tensors are the live
+  /// ones.
+  std::map<std::string, at::Tensor> State() const;
+  /// Copies saved state into the live one. Error kData at `where` if names or shapes differ.
+  void Restore(const std::map<std::string, at::Tensor>& saved, const std::string& where);
+
+ private:
+  Experiment& experiment_;
+  at::Tensor theta_;  // [p]
+};
+
+}  // namespace sgdscope

@@ -1,0 +1,135 @@
+#include "run/trainer.h"
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "core/error.h"
+
+namespace sgdscope {
+
+Trainer::Trainer(Experiment& experiment, const RunFolder& folder, Console& console,
+                 Manifest& manifest, const volatile std::sig_atomic_t& stop_signal)
+    : experiment_(experiment),
+      folder_(folder),
+      console_(console),
+      manifest_(manifest),
+      stop_signal_(stop_signal),
+      stepper_(experiment) {}
+
+Outcome Trainer::Run() {
+  Open();
+  manifest_.Write("running", "", start_);
+  console_.StartAt(start_);
+  return Loop();
+}
+
+void Trainer::Open() {
+  const auto metrics_columns = MetricsLog::Columns(experiment_);
+  std::optional<Checkpoint> checkpoint;
+  if (folder_.resumed()) {
+    checkpoint = LoadLastCheckpoint(folder_.checkpoints(),
+                                    [&](const std::string& message) { console_.Warn(message); });
+    console_.Info(checkpoint ? "resuming at step " + std::to_string(checkpoint->step)
+                             : "no checkpoint yet: starting from step 0");
+  }
+  if (checkpoint) {
+    stepper_.Restore(checkpoint->state, folder_.checkpoints().string());
+    start_ = checkpoint->step;
+    metrics_csv_ =
+        std::make_unique<CsvWriter>(folder_.metrics(), metrics_columns, checkpoint->metrics_bytes);
+    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(), checkpoint->eval_bytes);
+  } else {
+    metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), metrics_columns);
+    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns());
+  }
+  metrics_.emplace(experiment_, *metrics_csv_);
+}
+
+Outcome Trainer::Loop() {
+  const RunConfig& config = experiment_.config();
+  for (int64_t step = start_; step < experiment_.steps(); ++step) {
+    if (stop_signal_ != 0) return Interrupted(step);
+    if (step > start_ && step % config.checkpoint_every == 0) {
+      if (metrics_->Flush()) return Diverged(step);
+      Save(step);
+    }
+    // After the checkpoint of this step: resuming there writes the evaluation's row again.
+    if (config.eval.At(step) && !Evaluate(step)) return Diverged(step);
+    if (metrics_->Add(step, stepper_.Step(step))) return Diverged(step + 1);
+    if (console_.ProgressDue()) {
+      if (metrics_->Flush()) return Diverged(step + 1);
+      ShowProgress(step + 1);
+    }
+  }
+  return Finish(experiment_.steps());
+}
+
+bool Trainer::Evaluate(int64_t step) {
+  if (metrics_->Flush()) return false;
+  const SplitScore train = Score(experiment_.train(), stepper_.theta());
+  const SplitScore test = Score(experiment_.test(), stepper_.theta());
+  if (!std::isfinite(train.loss)) return false;
+  eval_csv_->Row(std::array{static_cast<double>(step), experiment_.sampler().EpochAt(step),
+                            train.loss, train.accuracy, test.loss, test.accuracy});
+  eval_csv_->Flush();
+  last_train_ = train;
+  last_test_ = test;
+  return true;
+}
+
+void Trainer::Save(int64_t step) {
+  // The rows must be on the disk before a checkpoint says that they are there.
+  metrics_csv_->Sync();
+  eval_csv_->Sync();
+  SaveCheckpoint(folder_.checkpoints(),
+                 {step, metrics_csv_->bytes(), eval_csv_->bytes(), stepper_.State()});
+  manifest_.Write("running", "", step);
+}
+
+Outcome Trainer::Finish(int64_t step) {
+  if (metrics_->Flush()) return Diverged(step);
+  // Before the last evaluation, so that a crash during it loses nothing.
+  Save(step);
+  if (!Evaluate(step)) return Diverged(step);
+  metrics_csv_->Sync();
+  eval_csv_->Sync();
+  manifest_.Write("done", "", step);
+  char summary[160];
+  std::snprintf(summary, sizeof(summary),
+                "done: %lld steps, train loss %.4f, train accuracy %.2f %%, test accuracy %.2f %%",
+                static_cast<long long>(step), last_train_.loss, 100 * last_train_.accuracy,
+                100 * last_test_.accuracy);
+  console_.Info(summary);
+  return {"done", 0};
+}
+
+Outcome Trainer::Diverged(int64_t step) {
+  const auto found = metrics_->Flush();
+  metrics_csv_->Sync();
+  const std::string reason =
+      found ? "the loss of step " + std::to_string(*found) + " is not finite"
+            : "the training loss before step " + std::to_string(step) + " is not finite";
+  manifest_.Write("diverged", reason, found.value_or(step));
+  console_.Warn("diverged: " + reason +
+                ". The rows before it are kept; a smaller learning rate may help.");
+  return {"diverged", static_cast<int>(ErrorKind::kDiverged)};
+}
+
+Outcome Trainer::Interrupted(int64_t step) {
+  if (metrics_->Flush()) return Diverged(step);
+  Save(step);
+  const int signal = stop_signal_;
+  const std::string reason = "signal " + std::to_string(signal) + " before step " +
+                             std::to_string(step) + "; --resume goes on from there";
+  manifest_.Write("interrupted", reason, step);
+  console_.Warn("interrupted: " + reason);
+  return {"interrupted", 128 + signal};
+}
+
+void Trainer::ShowProgress(int64_t step) {
+  console_.Progress({step, experiment_.steps(), experiment_.sampler().EpochAt(step),
+                     metrics_->last_loss(), last_test_.accuracy});
+}
+
+}  // namespace sgdscope

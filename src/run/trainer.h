@@ -1,0 +1,62 @@
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/csv.h"
+#include "run/checkpoint.h"
+#include "run/console.h"
+#include "run/evaluation.h"
+#include "run/experiment.h"
+#include "run/manifest.h"
+#include "run/metrics_log.h"
+#include "run/run_folder.h"
+#include "run/stepper.h"
+
+namespace sgdscope {
+
+/// How a run ended.
+struct Outcome {
+  std::string status;  // as in the manifest: done, diverged, interrupted
+  int exit_status;     // of the process
+};
+
+/// Trains an experiment into its run folder: steps, rows, evaluations, checkpoints, manifest.
+class Trainer {
+ public:
+  /// Keeps references. `stop_signal`: 0, or the number of the signal that asks the run to stop.
+  Trainer(Experiment& experiment, const RunFolder& folder, Console& console, Manifest& manifest,
+          const volatile std::sig_atomic_t& stop_signal);
+
+  /// Runs to the end, to divergence or to a signal, from the last checkpoint if there is one.
+  Outcome Run();
+
+ private:
+  void Open();
+  Outcome Loop();
+  /// Evaluates theta before step `step` into eval.csv; false if the run has diverged.
+  bool Evaluate(int64_t step);
+  void Save(int64_t step);
+  Outcome Finish(int64_t step);
+  Outcome Diverged(int64_t step);
+  Outcome Interrupted(int64_t step);
+  void ShowProgress(int64_t step);
+
+  Experiment& experiment_;
+  const RunFolder& folder_;
+  Console& console_;
+  Manifest& manifest_;
+  const volatile std::sig_atomic_t& stop_signal_;
+  Stepper stepper_;
+  int64_t start_ = 0;  // first step of this process
+  std::unique_ptr<CsvWriter> metrics_csv_;
+  std::unique_ptr<CsvWriter> eval_csv_;
+  std::optional<MetricsLog> metrics_;
+  SplitScore last_train_ = kNotScored;
+  SplitScore last_test_ = kNotScored;
+};
+
+}  // namespace sgdscope
