@@ -1,0 +1,190 @@
+#include "data/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config_json.h"
+#include "core/error.h"
+#include "core/registry.h"
+#include "core/rng.h"
+#include "tests/expect_error.h"
+
+namespace sgdscope {
+namespace {
+
+Choice<Sampler> Make(const std::string& name, int64_t examples, int64_t batch_size,
+                     const Json& fields = Json::object(), uint64_t seed = 1) {
+  Choice<Sampler> sampler(name);
+  ReadFields(fields, "sampler", [&](FieldVisitor& visitor) { sampler->Fields(visitor); });
+  sampler->Prepare(seed, examples, batch_size, "sampler");
+  return sampler;
+}
+
+std::vector<int64_t> Indices(const Choice<Sampler>& sampler, int64_t step) {
+  const at::Tensor batch = sampler->At(step);
+  EXPECT_EQ(batch.scalar_type(), at::kLong);
+  EXPECT_TRUE(batch.is_cpu() && batch.is_contiguous() && batch.dim() == 1);
+  return {batch.data_ptr<int64_t>(), batch.data_ptr<int64_t>() + batch.numel()};
+}
+
+TEST(Samplers, EveryNameHasHelpAndKeepsTheContract) {
+  ASSERT_GE(Registry<Sampler>::entries().size(), 3u);
+  for (const auto& [name, entry] : Registry<Sampler>::entries()) {
+    SCOPED_TRACE(name);
+    EXPECT_FALSE(entry.help.empty());
+    const int64_t n = name == "full" ? 60 : 10;
+    const Choice<Sampler> sampler = Make(name, 60, n);
+    const Choice<Sampler> again = Make(name, 60, n);
+    EXPECT_EQ(sampler->batch_size(), n);
+    EXPECT_EQ(sampler->EpochAt(0), 0);
+    EXPECT_EQ(sampler->EpochAt(7 * sampler->steps_per_epoch()), 7);
+    std::map<int64_t, std::vector<int64_t>> forward;
+    for (int64_t step = 0; step < 100; ++step) {
+      forward[step] = Indices(sampler, step);
+      EXPECT_LE(static_cast<int64_t>(forward[step].size()), n);
+      for (const int64_t index : forward[step]) EXPECT_TRUE(index >= 0 && index < 60) << index;
+    }
+    // A pure function of the step: backwards, and by another object.
+    for (int64_t step = 99; step >= 0; --step) {
+      EXPECT_EQ(Indices(sampler, step), forward[step]) << step;
+      EXPECT_EQ(Indices(again, (step * 37) % 100), forward[(step * 37) % 100]);
+    }
+    EXPECT_EQ(sampler->SameEveryStep(), forward[0] == forward[1]);
+  }
+}
+
+TEST(Samplers, ABatchIsTheCallersToChange) {
+  for (const auto& [name, entry] : Registry<Sampler>::entries()) {
+    const Choice<Sampler> sampler = Make(name, 6, name == "full" ? 0 : 3);
+    const std::vector<int64_t> before = Indices(sampler, 0);
+    sampler->At(0).fill_(-1);
+    EXPECT_EQ(Indices(sampler, 0), before) << name;
+  }
+}
+
+TEST(Shuffle, EachExampleOnceAnEpochInANewOrder) {
+  const Choice<Sampler> sampler = Make("shuffle", 12, 4);
+  ASSERT_EQ(sampler->steps_per_epoch(), 3);
+  std::vector<std::vector<int64_t>> epochs;
+  for (int64_t epoch = 0; epoch < 20; ++epoch) {
+    std::vector<int64_t> order;
+    for (int64_t step = 0; step < 3; ++step) {
+      for (const int64_t index : Indices(sampler, 3 * epoch + step)) order.push_back(index);
+    }
+    Stream stream(1, "order", static_cast<uint64_t>(epoch));
+    EXPECT_EQ(order, Permutation(stream, 12));
+    epochs.push_back(order);
+  }
+  EXPECT_NE(epochs[0], epochs[1]);
+  EXPECT_NE(Indices(Make("shuffle", 12, 4, Json::object(), 2), 0), Indices(sampler, 0));
+}
+
+TEST(Shuffle, KeptLastBatchIsShort) {
+  const Choice<Sampler> sampler = Make("shuffle", 10, 4, {{"drop_last", false}});
+  EXPECT_EQ(sampler->steps_per_epoch(), 3);
+  EXPECT_EQ(sampler->batch_size(), 4);
+  std::vector<int> seen(10, 0);
+  for (int64_t step = 0; step < 3; ++step) {
+    const std::vector<int64_t> batch = Indices(sampler, 3 + step);
+    EXPECT_EQ(batch.size(), step < 2 ? 4u : 2u);
+    for (const int64_t index : batch) ++seen[index];
+  }
+  EXPECT_EQ(seen, std::vector<int>(10, 1));
+  EXPECT_DOUBLE_EQ(sampler->EpochAt(2), 0.8);
+  EXPECT_EQ(sampler->EpochAt(3), 1);
+  EXPECT_DOUBLE_EQ(sampler->EpochAt(4), 1.4);
+}
+
+TEST(Shuffle, DroppedLastBatchLeavesWholeBatches) {
+  const Choice<Sampler> sampler = Make("shuffle", 10, 4, {{"drop_last", true}});
+  EXPECT_EQ(sampler->steps_per_epoch(), 2);
+  std::vector<int> seen(10, 0);
+  for (int64_t step = 0; step < 400; ++step) {
+    ASSERT_EQ(Indices(sampler, step).size(), 4u);
+    for (const int64_t index : Indices(sampler, step)) ++seen[index];
+  }
+  // Others are left out in every epoch: none of the ten is always missing.
+  for (const int count : seen) EXPECT_GT(count, 100);
+  EXPECT_EQ(sampler->EpochAt(1), 0.5);
+  EXPECT_EQ(sampler->EpochAt(14), 7);
+}
+
+TEST(Shuffle, DropLastMustBeGivenWhereItMatters) {
+  ExpectError(ErrorKind::kConfig, {"sampler.drop_last", "10", "4", "true", "false", "2"},
+              [] { Make("shuffle", 10, 4); });
+  EXPECT_EQ(Make("shuffle", 12, 4)->steps_per_epoch(), 3);
+  EXPECT_EQ(Make("shuffle", 12, 4, {{"drop_last", true}})->steps_per_epoch(), 3);
+  EXPECT_EQ(Make("shuffle", 12, 4, {{"drop_last", false}})->steps_per_epoch(), 3);
+}
+
+TEST(Shuffle, BatchSizeMustFit) {
+  ExpectError(ErrorKind::kConfig, {"sampler", "batch_size", "1 to 10", "found 11"},
+              [] { Make("shuffle", 10, 11); });
+  ExpectError(ErrorKind::kConfig, {"sampler", "batch_size", "found none"},
+              [] { Make("shuffle", 10, 0); });
+}
+
+TEST(Shuffle, IsTheSameAfterPreparingAnew) {
+  const Choice<Sampler> sampler = Make("shuffle", 100, 10);
+  Indices(sampler, 0);
+  sampler->Prepare(5, 50, 10, "sampler");
+  EXPECT_EQ(Indices(sampler, 0), Indices(Make("shuffle", 50, 10, Json::object(), 5), 0));
+}
+
+// Probes look back over many epochs, more than are kept.
+TEST(Shuffle, FarLooksBack) {
+  const Choice<Sampler> sampler = Make("shuffle", 20, 10);
+  for (int64_t step = 0; step < 200; ++step) {
+    for (const int64_t lag : {0, 1, 7, 50, 120}) {
+      if (lag > step) continue;
+      Stream stream(1, "order", static_cast<uint64_t>((step - lag) / 2));
+      const std::vector<int64_t> order = Permutation(stream, 20);
+      const auto begin = order.begin() + (step - lag) % 2 * 10;
+      ASSERT_EQ(Indices(sampler, step - lag), std::vector<int64_t>(begin, begin + 10));
+    }
+  }
+}
+
+TEST(Replacement, DrawsFromTheWholeSetAtEveryStep) {
+  const Choice<Sampler> sampler = Make("replacement", 50, 20);
+  EXPECT_EQ(sampler->steps_per_epoch(), 3);
+  EXPECT_DOUBLE_EQ(sampler->EpochAt(1), 0.4);
+  EXPECT_EQ(sampler->EpochAt(5), 2);
+  std::vector<double> counts(50, 0);
+  for (int64_t step = 0; step < 1000; ++step) {
+    const std::vector<int64_t> batch = Indices(sampler, step);
+    ASSERT_EQ(batch.size(), 20u);
+    for (const int64_t index : batch) ++counts[index];
+  }
+  // 20,000 draws, 400 an example. Chi-square with 49 degrees of freedom: mean 49, standard
+  // deviation 9.9; a value outside 20 ... 90 has a probability below 1e-3.
+  double chi_square = 0;
+  for (const double count : counts) chi_square += (count - 400) * (count - 400) / 400;
+  EXPECT_GT(chi_square, 20);
+  EXPECT_LT(chi_square, 90);
+}
+
+TEST(Replacement, BatchSize) {
+  ExpectError(ErrorKind::kConfig, {"sampler", "batch_size"}, [] { Make("replacement", 10, 0); });
+  EXPECT_EQ(Indices(Make("replacement", 3, 8), 0).size(), 8u);
+  EXPECT_EQ(Make("replacement", 3, 8)->steps_per_epoch(), 1);
+}
+
+TEST(Full, IsTheWholeSetInOrder) {
+  const Choice<Sampler> sampler = Make("full", 4, 0);
+  EXPECT_EQ(Indices(sampler, 9), (std::vector<int64_t>{0, 1, 2, 3}));
+  EXPECT_EQ(sampler->batch_size(), 4);
+  EXPECT_EQ(sampler->steps_per_epoch(), 1);
+  EXPECT_EQ(sampler->EpochAt(3), 3);
+  EXPECT_TRUE(sampler->SameEveryStep());
+  EXPECT_EQ(Make("full", 4, 4)->batch_size(), 4);
+  ExpectError(ErrorKind::kConfig, {"sampler", "batch_size", "4", "2"}, [] { Make("full", 4, 2); });
+}
+
+}  // namespace
+}  // namespace sgdscope

@@ -1,0 +1,122 @@
+#include "gradients/loss.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/registry.h"
+#include "core/rng.h"
+#include "tests/oracles.h"
+#include "tests/tensors.h"
+
+namespace sgdscope {
+namespace {
+
+at::Tensor RandomLabels(Stream& stream, int64_t n, int64_t classes) {
+  at::Tensor labels = at::empty({n}, at::kLong);
+  for (int64_t i = 0; i < n; ++i) {
+    labels.data_ptr<int64_t>()[i] =
+        static_cast<int64_t>(stream.Below(static_cast<uint64_t>(classes)));
+  }
+  return labels;
+}
+
+/// Every registered loss: one number an example, and a line whose derivatives are those of Losses.
+TEST(LossContract, LineAgreesWithAutograd) {
+  for (const auto& [name, entry] : Registry<Loss>::entries()) {
+    const auto loss = entry.make();
+    Stream stream(40, name);
+    for (const int64_t n : {1, 6}) {
+      for (const int64_t classes : {2, 3, 10}) {
+        const std::vector<int64_t> sizes = {n, classes};
+        const Line z{RandomTensor(stream, sizes), RandomTensor(stream, sizes),
+                     RandomTensor(stream, sizes), RandomTensor(stream, sizes)};
+        const at::Tensor labels = RandomLabels(stream, n, classes);
+        // Examples don't mix, so that the derivatives of the sum by s [n, 1] are the examples' own.
+        const at::Tensor s = at::zeros({n, 1}, at::kDouble).requires_grad_(true);
+        const at::Tensor losses =
+            loss->Losses(z.value + s * z.slope + 0.5 * s * s * z.curvature, labels);
+        ASSERT_EQ(losses.sizes(), at::IntArrayRef({n})) << name;
+        const at::Tensor first = torch::autograd::grad({losses.sum()}, {s}, {}, true, true)[0];
+        const at::Tensor second = torch::autograd::grad({first.sum()}, {s})[0];
+        const double bound = 1e-14 * static_cast<double>(n * classes * 10);
+        for (const bool curvature : {false, true}) {
+          const LineLosses line = loss->AlongLine(z, labels, curvature);
+          ExpectNear(ToVector(line.value), ToVector(losses), bound, name + " value");
+          ExpectNear(ToVector(line.slope), ToVector(first), bound, name + " slope");
+          ExpectNear(ToVector(line.moved), ToVector(loss->Losses(z.moved, labels)), bound,
+                     name + " moved");
+          ASSERT_EQ(line.curvature.defined(), curvature) << name;
+          if (curvature)
+            ExpectNear(ToVector(line.curvature), ToVector(second), bound, name + " curvature");
+        }
+        const at::Tensor zeros = at::zeros(sizes, at::kDouble);
+        const LineLosses flat = loss->AlongLine({z.value, z.slope, {}, z.moved}, labels, true);
+        const LineLosses bent = loss->AlongLine({z.value, z.slope, zeros, z.moved}, labels, true);
+        ExpectNear(ToVector(flat.curvature), ToVector(bent.curvature), bound,
+                   name + ": undefined is zero");
+      }
+    }
+  }
+}
+
+TEST(LossContract, LineIsInDoubleAndLossesInTheirOwnType) {
+  for (const auto& [name, entry] : Registry<Loss>::entries()) {
+    const auto loss = entry.make();
+    Stream stream(41, name);
+    const at::Tensor z = RandomTensor(stream, {4, 3}, at::kFloat);
+    const at::Tensor labels = RandomLabels(stream, 4, 3);
+    EXPECT_EQ(loss->Losses(z, labels).scalar_type(), at::kFloat) << name;
+    const LineLosses line = loss->AlongLine({z, z, z, z}, labels, true);
+    for (const at::Tensor& tensor : {line.value, line.slope, line.curvature, line.moved}) {
+      EXPECT_EQ(tensor.scalar_type(), at::kDouble) << name;
+    }
+    const at::Tensor exact = loss->Losses(z.to(at::kDouble), labels);
+    ExpectNear(ToVector(line.value), ToVector(exact), 1e-14,
+               name + ": not rounded to float on the way");
+    EXPECT_GE(line.value.min().item<double>(), 0) << name;
+  }
+}
+
+TEST(LossValues, AreTheOracles) {
+  for (const std::string name : {"cross_entropy", "mean_squared_error"}) {
+    const auto loss = Registry<Loss>::entries().at(name).make();
+    Stream stream(42, name);
+    for (const int64_t classes : {1, 2, 5, 100}) {
+      const at::Tensor z = 5 * RandomTensor(stream, {8, classes});
+      const at::Tensor labels = RandomLabels(stream, 8, classes);
+      const at::Tensor losses = loss->Losses(z, labels);
+      for (int64_t i = 0; i < 8; ++i) {
+        const double expected =
+            oracle::LossOf(name, ToVector(z[i]), static_cast<size_t>(labels[i].item<int64_t>()));
+        EXPECT_NEAR(losses[i].item<double>(), expected, 1e-13 * (10 + expected))
+            << name << " " << classes;
+      }
+    }
+  }
+}
+
+TEST(LossValues, ByHand) {
+  const auto cross_entropy = Registry<Loss>::entries().at("cross_entropy").make();
+  const auto squared = Registry<Loss>::entries().at("mean_squared_error").make();
+  const at::Tensor z = at::tensor(std::vector<double>{3, 1, 0, 0}, at::kDouble).view({1, 4});
+  const at::Tensor label = at::zeros({1}, at::kLong);
+  EXPECT_NEAR(cross_entropy->Losses(z, label).item<double>(),
+              std::log(std::exp(3.0) + std::exp(1.0) + 2) - 3, 1e-15);
+  EXPECT_EQ(squared->Losses(z, label).item<double>(), (4.0 + 1) / 4);
+}
+
+/// exp(1000) overflows: the largest logit must be taken out first.
+TEST(LossValues, CrossEntropyOfLargeLogitsIsFinite) {
+  const auto loss = Registry<Loss>::entries().at("cross_entropy").make();
+  const at::Tensor z = at::tensor(std::vector<double>{1000, -1000}, at::kDouble).view({1, 2});
+  const at::Tensor label = at::ones({1}, at::kLong);
+  EXPECT_EQ(loss->Losses(z, label).item<double>(), 2000);
+  const LineLosses line = loss->AlongLine({z, z, {}, z}, label, true);
+  EXPECT_EQ(line.value.item<double>(), 2000);
+  EXPECT_EQ(line.slope.item<double>(), 2000);
+  EXPECT_EQ(line.curvature.item<double>(), 0);
+}
+
+}  // namespace
+}  // namespace sgdscope

@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+"""Tests of scripts/plot.py on run folders made up here: python tests/plot_test.py"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import sys
+import tempfile
+import unittest
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "plot.py"
+sys.dont_write_bytecode = True
+spec = importlib.util.spec_from_file_location("plot", SCRIPT)
+plot = importlib.util.module_from_spec(spec)
+sys.modules["plot"] = plot
+spec.loader.exec_module(plot)
+
+NAN = float("nan")
+
+
+def csv_text(columns: Mapping[str, Sequence[float]]) -> str:
+    """A CSV file as the program writes it: shortest numbers, empty cells for NaN."""
+    rows = zip(*[np.asarray(values).tolist() for values in columns.values()])
+    lines = [",".join("" if value != value else repr(value) for value in row) for row in rows]
+    return "".join(line + "\n" for line in [",".join(columns), *lines])
+
+
+def falling_loss(steps: int) -> np.ndarray:
+    """A loss that falls like that of a network."""
+    return 2.3 / np.sqrt(1 + np.arange(steps) / 20)
+
+
+class RunFolders(unittest.TestCase):
+    """A temporary folder to make runs in."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = Path(temporary.name)
+
+    def make(
+        self,
+        name: str,
+        metrics: Mapping[str, Sequence[float]],
+        evaluations: Mapping[str, Sequence[float]] | None = None,
+        hidden: int = 64,
+    ) -> str:
+        """Writes a run folder and returns its path."""
+        folder = self.root / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"name": name, "model": {"name": "mlp", "hidden": [hidden]}}))
+        (folder / "manifest.json").write_text('{"status": "done"}')
+        (folder / "metrics.csv").write_text(csv_text(metrics))
+        if evaluations is not None:
+            (folder / "eval.csv").write_text(csv_text(evaluations))
+        return str(folder)
+
+    def make_simple(self, name: str = "simple", steps: int = 100, per_epoch: int = 10) -> str:
+        """A run with integer epochs, a falling loss and a norm measured at every fifth step."""
+        step = np.arange(steps)
+        norm = np.where(step % 5 == 0, step * 0.5, NAN)
+        return self.make(
+            name, {"step": step, "epoch": step // per_epoch, "loss": falling_loss(steps), "gradient_norm.norm": norm}
+        )
+
+    def make_taylor(self, name: str, hidden: int, evaluations: int) -> str:
+        """A run with all columns of figure 3."""
+        steps = 120
+        step, loss = np.arange(steps), falling_loss(steps)
+        metrics = {"step": step, "epoch": step // 60, "loss": loss}
+        for i, column in enumerate(plot.FIG3_COLUMNS):
+            metrics[column] = np.where(step >= 10, (i + 1) * hidden * (loss[0] - loss), NAN)
+        at = np.linspace(0, steps, evaluations).astype(int)
+        return self.make(
+            name, metrics, {"step": at, "epoch": at // 60, "train_loss": np.interp(at, step, loss)}, hidden
+        )
+
+    def call(self, *arguments: str) -> tuple[int, str, str]:
+        """Runs plot.py: exit status, stdout, stderr."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                status = plot.main(arguments)
+            except SystemExit as exit:
+                status = exit.code
+        return status, out.getvalue(), err.getvalue()
+
+    def lines(self, folders: Sequence[str], columns: Sequence[str], x: str = "step", smooth: int = 1) -> list:
+        """What plot.py would draw: lines[column][run]."""
+        runs = [plot.open_run(folder) for folder in folders]
+        return plot.make_lines(runs, columns, plot.make_x_axis(runs, x), smooth)
+
+
+class Reading(RunFolders):
+    def test_values_reach_the_lines_unchanged(self) -> None:
+        values = [0.1, 1e-300, -2.5, 123456789.125, 5e-324]
+        folder = self.make("exact", {"step": [0, 1, 2, 3, 4], "epoch": [0] * 5, "loss": values})
+        ((line,),) = self.lines([folder], ["loss"])
+        self.assertEqual(line.x.tolist(), [0, 1, 2, 3, 4])
+        self.assertEqual(line.y.tolist(), values)
+
+    def test_empty_cells_are_left_out_wherever_they_stand(self) -> None:
+        folder = self.make(
+            "holes",
+            {
+                "step": [0, 1, 2],
+                "epoch": [0, 0, 0],
+                "loss": [3, 2, 1],
+                "a.x": [NAN, 5, NAN],
+                "a.y": [NAN, NAN, 7],
+                "a.z": [8, NAN, NAN],
+            },
+        )
+        lines = self.lines([folder], ["a.x", "a.y", "a.z"])
+        self.assertEqual(
+            [(line.x.tolist(), line.y.tolist()) for (line,) in lines], [([1], [5]), ([2], [7]), ([0], [8])]
+        )
+
+    def test_rows_over_the_borders_of_blocks(self) -> None:
+        folder = self.make_simple()
+        for size in (1, 7, 64, 1 << 20):
+            with mock.patch.object(plot, "READ_BYTES", size):
+                ((line,),) = self.lines([folder], ["gradient_norm.norm"])
+            self.assertEqual(line.y.tolist(), [step * 0.5 for step in range(0, 100, 5)])
+
+    def test_a_row_that_is_still_being_written_is_left_out(self) -> None:
+        folder = self.make_simple()
+        with open(f"{folder}/metrics.csv", "a") as file:
+            file.write("100,10,0.1")
+        ((line,),) = self.lines([folder], ["loss"])
+        self.assertEqual(line.x[-1], 99)
+
+    def test_each_run_and_each_file_gives_its_own_values(self) -> None:
+        first = self.make(
+            "a", {"step": [0, 1], "epoch": [0, 0], "loss": [4, 3]}, {"step": [0], "epoch": [0], "train_loss": [9]}
+        )
+        second = self.make(
+            "b", {"step": [0, 1], "epoch": [0, 0], "loss": [2, 1]}, {"step": [1], "epoch": [0], "train_loss": [8]}
+        )
+        lines = self.lines([first, second], ["loss", "eval.train_loss"])
+        self.assertEqual([[line.y.tolist() for line in of_runs] for of_runs in lines], [[[4, 3], [2, 1]], [[9], [8]]])
+
+    def test_damaged_rows_name_the_line(self) -> None:
+        for bad, expected in (("3,0\n", "found 2 cells, expected 4"), ("3,0,oops,\n", "column loss: found 'oops'")):
+            folder = Path(self.make_simple(f"damaged{len(bad)}", steps=3))
+            with (folder / "metrics.csv").open("a") as file:
+                file.write(bad)
+            for size in (8, 1 << 20):
+                with mock.patch.object(plot, "READ_BYTES", size):
+                    status, _, errors = self.call(str(folder), "--columns", "loss")
+                self.assertEqual(status, 3)
+                self.assertIn("metrics.csv, line 5: ", errors)
+                self.assertIn(expected, errors)
+
+
+class XAxes(RunFolders):
+    def test_epochs_are_continuous(self) -> None:
+        ((line,),) = self.lines([self.make_simple(per_epoch=10)], ["loss"], x="epoch")
+        np.testing.assert_allclose(line.x, np.arange(100) / 10)
+
+    def test_fractional_epochs_are_taken_as_they_are(self) -> None:
+        folder = self.make("fractional", {"step": [0, 1, 2], "epoch": [0, 0.25, 0.5], "loss": [3, 2, 1]})
+        ((line,),) = self.lines([folder], ["loss"], x="epoch")
+        self.assertEqual(line.x.tolist(), [0, 0.25, 0.5])
+
+    def test_an_epoch_of_unknown_length_is_refused(self) -> None:
+        status, _, errors = self.call(self.make_simple(steps=9), "--columns", "loss", "--x", "epoch")
+        self.assertEqual(status, 3)
+        self.assertIn("use --x step", errors)
+
+    def test_loss_reduction_from_evaluations(self) -> None:
+        at = np.arange(0, 101, 10)
+        evaluations = {"step": at, "epoch": at // 10, "train_loss": 5 - at / 25}  # falls by 0.04 a step
+        metrics = {"step": np.arange(120), "epoch": np.arange(120) // 10, "loss": np.ones(120)}
+        folder = self.make("evaluated", metrics, evaluations)
+        (line,), (evaluated,) = self.lines([folder], ["loss", "eval.train_loss"], x="loss_reduction")
+        np.testing.assert_allclose(line.x, 0.04 * np.arange(101), atol=1e-12)  # nothing behind the last evaluation
+        np.testing.assert_allclose(evaluated.x, 0.04 * at, atol=1e-12)
+
+    def test_loss_reduction_from_the_batch_loss(self) -> None:
+        step = np.arange(500)
+        few = {"step": [0, 250], "epoch": [0, 5], "train_loss": [7, 1]}
+        straight = self.make("straight", {"step": step, "epoch": step // 50, "loss": 4 - step / 250}, few)
+        run = plot.open_run(straight)
+        axis = plot.make_x_axis([run], "loss_reduction")
+        self.assertIn("running mean of the batch loss over 11 rows", axis.label)
+        # A centred mean of a straight line is the line; the last window is cut to its first half.
+        np.testing.assert_allclose(axis.at(0, run.metrics)[:495], step[:495] / 250, atol=1e-12)
+        self.assertAlmostEqual(axis.at(0, run.metrics)[-1], np.mean(step[-6:]) / 250, places=12)
+
+    def test_the_window_of_the_running_mean_is_one_epoch_if_that_is_shorter(self) -> None:
+        step = np.arange(0, 3000, 2)  # thinned rows: an epoch of 10 steps is 5 rows
+        folder = self.make("short_epochs", {"step": step, "epoch": step // 10, "loss": falling_loss(step.size)})
+        self.assertIn("over 5 rows", plot.batch_loss(plot.open_run(folder)).source)
+
+    def test_the_running_mean_narrows_where_the_loss_falls_fastest(self) -> None:
+        loss = falling_loss(1000)
+        folder = self.make("curved", {"step": range(1000), "epoch": np.arange(1000) // 500, "loss": loss})
+        mean = plot.batch_loss(plot.open_run(folder)).losses
+        for t, half in ((0, 0), (1, 0), (8, 4), (600, 10)):
+            self.assertAlmostEqual(mean[t], np.mean(loss[t - half : t + half + 1]), places=12)
+
+    def test_runs_in_one_picture_share_the_source_of_their_loss(self) -> None:
+        runs = [plot.open_run(self.make_taylor("many", 64, 20)), plot.open_run(self.make_taylor("few", 8, 3))]
+        self.assertIn("eval.csv", plot.make_x_axis(runs[:1], "loss_reduction").label)
+        self.assertIn("running mean", plot.make_x_axis(runs, "loss_reduction").label)
+
+    def test_coarse_evaluations_are_pointed_out(self) -> None:
+        at = np.arange(0, 100, 10)
+        evaluations = {"step": at, "epoch": at // 10, "train_loss": [2.3] + [0.5] * 9}
+        folder = self.make("coarse", {"step": at, "epoch": at // 10, "loss": at}, evaluations)
+        status, _, errors = self.call(folder, "--columns", "loss", "--x", "loss_reduction")
+        self.assertEqual(status, 0)
+        self.assertIn("100% of the reduction in loss lies between the evaluations at steps 0 and 10", errors)
+
+
+class Lines(RunFolders):
+    def test_smoothing_is_a_centred_mean_of_measured_rows(self) -> None:
+        values = [0, NAN, 3, 6, NAN, 12, 3]
+        folder = self.make("rough", {"step": range(7), "epoch": [0] * 7, "loss": [1] * 7, "p.v": values})
+        ((line,),) = self.lines([folder], ["p.v"], smooth=3)
+        np.testing.assert_allclose(line.y, [1.5, 3, 7, 7, 7.5])
+        self.assertEqual(line.x.tolist(), [0, 2, 3, 5, 6])
+
+    def test_thinning_keeps_what_can_be_seen(self) -> None:
+        random = np.random.default_rng(1)
+        x, y = np.arange(50_000.0), random.standard_normal(50_000)
+        y[31_415], y[27_182] = 40, -40
+        thin = plot.thin_out(plot.Line(x, y), pixel_columns=100)
+        self.assertLessEqual(thin.x.size, 404)
+        self.assertTrue(np.array_equal(y[thin.x.astype(int)], thin.y))
+        self.assertTrue(np.all(np.diff(thin.x) > 0))
+        self.assertTrue({0, 499, 500, 999, 49_500, 49_999} <= set(thin.x))  # both ends of each pixel column
+        for begin in range(0, 50_000, 5_000):  # the envelope of any ten pixel columns is that of all their rows
+            seen, part = thin.y[(thin.x >= begin) & (thin.x < begin + 5_000)], y[begin : begin + 5_000]
+            self.assertEqual((seen.min(), seen.max()), (part.min(), part.max()))
+
+    def test_thinning_follows_an_x_axis_that_turns_back(self) -> None:
+        x = np.concatenate([np.arange(5_000), np.arange(5_000)[::-1]]).astype(float)
+        y = np.arange(10_000.0)
+        thin = plot.thin_out(plot.Line(x, y), pixel_columns=10)
+        self.assertTrue(np.all(np.diff(thin.y) > 0))
+        self.assertIn(4_999, thin.x)
+        self.assertEqual(thin.y[-1], 9_999)
+
+    def test_a_column_without_values_is_refused_and_one_empty_run_is_noted(self) -> None:
+        empty = self.make("empty", {"step": [0, 1], "epoch": [0, 0], "loss": [2, 1], "p.v": [NAN, NAN]})
+        full = self.make("full", {"step": [0, 1], "epoch": [0, 0], "loss": [2, 1], "p.v": [1, NAN]})
+        status, _, errors = self.call(empty, "--columns", "p.v")
+        self.assertEqual((status, "column p.v has no measured value" in errors), (3, True))
+        status, _, errors = self.call(full, empty, "--columns", "p.v")
+        self.assertEqual((status, f"p.v has no measured value in {empty}" in errors), (0, True))
+
+
+class Errors(RunFolders):
+    def refused(self, *arguments: str, status: int = 2) -> str:
+        """The error message of a call that must fail with `status`."""
+        found, out, errors = self.call(*arguments)
+        self.assertEqual((found, out), (status, ""), errors)
+        return errors
+
+    def test_a_misspelt_column_names_the_nearest(self) -> None:
+        folder = self.make_taylor("taylor", 64, 3)
+        errors = self.refused(folder, "--columns", "loss,taylor.updating.cum_penality")
+        self.assertIn("no column 'taylor.updating.cum_penality'", errors)
+        self.assertIn("did you mean taylor.updating.cum_penalty", errors)
+        self.assertIn("eval.train_loss", self.refused(folder, "--columns", "train_loss"))
+
+    def test_a_folder_that_is_no_run(self) -> None:
+        self.make_simple("fc64")
+        self.assertIn("is no run folder: it has no config.json", self.refused(str(self.root), "--columns", "loss"))
+        self.assertIn(str(self.root / "fc64"), self.refused(str(self.root / "fc46"), "--columns", "loss"))
+
+    def test_a_file_without_rows_yet(self) -> None:
+        folder = self.make("young", {"step": [], "epoch": [], "loss": []})
+        for text in ("step,epoch,loss\n", "step,epoch,loss\n0,0,", ""):
+            Path(folder, "metrics.csv").write_text(text)
+            self.assertIn("has no rows", self.refused(folder, "--columns", "loss", status=3))
+
+    def test_nothing_to_draw_lists_the_columns(self) -> None:
+        self.assertIn("step, epoch, loss, gradient_norm.norm", self.refused(self.make_simple()))
+
+    def test_contradictions_and_bad_values(self) -> None:
+        folder = self.make_simple()
+        self.assertIn("inherent_noise/fig3", self.refused("--figure", "inherent_noise/fig", folder))
+        self.assertIn(
+            "leave out --columns", self.refused("--figure", "inherent_noise/fig3", folder, "--columns", "loss")
+        )
+        self.assertIn("2 labels for 1 runs", self.refused(folder, "--columns", "loss", "--labels", "a,b"))
+        self.assertIn("neither a PNG nor a PDF", self.refused(folder, "--columns", "loss", "--out", "a.gif"))
+        self.assertIn("expected 1 row or more", self.refused(folder, "--columns", "loss", "--smooth", "0"))
+        self.refused(folder, "--columns", "loss", "--x", "time")
+        self.assertIn("taylor.long_ago.cum_dot", self.refused("--figure", "inherent_noise/fig3", folder))
+
+    def test_a_logarithm_of_nothing_above_zero(self) -> None:
+        folder = self.make("negative", {"step": [0, 1], "epoch": [0, 0], "loss": [-1, 0]})
+        self.assertIn("loss has no value above 0", self.refused(folder, "--columns", "loss", "--log-y", status=3))
+
+    def test_a_missing_matplotlib_says_how_to_install_it(self) -> None:
+        with mock.patch.dict(sys.modules, {"matplotlib": None}):
+            self.assertIn("run scripts/setup.sh", self.refused(self.make_simple(), "--columns", "loss", status=5))
+
+    def test_a_place_that_cannot_be_written(self) -> None:
+        Path(self.root, "file").write_text("")
+        self.assertIn(
+            "--out", self.refused(self.make_simple(), "--columns", "loss", "--out", f"{self.root}/file/a.png", status=5)
+        )
+
+
+class Pictures(RunFolders):
+    def test_the_default_place_is_in_the_first_run(self) -> None:
+        folder = self.make_simple()
+        status, out, errors = self.call(folder, "--columns", "loss,gradient_norm.norm")
+        picture = Path(folder, "plots", "loss+gradient_norm.norm.png")
+        self.assertEqual((status, out), (0, f"{picture}\n"))
+        self.assertNotIn("note:", errors)
+        self.assertTrue(picture.read_bytes().startswith(b"\x89PNG"))
+        self.assertEqual(os.listdir(picture.parent), [picture.name])
+
+    def test_panels_overlay_log_and_several_files(self) -> None:
+        folders = [self.make_simple("a"), self.make_simple("b", steps=50)]
+        png, pdf = str(self.root / "out" / "p.png"), str(self.root / "out" / "p.pdf")
+        for more in ((), ("--overlay",)):
+            status, out, errors = self.call(
+                *folders, "--columns", "loss,gradient_norm.norm", "--x", "epoch", "--log-y", *more, "--out", png, pdf
+            )
+            self.assertEqual((status, out), (0, f"{png}\n{pdf}\n"))
+            self.assertIn("gradient_norm.norm: 2 of 30" if not more else "2 of 180", errors)
+            self.assertTrue(Path(pdf).read_bytes().startswith(b"%PDF"))
+
+    def test_panels_hold_the_lines_and_the_legend_names_the_runs(self) -> None:
+        runs = [plot.open_run(self.make_simple("a")), plot.open_run(self.make_simple("b", steps=50))]
+        plot.label_runs(runs, "one,two")
+        figure = plot.draw_columns(runs, ["loss", "gradient_norm.norm"], plot.make_x_axis(runs, "step"), 1, False, None)
+        panels = figure.get_axes()
+        self.assertEqual([axes.get_ylabel() for axes in panels], ["loss", "gradient_norm.norm"])
+        np.testing.assert_array_equal(panels[0].lines[1].get_ydata(), falling_loss(50))
+        self.assertEqual([text.get_text() for text in figure.legends[0].get_texts()], ["one", "two"])
+
+    def test_fig3_is_a_grid_of_three_networks(self) -> None:
+        folders = [self.make_taylor(f"fc{hidden}", hidden, 20) for hidden in (64, 2000, 8000)]
+        status, out, errors = self.call("--figure", "inherent_noise/fig3", *folders)
+        picture = Path(folders[0], "plots", "inherent_noise_fig3.png")
+        self.assertEqual((status, out), (0, f"{picture}\n"), errors)
+        self.assertTrue(picture.read_bytes().startswith(b"\x89PNG"))
+
+    def test_fig3_puts_each_column_where_the_paper_has_it(self) -> None:
+        runs = [plot.open_run(self.make_taylor(f"fc{hidden}", hidden, 20)) for hidden in (64, 2000, 8000)]
+        plot.label_by_units(runs)
+        figure = plot.draw_fig3(runs, plot.make_x_axis(runs, "loss_reduction"), 1, None)
+        panels = figure.get_axes()
+        self.assertEqual(len(panels), 9)
+        stems = [
+            f"taylor.{batch}.cum_{value}"
+            for batch in ("long_ago", "recent", "updating")
+            for value in ("dot", "delta_loss", "penalty")
+        ]
+        for axes, stem in zip(panels, stems):
+            for run, line in zip(runs, axes.lines[1:]):  # the first line is the one at zero
+                np.testing.assert_array_equal(line.get_ydata(), run.metrics[stem][10:])
+        self.assertEqual(
+            [text.get_text() for text in figure.legends[0].get_texts()], ["64 units", "2000 units", "8000 units"]
+        )
+        self.assertEqual([line.get_color() for line in panels[0].lines[1:]], ["#009E73", "#E69F00", "#0072B2"])
+
+
+if __name__ == "__main__":
+    unittest.main()

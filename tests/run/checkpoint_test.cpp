@@ -1,0 +1,125 @@
+#include "run/checkpoint.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/files.h"
+#include "core/tensor_file.h"
+#include "tests/run/small_run.h"
+#include "tests/temp_folder.h"
+
+namespace sgdscope {
+namespace {
+
+Checkpoint CheckpointAt(int64_t step) {
+  return {step, 10 * step, 20 * step, {{"theta", at::full({3}, static_cast<double>(step))}}};
+}
+
+struct Loaded {
+  std::optional<Checkpoint> checkpoint;
+  std::vector<std::string> warnings;
+};
+
+Loaded LoadLast(const TempFolder& folder) {
+  Loaded loaded;
+  loaded.checkpoint = LoadLastCheckpoint(folder / "checkpoints", [&](const std::string& warning) {
+    loaded.warnings.push_back(warning);
+  });
+  return loaded;
+}
+
+TEST(Checkpoint, LoadsWhatWasSaved) {
+  TempFolder folder;
+  const at::Tensor theta = at::tensor({1.5, -0.0, 1e-300}, at::kDouble);
+  const at::Tensor velocity = at::tensor({0.1f, 3e-41f}, at::kFloat);
+  SaveCheckpoint(folder / "checkpoints", {7, 100, 200, {{"theta", theta}, {"update.v", velocity}}});
+  const Loaded loaded = LoadLast(folder);
+  ASSERT_TRUE(loaded.checkpoint.has_value());
+  EXPECT_EQ(loaded.checkpoint->step, 7);
+  EXPECT_EQ(loaded.checkpoint->metrics_bytes, 100);
+  EXPECT_EQ(loaded.checkpoint->eval_bytes, 200);
+  ASSERT_EQ(loaded.checkpoint->state.size(), 2);
+  EXPECT_TRUE(at::equal(loaded.checkpoint->state.at("theta"), theta));
+  EXPECT_TRUE(at::equal(loaded.checkpoint->state.at("update.v"), velocity));
+  EXPECT_EQ(loaded.checkpoint->state.at("update.v").scalar_type(), at::kFloat);
+  EXPECT_TRUE(loaded.warnings.empty());
+}
+
+TEST(Checkpoint, TheLastTwoAreKeptWhateverTheirDigits) {
+  TempFolder folder;
+  for (const int64_t step : {0l, 9l, 10l, 99l, 100l, 1000000000000000l}) {
+    SaveCheckpoint(folder / "checkpoints", CheckpointAt(step));
+    EXPECT_EQ(LoadLast(folder).checkpoint->step, step);
+    EXPECT_LE(CheckpointNames(folder.path()).size(), 2);
+  }
+  EXPECT_EQ(CheckpointNames(folder.path()),
+            (std::vector<std::string>{"step_0000000000000100.safetensors",
+                                      "step_1000000000000000.safetensors"}));
+}
+
+TEST(Checkpoint, NothingIsFoundInAnEmptyOrAbsentFolder) {
+  TempFolder folder;
+  EXPECT_FALSE(LoadLast(folder).checkpoint.has_value());
+  std::filesystem::create_directory(folder / "checkpoints");
+  const Loaded loaded = LoadLast(folder);
+  EXPECT_FALSE(loaded.checkpoint.has_value());
+  EXPECT_TRUE(loaded.warnings.empty());
+}
+
+TEST(Checkpoint, AnyFlippedBitOrMissingEndIsPassedOver) {
+  TempFolder folder;
+  SaveCheckpoint(folder / "checkpoints", CheckpointAt(1));
+  SaveCheckpoint(folder / "checkpoints", CheckpointAt(2));
+  const auto last = folder / "checkpoints/step_0000000000000002.safetensors";
+  const std::string whole = ReadFile(last);
+  std::vector<std::string> damaged;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    damaged.push_back(whole);
+    damaged.back()[i] = static_cast<char>(whole[i] ^ (1 << (i % 8)));
+    damaged.push_back(whole.substr(0, i));
+  }
+  for (const std::string& content : damaged) {
+    std::ofstream(last, std::ios::binary) << content;
+    const Loaded loaded = LoadLast(folder);
+    ASSERT_TRUE(loaded.checkpoint.has_value());
+    ASSERT_EQ(loaded.checkpoint->step, 1);
+    ASSERT_EQ(loaded.warnings.size(), 1);
+    ASSERT_NE(loaded.warnings[0].find(last.string()), std::string::npos) << loaded.warnings[0];
+  }
+  WriteFileAtomically(folder / "checkpoints/step_0000000000000001.safetensors", "");
+  const Loaded loaded = LoadLast(folder);
+  EXPECT_FALSE(loaded.checkpoint.has_value());
+  EXPECT_EQ(loaded.warnings.size(), 2);
+}
+
+TEST(Checkpoint, AnotherTensorFileIsNoCheckpoint) {
+  TempFolder folder;
+  SaveCheckpoint(folder / "checkpoints", CheckpointAt(1));
+  const auto write = [&](const std::map<std::string, std::string>& metadata) {
+    WriteTensorFile(folder / "checkpoints/step_0000000000000002.safetensors",
+                    {{{"theta", at::zeros({1})}}, metadata});
+  };
+  write({{"step", "2"}, {"metrics_bytes", "5"}});
+  Loaded loaded = LoadLast(folder);
+  EXPECT_EQ(loaded.checkpoint->step, 1);
+  ASSERT_EQ(loaded.warnings.size(), 1);
+  EXPECT_NE(loaded.warnings[0].find("eval_bytes"), std::string::npos) << loaded.warnings[0];
+  write({{"step", "-2"}, {"metrics_bytes", "5"}, {"eval_bytes", "5"}});
+  EXPECT_EQ(LoadLast(folder).checkpoint->step, 1);
+}
+
+TEST(Checkpoint, WhatACrashLeavesBehindIsNotTaken) {
+  TempFolder folder;
+  SaveCheckpoint(folder / "checkpoints", CheckpointAt(1));
+  WriteFileAtomically(folder / "checkpoints/step_0000000000000002.safetensors.tmp", "half");
+  const Loaded loaded = LoadLast(folder);
+  EXPECT_EQ(loaded.checkpoint->step, 1);
+  EXPECT_TRUE(loaded.warnings.empty());
+}
+
+}  // namespace
+}  // namespace sgdscope

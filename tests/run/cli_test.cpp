@@ -1,0 +1,285 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/torch.h"
+#include "run/checkpoint.h"
+#include "tests/run/folder_watch.h"
+#include "tests/run/process.h"
+#include "tests/run/small_run.h"
+
+// The executable as its user meets it: arguments, messages, exit statuses, the run folder.
+
+namespace sgdscope {
+namespace {
+
+namespace fs = std::filesystem;
+using Arguments = std::vector<std::string>;
+
+void ExpectFailure(const Arguments& arguments, int status, const std::vector<std::string>& parts) {
+  const Ended ended = RunProgram(arguments);
+  std::string command;
+  for (const std::string& argument : arguments) command += argument + " ";
+  EXPECT_EQ(ended.status, status) << command << "\n" << ended.err;
+  for (const std::string& part : parts) {
+    EXPECT_NE(ended.err.find(part), std::string::npos)
+        << "'" << part << "' is missing after " << command << "\n"
+        << ended.err;
+  }
+}
+
+/// Runs a config to its end and returns what it said.
+std::string RunWell(const Arguments& arguments) {
+  const Ended ended = RunProgram(arguments);
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  return ended.err;
+}
+
+TEST(Cli, UsageErrorsExitWith2) {
+  ExpectFailure({}, 2, {"subcommand"});
+  ExpectFailure({"fly"}, 2, {"subcommand"});
+  ExpectFailure({"run"}, 2, {"config"});
+  ExpectFailure({"run", "a.json", "--resume", "--overwrite"}, 2, {"--overwrite", "--resume"});
+  ExpectFailure({"run", "/no/such/file.json"}, 2, {"/no/such/file.json", "No such file"});
+  ExpectFailure({"list", "fishes"}, 2, {"fishes", "probes"});
+}
+
+TEST(Cli, ConfigErrorsExitWith2AndNamePathAndRemedy) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig());
+  ExpectFailure({"run", config, "--set", "update.learning_rat=1"}, 2,
+                {"update.learning_rat", "Did you mean 'learning_rate'?"});
+  ExpectFailure({"validate", config, "--seed", "many"}, 2, {"seed", "many", "a whole number"});
+  ExpectFailure({"validate", config, "--set", "epochs=1"}, 2,
+                {"both steps and epochs", "exactly one"});
+  ExpectFailure({"validate", config, "--set", "data.path"}, 2, {"data.path", "no '='"});
+  ExpectFailure({"validate", config, "--output", "\xff"}, 2, {"output", "UTF-8"});
+  WriteFileAtomically(folder / "broken.json", "{\n  \"name\": \"x\",,\n}");
+  ExpectFailure({"describe", (folder / "broken.json").string()}, 2, {"broken.json:2:"});
+  WriteFileAtomically(folder / "list.json", "[1]");
+  ExpectFailure({"validate", (folder / "list.json").string(), "--device", "cpu"}, 2, {"an object"});
+}
+
+TEST(Cli, MissingDataExitsWith3) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["data"] = {{"name", "mnist"}, {"path", (folder / "nowhere").string()}};
+  const fs::path run = folder / "run";
+  ExpectFailure({"run", WriteConfig(folder, json), "--set", "sampler.drop_last=true", "--output",
+                 run.string()},
+                3,
+                {(folder / "nowhere").string(), "train-images", "scripts/download_data.sh mnist"});
+  EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "failed");
+}
+
+TEST(Cli, AnAbsentDeviceExitsWith5) {
+  if (at::hasCUDA()) GTEST_SKIP() << "there is a CUDA device here";
+  TempFolder folder;
+  ExpectFailure({"run", WriteConfig(folder, SmallConfig()), "--device", "cuda", "--output",
+                 (folder / "run").string()},
+                5, {"device", "cuda", "--device cpu"});
+}
+
+/// Runs until it diverges and checks what is left: whole rows with finite losses.
+void ExpectDiverges(const Json& json) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  ExpectFailure({"run", WriteConfig(folder, json), "--output", run.string()}, 4,
+                {"diverged", "is not finite", "learning rate"});
+  const Json manifest = ReadJson(run / "manifest.json");
+  EXPECT_EQ(manifest["status"], "diverged");
+  const auto rows = Lines(ReadFile(run / "metrics.csv"));
+  ASSERT_GE(rows.size(), 2);  // the header, and at least step 0
+  for (size_t i = 1; i < rows.size(); ++i) {
+    EXPECT_TRUE(rows[i].starts_with(std::to_string(i - 1) + ",")) << rows[i];
+    EXPECT_TRUE(std::isfinite(std::stod(rows[i].substr(rows[i].rfind(',') + 1)))) << rows[i];
+  }
+  EXPECT_EQ(manifest["steps_done"], rows.size() - 1);
+}
+
+TEST(Cli, DivergenceExitsWith4AndKeepsTheFiniteRows) {
+  Json json = SmallConfig();
+  json["update"]["learning_rate"] = 1e25;
+  ExpectDiverges(json);
+}
+
+TEST(Cli, DivergenceIsNoticedWithoutEvaluationOrCheckpoint) {
+  Json json = SmallConfig();
+  json["update"]["learning_rate"] = 1e25;
+  json["steps"] = 3000;
+  json["eval"]["every"] = 3000;
+  json["checkpoint"]["every_steps"] = 3000;
+  ExpectDiverges(json);
+}
+
+TEST(Cli, ValidateReadsNoDataAndWritesNothing) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["data"] = {{"name", "mnist"}, {"path", (folder / "nowhere").string()}};
+  json["output"] = (folder / "run").string();
+  const Ended ended = RunProgram({"validate", WriteConfig(folder, json)});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.out.find("valid (12730 parameters"), std::string::npos) << ended.out;
+  EXPECT_FALSE(fs::exists(folder / "run"));
+}
+
+TEST(Cli, DescribeShowsLayersParametersLengthMemoryAndTime) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["output"] = (folder / "run").string();
+  const Ended ended = RunProgram({"describe", WriteConfig(folder, json)});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  for (const std::string part :
+       {"linear1", "[16 x 8]", "[4 x 16]", "212 in all", "60 steps of 20 examples",
+        "10 steps an epoch of 200 examples", "memory", "ms a step"}) {
+    EXPECT_NE(ended.out.find(part), std::string::npos) << part << " is missing in\n" << ended.out;
+  }
+  EXPECT_FALSE(fs::exists(folder / "run"));
+}
+
+TEST(Cli, ListSchemaAndVersionAnswerOnStandardOutput) {
+  const Ended list = RunProgram({"list", "probes"});
+  EXPECT_EQ(list.status, 0);
+  EXPECT_NE(list.out.find("taylor"), std::string::npos);
+  EXPECT_EQ(list.out.find("sgd:"), std::string::npos) << "only probes were asked for";
+  const Ended schema = RunProgram({"schema"});
+  EXPECT_EQ(schema.status, 0);
+  EXPECT_EQ(Json::parse(schema.out)["type"], "object");
+  const Ended version = RunProgram({"--version"});
+  EXPECT_EQ(version.status, 0);
+  EXPECT_EQ(version.out, SGDSCOPE_VERSION "\n");
+}
+
+TEST(Cli, ARunLeavesAFolderThatSaysEverything) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["log"]["every"] = 20;
+  json["probes"] = Json::parse(
+      R"([{"name": "taylor", "label": "t", "batches": ["updating"], "cumulative": "none", "every": 30},
+          {"name": "gradient_norm", "every": 20},
+          {"name": "snapshot", "steps": [7], "recent_lag": 1, "long_ago_lag": 2}])");
+  const fs::path run = folder / "run";
+  // Comments of both kinds are allowed.
+  WriteFileAtomically(folder / "commented.json", "// first\n/* second */ " + json.dump());
+  const std::string said =
+      RunWell({"run", (folder / "commented.json").string(), "--output", run.string()});
+  EXPECT_NE(said.find("done: 60 steps"), std::string::npos) << said;
+
+  const auto metrics = Lines(ReadFile(run / "metrics.csv"));
+  ASSERT_EQ(metrics.size(), 5);  // the rows of steps 0, 20, 30, 40
+  EXPECT_EQ(metrics[0],
+            "step,epoch,loss,t.updating.dot,t.updating.delta_loss,t.updating.penalty,gradient_norm."
+            "g,gradient_norm.delta");
+  EXPECT_TRUE(metrics[2].starts_with("20,2,")) << metrics[2];
+  EXPECT_NE(metrics[2].find(",,,,"), std::string::npos) << "taylor is not due: " << metrics[2];
+  EXPECT_TRUE(metrics[3].starts_with("30,3,")) << metrics[3];
+  EXPECT_TRUE(metrics[3].ends_with(",,")) << "gradient_norm is not due: " << metrics[3];
+  const auto eval = Lines(ReadFile(run / "eval.csv"));
+  ASSERT_EQ(eval.size(), 5);  // steps 0, 25, 50 and the end
+  EXPECT_EQ(eval[0], "step,epoch,train_loss,train_accuracy,test_loss,test_accuracy");
+  EXPECT_TRUE(eval[4].starts_with("60,6,")) << eval[4];
+
+  EXPECT_EQ(CheckpointNames(run), (std::vector<std::string>{"step_0000000000000040.safetensors",
+                                                            "step_0000000000000060.safetensors"}));
+  EXPECT_TRUE(fs::exists(run / "snapshots/step_7.safetensors"));
+  const std::string log = ReadFile(run / "log.txt");
+  EXPECT_NE(log.find("done: 60 steps"), std::string::npos) << log;
+  EXPECT_EQ(log.find('\033'), std::string::npos) << "a colour in log.txt";
+
+  const Json manifest = ReadJson(run / "manifest.json");
+  EXPECT_EQ(manifest["status"], "done");
+  EXPECT_EQ(manifest["reason"], "");
+  EXPECT_EQ(manifest["steps_done"], 60);
+  EXPECT_GT(manifest["wall_seconds"], 0);
+  EXPECT_GT(manifest["peak_memory_bytes"], 1e6);
+  EXPECT_EQ(manifest["device"], "cpu");
+  EXPECT_EQ(manifest["threads"], 1);
+  EXPECT_EQ(manifest["versions"]["sgdscope"], SGDSCOPE_VERSION);
+  for (const std::string version : {"libtorch", "blas", "cpu_capability", "cuda"}) {
+    EXPECT_NE(manifest["versions"].value(version, ""), "") << version;
+  }
+  EXPECT_TRUE(manifest["data"].is_array());
+}
+
+TEST(Cli, TheCommandLineWinsAndTheResolvedConfigGivesTheSameRun) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["output"] = (folder / "in_the_file").string();
+  const fs::path first = folder / "first";
+  const fs::path second = folder / "second";
+  RunWell({"run", WriteConfig(folder, json), "--set", "model.hidden=[5]", "--set", "seed=7",
+           "--seed", "8", "--set", "device=cuda", "--device", "cpu", "--output", first.string(),
+           "--quiet"});
+  EXPECT_FALSE(fs::exists(folder / "in_the_file"));
+  const Json resolved = ReadJson(first / "config.json");
+  EXPECT_EQ(resolved["model"]["hidden"], Json::parse("[5]"));
+  EXPECT_EQ(resolved["seed"], 8);
+  EXPECT_EQ(resolved["device"], "cpu");
+  EXPECT_EQ(resolved["output"], first.string());
+
+  const std::string said =
+      RunWell({"run", (first / "config.json").string(), "--output", second.string(), "--quiet"});
+  EXPECT_EQ(said, "") << "--quiet";
+  EXPECT_EQ(ReadFile(first / "metrics.csv"), ReadFile(second / "metrics.csv"));
+  EXPECT_EQ(ReadFile(first / "eval.csv"), ReadFile(second / "eval.csv"));
+  Json again = ReadJson(second / "config.json");
+  again["output"] = first.string();
+  EXPECT_EQ(again, resolved);
+}
+
+TEST(Cli, AnExistingRunIsKeptUnlessToldOtherwise) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig());
+  const fs::path run = folder / "run";
+  RunWell({"run", config, "--output", run.string()});
+  const std::string metrics = ReadFile(run / "metrics.csv");
+  ExpectFailure({"run", config, "--output", run.string(), "--seed", "9"}, 2,
+                {run.string(), "--resume", "--overwrite"});
+  ExpectFailure({"run", config, "--output", run.string(), "--seed", "9", "--resume"}, 2,
+                {"seed is 3 there and 9 here"});
+  EXPECT_EQ(ReadFile(run / "metrics.csv"), metrics);
+
+  WriteFileAtomically(run / "notes.txt", "mine");
+  WriteFileAtomically(run / "checkpoints/step_0000000000009999.safetensors", "of the older run");
+  RunWell({"run", config, "--output", run.string(), "--seed", "9", "--overwrite"});
+  EXPECT_NE(ReadFile(run / "metrics.csv"), metrics);
+  EXPECT_EQ(ReadFile(run / "notes.txt"), "mine");
+  EXPECT_EQ(CheckpointNames(run), (std::vector<std::string>{"step_0000000000000040.safetensors",
+                                                            "step_0000000000000060.safetensors"}));
+}
+
+TEST(Cli, ARunningFolderIsLockedAndAnInterruptSavesTheRun) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["steps"] = 100'000'000;  // until the signal
+  const std::string config = WriteConfig(folder, json);
+  const fs::path run = folder / "run";
+  fs::create_directory(run);
+  const FolderWatch watch(run);
+  Process process({"run", config, "--output", run.string()});
+  ASSERT_TRUE(watch.UntilSize(process, run / "metrics.csv", 1000));
+  for (const std::string option : {"--resume", "--overwrite"}) {
+    ExpectFailure({"run", config, "--output", run.string(), option}, 2,
+                  {run.string(), "another process"});
+  }
+  process.Signal(SIGINT);
+  const Ended ended = process.Wait();
+  EXPECT_EQ(ended.status, 128 + SIGINT) << ended.err;
+  EXPECT_NE(ended.err.find("--resume"), std::string::npos) << ended.err;
+
+  const Json manifest = ReadJson(run / "manifest.json");
+  EXPECT_EQ(manifest["status"], "interrupted");
+  const auto checkpoint = LoadLastCheckpoint(run / "checkpoints", [](const std::string&) {});
+  ASSERT_TRUE(checkpoint.has_value());
+  EXPECT_EQ(checkpoint->step, manifest["steps_done"]);
+  EXPECT_EQ(checkpoint->metrics_bytes, fs::file_size(run / "metrics.csv"));
+  const auto rows = Lines(ReadFile(run / "metrics.csv"));
+  EXPECT_EQ(rows.size() - 1, manifest["steps_done"]) << "one row a step, up to the interrupt";
+}
+
+}  // namespace
+}  // namespace sgdscope

@@ -1,0 +1,162 @@
+#include "run/listing.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+
+#include "gradients/loss.h"
+#include "run/run_config.h"
+#include "tests/expect_error.h"
+#include "tests/run/small_run.h"
+#include "updates/schedule.h"
+
+namespace sgdscope {
+namespace {
+
+template <class Interface>
+std::set<std::string> Registered() {
+  std::set<std::string> names;
+  for (const auto& [name, entry] : Registry<Interface>::entries()) names.insert(name);
+  return names;
+}
+
+/// The leaves of each kind that `list` knows.
+std::map<std::string, std::set<std::string>> Kinds() {
+  return {{"data", Registered<Dataset>()},         {"samplers", Registered<Sampler>()},
+          {"models", Registered<Model>()},         {"losses", Registered<Loss>()},
+          {"estimators", Registered<Estimator>()}, {"updates", Registered<UpdateRule>()},
+          {"schedules", Registered<Schedule>()},   {"probes", Registered<Probe>()}};
+}
+
+TEST(Listing, HoldsEveryRegisteredLeafUnderItsKind) {
+  const std::string all = Listing("");
+  for (const auto& [kind, names] : Kinds()) {
+    ASSERT_FALSE(names.empty()) << kind;
+    const std::string one = Listing(kind);
+    EXPECT_TRUE(one.starts_with(kind + "\n"));
+    EXPECT_NE(all.find(one), std::string::npos) << kind;
+    for (const std::string& name : names) {
+      EXPECT_NE(one.find("\n  " + name + ": "), std::string::npos) << kind << " lacks " << name;
+    }
+  }
+}
+
+TEST(Listing, ShowsEachFieldOfTheConfig) {
+  const std::string fields = Listing("config");
+  auto config = ReadRunConfig(SmallConfig());
+  const Json resolved = ResolvedConfig(*config);
+  for (const auto& [name, value] : resolved.items()) {
+    EXPECT_NE(fields.find("    " + name + " "), std::string::npos) << name;
+  }
+  EXPECT_NE(Listing("probes").find("long_ago_lag"), std::string::npos);
+}
+
+TEST(Listing, AnUnknownKindIsAnErrorThatNamesTheKnownOnes) {
+  ExpectError(ErrorKind::kConfig, {"'probe'", "probes", "schedules"}, [] { Listing("probe"); });
+}
+
+// ---- Schema
+
+/// Whether a value fits a JSON Schema, for the keywords that ours use; another one is a failure.
+bool Fits(const Json& value, const Json& schema);
+
+bool FitsType(const Json& value, const std::string& type) {
+  if (type == "object") return value.is_object();
+  if (type == "array") return value.is_array();
+  if (type == "string") return value.is_string();
+  if (type == "boolean") return value.is_boolean();
+  if (type == "integer" && value.is_number_float()) return std::trunc(value.get<double>()) == value;
+  return value.is_number();
+}
+
+bool FitsObject(const Json& object, const Json& schema) {
+  if (!object.is_object()) return true;
+  for (const Json& name : schema.value("required", Json::array())) {
+    if (!object.contains(name.get<std::string>())) return false;
+  }
+  for (const auto& [key, value] : object.items()) {
+    const Json& properties = schema.at("properties");
+    if (!properties.contains(key) || !Fits(value, properties.at(key))) return false;
+  }
+  return true;
+}
+
+bool Fits(const Json& value, const Json& schema) {
+  const std::map<std::string, std::function<bool(const Json&)>> keywords = {
+      {"type", [&](const Json& type) { return FitsType(value, type); }},
+      {"const", [&](const Json& only) { return value == only; }},
+      {"enum", [&](const Json& all) { return std::ranges::find(all, value) != all.end(); }},
+      {"minimum", [&](const Json& bound) { return value >= bound; }},
+      {"maximum", [&](const Json& bound) { return value <= bound; }},
+      {"exclusiveMinimum", [&](const Json& bound) { return value > bound; }},
+      {"exclusiveMaximum", [&](const Json& bound) { return value < bound; }},
+      {"properties", [&](const Json&) { return FitsObject(value, schema); }},
+      {"items",
+       [&](const Json& items) {
+         return std::ranges::all_of(value, [&](const Json& item) { return Fits(item, items); });
+       }},
+      {"oneOf", [&](const Json& options) {
+         const auto fits = [&](const Json& option) { return Fits(value, option); };
+         return std::ranges::count_if(options, fits) == 1;
+       }}};
+  // What says nothing about validity, and what `properties` takes along.
+  const std::set<std::string> others = {"$schema", "description", "default", "required",
+                                        "additionalProperties"};
+  if (schema.contains("type") && !FitsType(value, schema["type"])) return false;
+  for (const auto& [keyword, argument] : schema.items()) {
+    if (others.contains(keyword)) continue;
+    if (!keywords.contains(keyword)) ADD_FAILURE() << "unknown keyword " << keyword;
+    if (keywords.contains(keyword) && !keywords.at(keyword)(argument)) return false;
+  }
+  return true;
+}
+
+TEST(Schema, AcceptsEveryShippedConfigAndItsResolvedForm) {
+  const Json schema = ConfigSchema();
+  int configs = 0;
+  const std::string folder = SGDSCOPE_SOURCE_DIR "/configs";
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.path().extension() != ".json") continue;
+    ++configs;
+    const Json json = ParseConfig(ReadFile(entry.path()), entry.path());
+    EXPECT_TRUE(Fits(json, schema)) << entry.path();
+    auto config = ReadRunConfig(json);
+    EXPECT_TRUE(Fits(ResolvedConfig(*config), schema)) << entry.path();
+  }
+  EXPECT_GE(configs, 1);
+}
+
+TEST(Schema, RefusesWhatReadingRefuses) {
+  const Json schema = ConfigSchema();
+  ASSERT_TRUE(Fits(SmallConfig(), schema));
+  for (const std::string change :
+       {"learning_rate=1", "seed=-1", "seed=\"1\"", "seed=1.5", "threads=2000", "dtype=float16",
+        "update.learning_rate=0", "update.momentum=1", "update.beta1=0.5", "model.hidden=[0]",
+        "model.name=unknown", "probes=[{\"every\": 1}]", "probes=[{\"name\": \"sgd\"}]", "log=3",
+        "eval.sometimes=1", "data={}"}) {
+    Json config = SmallConfig();
+    ApplyOverride(config, change);
+    EXPECT_FALSE(Fits(config, schema)) << change;
+    ExpectError(ErrorKind::kConfig, {}, [&] { ReadRunConfig(config); });
+  }
+}
+
+TEST(Schema, HoldsEveryRegisteredLeaf) {
+  const std::string schema = ConfigSchema().dump();
+  for (const auto& [kind, names] : Kinds()) {
+    for (const std::string& name : names) {
+      const std::string quoted = "\"" + name + "\"";
+      const std::string place = kind == "losses" ? quoted : "\"const\":" + quoted;
+      EXPECT_NE(schema.find(place), std::string::npos) << kind << " lacks " << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sgdscope

@@ -1,0 +1,189 @@
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <csignal>
+#include <filesystem>
+#include <set>
+#include <string>
+
+#include "core/rng.h"
+#include "tests/run/folder_watch.h"
+#include "tests/run/process.h"
+#include "tests/run/small_run.h"
+
+// A run that was stopped, however and whenever, and resumed ends with the same bytes as one that
+// never was.
+
+namespace sgdscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+Json ProbedConfig(int64_t steps) {
+  Json config = SmallConfig();
+  config["steps"] = steps;
+  config["log"]["every"] = 3;
+  config["eval"]["every"] = 10;  // at every checkpoint, and between them
+  config["probes"] = Json::parse(
+      R"([{"name": "taylor", "every": 7, "recent_lag": 5, "long_ago_lag": 50, "hessian": true},
+          {"name": "gradient_norm"}])");
+  return config;
+}
+
+/// A config, and the run of it that is never stopped.
+class Reference {
+ public:
+  explicit Reference(const Json& config) : config_(WriteConfig(folder_, config)) {
+    const Ended ended = RunProgram({"run", config_, "--output", run().string()});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+  }
+  fs::path run() const { return folder_ / "undisturbed"; }
+  /// A new folder for another run, already there so that it can be watched.
+  fs::path NewRun() const {
+    fs::create_directories(folder_ / "stopped/checkpoints");
+    return folder_ / "stopped";
+  }
+  std::vector<std::string> Arguments(const fs::path& output) const {
+    return {"run", config_, "--resume", "--output", output.string()};
+  }
+
+  void ExpectSame(const fs::path& other) const {
+    for (const std::string name : {"metrics.csv", "eval.csv"}) {
+      // EXPECT_EQ would print both files.
+      EXPECT_TRUE(ReadFile(run() / name) == ReadFile(other / name)) << name << " differs";
+    }
+    const std::string last = "checkpoints/" + CheckpointNames(run()).back();
+    EXPECT_TRUE(ReadFile(run() / last) == ReadFile(other / last)) << last << " differs";
+    EXPECT_EQ(ReadJson(other / "manifest.json")["status"], "done");
+  }
+
+ private:
+  TempFolder folder_;
+  std::string config_;
+};
+
+/// Sends the signal at a random change of the run folder or up to some milliseconds after it.
+Ended StopAtRandomMoment(const std::vector<std::string>& arguments, const fs::path& run_folder,
+                         int signal, Stream& stream) {
+  const FolderWatch watch(run_folder);
+  Process process(arguments);
+  const uint64_t changes = 1 + stream.Below(60);  // a checkpoint is about 12 of them
+  const uint64_t yields = stream.Below(2000);
+  for (uint64_t i = 0; i < changes; ++i) {
+    if (!watch.Next(process)) return process.Wait();
+  }
+  for (uint64_t i = 0; i < yields; ++i) sched_yield();
+  process.Signal(signal);
+  return process.Wait();
+}
+
+std::set<std::string> LinesWith(const std::string& text, const std::string& part) {
+  std::set<std::string> found;
+  for (const std::string& line : Lines(text)) {
+    const size_t begin = line.find(part);
+    if (begin != std::string::npos) found.insert(line.substr(begin));
+  }
+  return found;
+}
+
+/// Kills runs that many times in all, each time followed by a resume, and checks each run that got
+/// to its end: on a slow machine one may do so before its next kill, and another one takes its
+/// place.
+void ExpectKillsLeaveNoTrace(int64_t steps, int kills, uint64_t seed) {
+  const Reference reference(ProbedConfig(steps));
+  Stream stream(seed, "kill");
+  std::set<std::string> resumes;
+  int hits = 0;
+  for (int runs = 0; hits < kills; ++runs) {
+    ASSERT_LT(runs, kills) << "most kills come too late: make the run longer";
+    const fs::path run = reference.NewRun();
+    int status = -SIGKILL;
+    while (status == -SIGKILL && hits < kills) {
+      const Ended ended = StopAtRandomMoment(reference.Arguments(run), run, SIGKILL, stream);
+      status = ended.status;
+      if (status == -SIGKILL) ++hits;
+    }
+    if (status == -SIGKILL) status = RunProgram(reference.Arguments(run)).status;
+    ASSERT_EQ(status, 0) << ReadFile(run / "log.txt");
+    reference.ExpectSame(run);
+    resumes.merge(LinesWith(ReadFile(run / "log.txt"), "resuming at step"));
+    fs::remove_all(run);
+  }
+  // The kills hit at different steps, not again and again at the same.
+  EXPECT_GE(static_cast<int>(resumes.size()), kills / 2);
+}
+
+TEST(Resume, AfterKillsEndsWithTheSameBytes) { ExpectKillsLeaveNoTrace(600, 3, 1); }
+
+TEST(ResumeSlow, After25KillsEndsWithTheSameBytes) {
+  for (const uint64_t seed : {1, 2}) ExpectKillsLeaveNoTrace(4000, 25, seed);
+}
+
+// Damages the last checkpoint; returns its name.
+template <class Damage>
+std::string DamageLastCheckpoint(const fs::path& run, const Damage& damage) {
+  const std::string name = CheckpointNames(run).back();
+  std::string content = ReadFile(run / "checkpoints" / name);
+  damage(content);
+  WriteFileAtomically(run / "checkpoints" / name, content);
+  return name;
+}
+
+TEST(Resume, AfterTerminationAndDamagedCheckpointsEndsWithTheSameBytes) {
+  const Reference reference(ProbedConfig(600));
+  const fs::path run = reference.NewRun();
+  const auto interrupt_at = [&](uintmax_t metrics_bytes) {
+    const FolderWatch watch(run);
+    Process process(reference.Arguments(run));
+    EXPECT_TRUE(watch.UntilSize(process, run / "metrics.csv", metrics_bytes));
+    process.Signal(SIGTERM);
+    return process.Wait();
+  };
+  const uintmax_t all = fs::file_size(reference.run() / "metrics.csv");
+
+  Ended ended = interrupt_at(all / 4);
+  EXPECT_EQ(ended.status, 128 + SIGTERM) << ended.err;
+  EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "interrupted");
+  ASSERT_EQ(CheckpointNames(run).size(), 2);
+  std::string damaged =
+      DamageLastCheckpoint(run, [](std::string& content) { content.resize(content.size() / 2); });
+
+  ended = interrupt_at(all / 2);
+  EXPECT_EQ(ended.status, 128 + SIGTERM) << ended.err;
+  EXPECT_NE(ended.err.find("passing over a damaged checkpoint"), std::string::npos) << ended.err;
+  EXPECT_NE(ended.err.find(damaged), std::string::npos) << ended.err;
+  damaged =
+      DamageLastCheckpoint(run, [](std::string& content) { content[content.size() - 5] ^= 4; });
+
+  ended = RunProgram(reference.Arguments(run));
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.err.find(damaged), std::string::npos) << ended.err;
+  reference.ExpectSame(run);
+}
+
+TEST(Resume, WithoutAWholeCheckpointStartsAgain) {
+  const Reference reference(ProbedConfig(60));
+  for (const std::string& name : CheckpointNames(reference.run())) {
+    WriteFileAtomically(reference.run() / "checkpoints" / name, "");
+  }
+  const std::string metrics = ReadFile(reference.run() / "metrics.csv");
+  Json manifest = ReadJson(reference.run() / "manifest.json");
+  manifest["status"] = "running";  // as if it had been killed
+  WriteFileAtomically(reference.run() / "manifest.json", manifest.dump());
+  const Ended ended = RunProgram(reference.Arguments(reference.run()));
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.err.find("starting from step 0"), std::string::npos) << ended.err;
+  EXPECT_EQ(ReadFile(reference.run() / "metrics.csv"), metrics);
+}
+
+TEST(Resume, OfAFinishedRunDoesNothing) {
+  const Reference reference(SmallConfig());
+  const auto written = fs::last_write_time(reference.run() / "metrics.csv");
+  const Ended ended = RunProgram(reference.Arguments(reference.run()));
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_NE(ended.err.find("done already"), std::string::npos) << ended.err;
+  EXPECT_EQ(fs::last_write_time(reference.run() / "metrics.csv"), written);
+}
+
+}  // namespace
+}  // namespace sgdscope

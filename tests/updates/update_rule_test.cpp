@@ -1,0 +1,242 @@
+#include "updates/update_rule.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/error.h"
+#include "core/registry.h"
+#include "core/rng.h"
+#include "tests/example_fields.h"
+#include "tests/expect_error.h"
+#include "tests/oracles.h"
+#include "tests/tensors.h"
+#include "updates/schedule.h"
+
+namespace sgdscope {
+namespace {
+
+constexpr int64_t kSize = 17;
+
+/// A rule by name with some of its fields.
+struct RuleCase {
+  std::string name;
+  Json fields;
+  std::string Text() const { return name + " " + fields.dump(); }
+};
+
+/// Every registered rule with its defaults, and what the defaults leave out.
+std::vector<RuleCase> AllRules() {
+  std::vector<RuleCase> rules;
+  for (const auto& [name, entry] : Registry<UpdateRule>::entries())
+    rules.push_back({name, Json::object()});
+  rules.push_back({"sgd", {{"momentum", 0.9}}});
+  rules.push_back({"sgd", {{"momentum", 0.9}, {"nesterov", true}, {"weight_decay", 0.01}}});
+  rules.push_back({"sgd", {{"weight_decay", 0.01}}});
+  rules.push_back({"adam", {{"beta1", 0.0}, {"epsilon", 1e-3}}});
+  return rules;
+}
+
+/// Gradients that a run could meet: of one p, another one at each step.
+at::Tensor GradientAt(int64_t step, at::ScalarType dtype) {
+  Stream stream(50, "g", static_cast<uint64_t>(step));
+  return RandomTensor(stream, {kSize}, dtype);
+}
+
+/// A rule on its way, applied as the trainer does.
+struct Walk {
+  Walk(const RuleCase& rule_case, at::ScalarType dtype)
+      : dtype(dtype), rule(MakeExample<UpdateRule>(rule_case.name, rule_case.fields)) {
+    Stream stream(51, "theta");
+    theta = RandomTensor(stream, {kSize}, dtype);
+    rule->Allocate(theta);
+  }
+  void Step() {
+    const Update update = rule->Next(GradientAt(step, dtype), theta, step);
+    theta = theta.add(update.direction, update.scale);
+    ++step;
+  }
+
+  at::ScalarType dtype;
+  std::unique_ptr<UpdateRule> rule;
+  at::Tensor theta;
+  int64_t step = 0;
+};
+
+TEST(UpdateRuleContract, ModifiesNeitherGradientNorTheta) {
+  for (const RuleCase& rule_case : AllRules()) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      Walk walk(rule_case, dtype);
+      for (; walk.step < 12; ++walk.step) {
+        const at::Tensor g = GradientAt(walk.step, dtype);
+        const at::Tensor theta = walk.theta.clone();
+        const Update update = walk.rule->Next(g, walk.theta, walk.step);
+        EXPECT_TRUE(SameBits(g, GradientAt(walk.step, dtype))) << rule_case.Text();
+        EXPECT_TRUE(SameBits(walk.theta, theta)) << rule_case.Text();
+        ASSERT_EQ(update.direction.sizes(), walk.theta.sizes()) << rule_case.Text();
+        EXPECT_EQ(update.direction.scalar_type(), dtype) << rule_case.Text();
+        EXPECT_FALSE(update.direction.requires_grad()) << rule_case.Text();
+        EXPECT_TRUE(update.direction.isfinite().all().item<bool>()) << rule_case.Text();
+        EXPECT_TRUE(SameBits(update.Delta(), update.direction.mul(update.scale)))
+            << rule_case.Text();
+        walk.theta = walk.theta.add(update.direction, update.scale);
+      }
+      EXPECT_FALSE(at::equal(walk.theta, Walk(rule_case, dtype).theta))
+          << rule_case.Text() << " never moved";
+    }
+  }
+}
+
+TEST(UpdateRuleContract, IsDeterministic) {
+  for (const RuleCase& rule_case : AllRules()) {
+    Walk one(rule_case, at::kFloat);
+    Walk other(rule_case, at::kFloat);
+    for (int i = 0; i < 12; ++i) {
+      one.Step();
+      other.Step();
+      ASSERT_TRUE(SameBits(one.theta, other.theta)) << rule_case.Text() << ", step " << i;
+    }
+  }
+}
+
+/// What a checkpoint does, after every number of steps: save, copy into a fresh rule, go on.
+TEST(UpdateRuleContract, StateIsAllThatARestartNeeds) {
+  for (const RuleCase& rule_case : AllRules()) {
+    for (int before = 0; before < 8; ++before) {
+      Walk walk(rule_case, at::kFloat);
+      for (int i = 0; i < before; ++i) walk.Step();
+
+      Walk restarted(rule_case, at::kFloat);
+      restarted.theta = walk.theta.clone();
+      restarted.step = walk.step;
+      const auto saved = walk.rule->State();
+      const auto live = restarted.rule->State();
+      ASSERT_EQ(saved.size(), live.size()) << rule_case.Text();
+      for (const auto& [name, tensor] : saved) {
+        ASSERT_TRUE(live.contains(name)) << rule_case.Text() << " " << name;
+        ASSERT_EQ(tensor.sizes(), live.at(name).sizes()) << rule_case.Text() << " " << name;
+        live.at(name).copy_(tensor);
+      }
+      for (int i = 0; i < 6; ++i) {
+        walk.Step();
+        restarted.Step();
+        ASSERT_TRUE(SameBits(walk.theta, restarted.theta))
+            << rule_case.Text() << ", " << before << " steps before and " << i
+            << " after the restart";
+      }
+    }
+  }
+}
+
+/// Twenty steps in float64 against a scalar loop. Each step rounds a few times: 20 steps of |delta|
+/// <= 0.5, velocities of at most 1/(1 - momentum) = 10 gradients, give about 20 * 4 * 10 * 0.5 eps
+/// = 1e-13 in the worst case for each number, 1e-14 in practice.
+template <class Loop>
+void ExpectWalkOf(const RuleCase& rule_case, Loop loop) {
+  Walk walk(rule_case, at::kDouble);
+  oracle::Vector theta = ToVector(walk.theta);
+  for (int i = 0; i < 20; ++i) {
+    const at::Tensor g = GradientAt(walk.step, at::kDouble);
+    const oracle::Vector delta = loop.Delta(ToVector(g), theta);
+    const Update update = walk.rule->Next(g, walk.theta, walk.step);
+    ExpectNear(ToVector(update.Delta()), delta, 2e-14 * oracle::Norm(delta),
+               rule_case.Text() + ", step " + std::to_string(i));
+    walk.theta = walk.theta.add(update.direction, update.scale);
+    ++walk.step;
+    theta = oracle::Plus(theta, 1, delta);
+  }
+  ExpectNear(ToVector(walk.theta), theta, 2e-14 * oracle::Norm(theta), rule_case.Text());
+}
+
+TEST(UpdateRuleValues, Sgd) {
+  using Loop = oracle::SgdLoop;
+  ExpectWalkOf({"sgd", {{"learning_rate", 0.1}}}, Loop{.rate = 0.1});
+  ExpectWalkOf({"sgd", {{"learning_rate", 0.1}, {"momentum", 0.9}}},
+               Loop{.rate = 0.1, .momentum = 0.9});
+  ExpectWalkOf({"sgd", {{"learning_rate", 0.1}, {"momentum", 0.8}, {"nesterov", true}}},
+               Loop{.rate = 0.1, .momentum = 0.8, .nesterov = true});
+  ExpectWalkOf({"sgd", {{"learning_rate", 0.1}, {"weight_decay", 0.3}}},
+               Loop{.rate = 0.1, .decay = 0.3});
+  ExpectWalkOf({"sgd", {{"learning_rate", 0.1}, {"momentum", 0.9}, {"weight_decay", 0.3}}},
+               Loop{.rate = 0.1, .momentum = 0.9, .decay = 0.3});
+  ExpectWalkOf(
+      {"sgd",
+       {{"learning_rate", 0.1}, {"momentum", 0.9}, {"nesterov", true}, {"weight_decay", 0.3}}},
+      Loop{.rate = 0.1, .momentum = 0.9, .nesterov = true, .decay = 0.3});
+}
+
+TEST(UpdateRuleValues, Adam) {
+  using Loop = oracle::AdamLoop;
+  ExpectWalkOf({"adam", {{"learning_rate", 0.01}}}, Loop{.rate = 0.01});
+  ExpectWalkOf(
+      {"adam", {{"learning_rate", 0.01}, {"beta1", 0.5}, {"beta2", 0.7}, {"epsilon", 0.1}}},
+      Loop{.rate = 0.01, .beta1 = 0.5, .beta2 = 0.7, .epsilon = 0.1});
+  ExpectWalkOf({"adam", {{"learning_rate", 0.01}, {"beta1", 0.0}, {"beta2", 0.0}}},
+               Loop{.rate = 0.01, .beta1 = 0, .beta2 = 0});
+}
+
+/// The first step of Adam has the size of the learning rate, whatever the gradient's.
+TEST(UpdateRuleValues, AdamByHand) {
+  const auto rule = MakeExample<UpdateRule>("adam", {{"learning_rate", 0.01}, {"epsilon", 1e-30}});
+  const at::Tensor g = at::tensor(std::vector<double>{1e-3, -400}, at::kDouble);
+  rule->Allocate(at::zeros_like(g));
+  ExpectNear(ToVector(rule->Next(g, at::zeros_like(g), 0).Delta()), {-0.01, 0.01}, 1e-16, "adam");
+}
+
+TEST(UpdateRuleValues, PlainSgdNeedsNoStateAndNoCopy) {
+  const auto rule = MakeExample<UpdateRule>("sgd");
+  const at::Tensor g = GradientAt(0, at::kFloat);
+  rule->Allocate(g);
+  EXPECT_TRUE(rule->State().empty());
+  EXPECT_TRUE(rule->Next(g, g, 0).direction.is_same(g));
+}
+
+TEST(UpdateRuleFields, NesterovNeedsMomentum) {
+  ExpectError(ErrorKind::kConfig, {"sgd.nesterov", "momentum"}, [] {
+    MakeExample<UpdateRule>("sgd", {{"nesterov", true}});
+  });
+  MakeExample<UpdateRule>("sgd", {{"nesterov", true}, {"momentum", 0.5}});
+}
+
+TEST(UpdateRuleFields, OutOfRangeIsRefused) {
+  const auto refuse = [](const std::string& rule, const std::string& field, double value) {
+    ExpectError(ErrorKind::kConfig, {rule + "." + field}, [&] {
+      MakeExample<UpdateRule>(rule, {{field, value}});
+    });
+  };
+  refuse("sgd", "learning_rate", 0);
+  refuse("sgd", "learning_rate", -1);
+  refuse("sgd", "momentum", 1);
+  refuse("sgd", "momentum", -0.1);
+  refuse("sgd", "weight_decay", -1e-9);
+  refuse("adam", "beta1", 1);
+  refuse("adam", "beta2", 1);
+  refuse("adam", "epsilon", 0);
+}
+
+TEST(ScheduleContract, IsAFiniteFunctionOfTheStep) {
+  for (const auto& [name, entry] : Registry<Schedule>::entries()) {
+    const auto schedule = MakeExample<Schedule>(name);
+    for (const int64_t step : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1} << 40}) {
+      const double value = schedule->At(step);
+      EXPECT_TRUE(std::isfinite(value)) << name << " at " << step;
+      schedule->At(7);
+      EXPECT_EQ(schedule->At(step), value) << name << " at " << step;
+    }
+  }
+}
+
+TEST(ScheduleValues, ConstantIsTheNumberItStandsFor) {
+  const auto constant = MakeExample<Schedule>("constant", {{"value", 0.3}});
+  EXPECT_EQ(constant->At(0), 0.3);
+  EXPECT_EQ(constant->At(123456), 0.3);
+  const at::Tensor g = GradientAt(0, at::kDouble);
+  const Json spelled = {{"name", "constant"}, {"value", 0.25}};
+  for (const Json& rate : {Json(0.25), spelled}) {
+    const auto rule = MakeExample<UpdateRule>("sgd", {{"learning_rate", rate}});
+    EXPECT_EQ(rule->Next(g, g, 3).scale, -0.25) << rate;
+  }
+}
+
+}  // namespace
+}  // namespace sgdscope
