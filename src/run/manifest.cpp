@@ -26,6 +26,17 @@ std::string CpuName() {
   }
 }
 
+/// The instruction set of LibTorch's own kernels, from its description of itself: older versions have no
+/// function for it.
+std::string CpuCapability() {
+  const std::string config = at::show_config();
+  const std::string key = "CPU capability usage: ";
+  const size_t found = config.find(key);
+  if (found == std::string::npos) return "unknown";
+  const size_t begin = found + key.size();
+  return config.substr(begin, config.find_first_of("\n,", begin) - begin);
+}
+
 std::string HostName() {
   char name[256] = {};
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
@@ -36,7 +47,7 @@ Json Versions() {
   versions["sgdscope"] = SGDSCOPE_VERSION;
   versions["libtorch"] = TORCH_VERSION;
   versions["blas"] = BlasDescription();
-  versions["cpu_capability"] = at::get_cpu_capability();
+  versions["cpu_capability"] = CpuCapability();
   versions["cuda"] = at::hasCUDA() ? at::detail::getCUDAHooks().showConfig() : "none";
   return versions;
 }
