@@ -3,6 +3,7 @@
 // signal.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -92,21 +93,22 @@ int Run(const Arguments& arguments) {
                              : arguments.overwrite ? IfExists::kOverwrite
                                                    : IfExists::kRefuse;
   const RunFolder folder(config->output, ResolvedConfig(*config), if_exists);
-  Console console(folder.log(), arguments.quiet);
   if (folder.resumed() && StatusOf(folder.manifest()) == "done") {
-    console.Info(config->output + ": this run is done already");
+    if (!arguments.quiet)
+      std::fprintf(stderr, "%s: this run is done already\n", config->output.c_str());
     return 0;
   }
+  experiment.LoadData();
+  folder.Begin();
+  Console console(folder.log(), arguments.quiet);
   Manifest manifest(folder.manifest(), *config);
   if (folder.resumed()) {
     const std::string changes = manifest.ContinueFrom(folder.manifest());
     if (!changes.empty()) console.Warn("rows may differ in the last bits from here on: " + changes);
   }
+  manifest.SetFiles(experiment.data().files);
   InstallSignalHandlers();
   try {
-    manifest.Write("running", "reading data", manifest.steps_done());
-    experiment.LoadData();
-    manifest.SetFiles(experiment.data().files);
     Trainer trainer(experiment, folder, console, manifest, stop_signal);
     const Outcome outcome = trainer.Run();
     if (outcome.status == "done") console.Info("results: " + folder.path().string());
@@ -177,6 +179,13 @@ int Main(int argc, char** argv) {
   list->add_option("kind", arguments.kind, "only one kind, e.g. probes");
   CLI::App* schema = app.add_subcommand("schema", "JSON Schema of configs, for editors");
 
+  const std::vector<std::string> commands = {"run", "validate", "describe", "list", "schema"};
+  if (argc > 1 && argv[1][0] != '-' && std::ranges::find(commands, argv[1]) == commands.end()) {
+    const std::string near = Nearest(argv[1], commands);
+    throw Error(ErrorKind::kConfig, argv[1], "unknown command",
+                (near.empty() ? "" : "Did you mean '" + near + "'? ") +
+                    "Commands: run, validate, describe, list, schema.");
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -31,7 +31,7 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta) const {
   for (size_t i = 0; i < taps.size(); ++i) {
     taps[i].layer->WriteGradient(taps[i], output_gradients[i], mean);
   }
-  return {losses.detach(), mean};
+  return {losses.detach(), mean, std::move(taps)};
 }
 
 at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta) const {
@@ -60,10 +60,12 @@ at::Tensor Oracle::HessianVectorProduct(const Batch& batch, const at::Tensor& th
 }
 
 LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
-                             const at::Tensor& direction, double scale, bool curvature) const {
+                             const at::Tensor& direction, double scale, bool curvature,
+                             const Gradients* evaluated) const {
   at::NoGradGuard no_grad;
-  const Line z =
-      network_.root->ForwardLine({batch.inputs, {}, {}, {}}, {theta, direction, scale, curvature});
+  const std::vector<Tap>* known = evaluated == nullptr ? nullptr : &evaluated->taps;
+  const Line z = network_.root->ForwardLine({batch.inputs, {}, {}, {}},
+                                            {theta, direction, scale, curvature, known});
   return loss_.AlongLine(z, batch.labels, curvature);
 }
 

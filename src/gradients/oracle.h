@@ -20,8 +20,9 @@ struct Batch {
 
 /// Results of one forward and one backward pass.
 struct Gradients {
-  at::Tensor losses;  // [n], per example, without 1/n
-  at::Tensor mean;    // [p], gradient of the mean loss
+  at::Tensor losses;      // [n], per example, without 1/n
+  at::Tensor mean;        // [p], gradient of the mean loss
+  std::vector<Tap> taps;  // what the layers saw; for AlongLine
 };
 
 /// Turns batches into losses and gradients of one network, loss and split. Nothing here writes
@@ -57,8 +58,10 @@ class Oracle {
   /// Losses on theta + s * scale * direction at s = 0 and s = 1, and their exact derivatives by s
   /// at 0: slope = scale <grad L_i, direction>, curvature = scale^2 <direction, H_i direction>. One
   /// forward sweep for all of them (nn/layer.h).
+  /// `evaluated`: what Evaluate found at this theta for the batch's first examples; saves their
+  /// forward pass.
   LineLosses AlongLine(const Batch& batch, const at::Tensor& theta, const at::Tensor& direction,
-                       double scale, bool curvature) const;
+                       double scale, bool curvature, const Gradients* evaluated = nullptr) const;
 
  private:
   const Network& network_;

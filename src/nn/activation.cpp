@@ -14,28 +14,21 @@ class Elementwise : public Layer {
     h.value = Apply(z.value);
     if (z.moved.defined()) h.moved = Apply(z.moved);
     if (!z.slope.defined()) return h;
-    const at::Tensor first = First(z.value, h.value);
-    h.slope = z.slope.mul(first);
-    if (pass.curvature) h.curvature = Curvature(z, h, first);
+    h.slope = Scale(z.slope, h.value);
+    if (!pass.curvature) return h;
+    if (z.curvature.defined()) h.curvature = Scale(z.curvature, h.value);
+    const at::Tensor bend = Bend(z.slope, h);
+    if (!bend.defined()) return h;
+    h.curvature = h.curvature.defined() ? h.curvature.add(bend) : bend;
     return h;
   }
 
  protected:
   virtual at::Tensor Apply(const at::Tensor& z) const = 0;
-  /// a'(z), given z and h = a(z).
-  virtual at::Tensor First(const at::Tensor& z, const at::Tensor& h) const = 0;
-  /// a''(z); undefined where it is zero almost everywhere.
-  virtual at::Tensor Second(const at::Tensor&, const at::Tensor&) const { return {}; }
-
- private:
-  at::Tensor Curvature(const Line& z, const Line& h, const at::Tensor& first) const {
-    const at::Tensor second = Second(z.value, h.value);
-    at::Tensor curvature;
-    if (z.curvature.defined()) curvature = z.curvature.mul(first);
-    if (!second.defined()) return curvature;
-    const at::Tensor bend = z.slope.mul(z.slope).mul(second);
-    return curvature.defined() ? curvature.add(bend) : bend;
-  }
+  /// a'(z) t, given h = a(z).
+  virtual at::Tensor Scale(const at::Tensor& t, const at::Tensor& h) const = 0;
+  /// a''(z) z'^2, given z', h and h'; undefined where a'' is zero almost everywhere.
+  virtual at::Tensor Bend(const at::Tensor& z_slope, const Line& h) const = 0;
 };
 
 class Relu : public Elementwise {
@@ -44,9 +37,10 @@ class Relu : public Elementwise {
 
  protected:
   at::Tensor Apply(const at::Tensor& z) const override { return at::relu(z); }
-  at::Tensor First(const at::Tensor& z, const at::Tensor&) const override {
-    return z.gt(0).to(z.scalar_type());
+  at::Tensor Scale(const at::Tensor& t, const at::Tensor& h) const override {
+    return at::threshold_backward(t, h, 0);  // t where h > 0, else 0, in one pass
   }
+  at::Tensor Bend(const at::Tensor&, const Line&) const override { return {}; }
 };
 
 class Tanh : public Elementwise {
@@ -55,11 +49,11 @@ class Tanh : public Elementwise {
 
  protected:
   at::Tensor Apply(const at::Tensor& z) const override { return at::tanh(z); }
-  at::Tensor First(const at::Tensor&, const at::Tensor& h) const override {
-    return at::rsub(h.mul(h), 1);
+  at::Tensor Scale(const at::Tensor& t, const at::Tensor& h) const override {  // (1 - h^2) t
+    return t.mul(at::rsub(h.mul(h), 1));
   }
-  at::Tensor Second(const at::Tensor& z, const at::Tensor& h) const override {
-    return h.mul(First(z, h)).mul(-2);
+  at::Tensor Bend(const at::Tensor& z_slope, const Line& h) const override {  // -2 h (1 - h^2) z'^2
+    return h.value.mul(z_slope).mul(h.slope).mul(-2);
   }
 };
 

@@ -71,6 +71,9 @@ struct LinePass {
   at::Tensor direction;  // [p]
   double scale;          // theta moves to theta + scale * direction
   bool curvature;        // whether second derivatives are asked for
+  /// Taps of a pass at theta over the first examples, whose outputs need not be computed again; may
+  /// be null.
+  const std::vector<Tap>* known = nullptr;
 };
 
 /// A map from activations to activations. Layers are immutable after construction and modify no

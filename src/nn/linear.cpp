@@ -3,6 +3,8 @@
 // Along theta + s (dW, db), with h(s):  z'  = h' W^T + h dW^T + db,   z'' = h'' W^T + 2 h' dW^T at
 // s = 0.
 
+#include <algorithm>
+
 #include "nn/layer.h"
 
 namespace sgdscope {
@@ -29,7 +31,7 @@ class Linear : public Layer {
     const at::Tensor weight = Weight(pass.theta);
     const at::Tensor weight_move = Weight(pass.direction);
     Line z;
-    z.value = Affine(h.value, weight, pass.theta);
+    z.value = Value(h.value, weight, pass);
     z.slope = Move(h.value, weight_move, pass);
     if (h.slope.defined()) z.slope = at::addmm(z.slope, h.slope, weight.t());
     if (pass.curvature && h.slope.defined()) {
@@ -64,6 +66,17 @@ class Linear : public Layer {
 
   at::Tensor Affine(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& theta) const {
     return bias_ ? at::addmm(Bias(theta), h, weight.t()) : at::mm(h, weight.t());
+  }
+
+  /// The output at theta; only for the examples beyond those that `pass.known` has.
+  at::Tensor Value(const at::Tensor& h, const at::Tensor& weight, const LinePass& pass) const {
+    if (pass.known == nullptr) return Affine(h, weight, pass.theta);
+    const auto tap =
+        std::ranges::find_if(*pass.known, [this](const Tap& t) { return t.layer == this; });
+    const at::Tensor known = tap->output.detach();
+    const int64_t rest = h.size(0) - known.size(0);
+    if (rest == 0) return known;
+    return at::cat({known, Affine(h.narrow(0, known.size(0), rest), weight, pass.theta)});
   }
 
   /// scale * (h dW^T + db): what the move of this layer's own parameters does to z.

@@ -120,8 +120,10 @@ class Taylor : public Probe {
   /// Means over each batch of the terms: [batches, terms].
   at::Tensor TermsOf(const StepView& view, const std::vector<at::Tensor>& indices) const {
     const Batch all = view.oracle.Load(at::cat(indices));
+    const bool starts_with_updating = indices.front().is_same(view.batch.indices);
     const LineLosses losses =
-        view.oracle.AlongLine(all, view.theta, view.update.direction, view.update.scale, hessian_);
+        view.oracle.AlongLine(all, view.theta, view.update.direction, view.update.scale, hessian_,
+                              starts_with_updating ? &view.gradients : nullptr);
     const at::Tensor dot = losses.slope.neg();
     const at::Tensor delta_loss = losses.value.sub(losses.moved);
     std::vector<at::Tensor> terms = {dot, delta_loss,

@@ -1,8 +1,11 @@
 #include "run/describe.h"
 
-#include <algorithm>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "core/error.h"
@@ -46,7 +49,7 @@ struct Speed {
   int64_t steps;  // that were timed
 };
 
-/// Median over steps that are spread over the run, so that probes take part as often as they will.
+/// Mean time of a step, probes included.
 Speed TimeSteps(Experiment& experiment) {
   using Clock = std::chrono::steady_clock;
   constexpr double kBudget = 2.0;  // seconds
@@ -71,6 +74,15 @@ Speed TimeSteps(Experiment& experiment) {
   return {sum / static_cast<double>(seconds.size()), static_cast<int64_t>(seconds.size())};
 }
 
+struct ScratchFolder {
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("sgdscope_describe_" + std::to_string(getpid()));
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
 std::string ParameterLines(const Network& network) {
   std::string text;
   for (const Parameter& parameter : network.table.parameters()) {
@@ -83,6 +95,8 @@ std::string ParameterLines(const Network& network) {
 }  // namespace
 
 std::string Describe(RunConfig& config) {
+  const ScratchFolder scratch;  // for probes that write files
+  config.output = scratch.path.string();
   Experiment experiment(config);
   const Network& network = experiment.network();
   const DataShape& shape = experiment.shape();
@@ -98,7 +112,6 @@ std::string Describe(RunConfig& config) {
           std::to_string(experiment.sampler().steps_per_epoch()) + " steps an epoch of " +
           std::to_string(shape.train_size) + " examples\n";
 
-  // Snapshots would write files.
   const bool bytes = config.data->InputType() == at::kByte;
   experiment.UseData(RandomData(shape, shape.train_size, bytes));
   const Speed speed = TimeSteps(experiment);

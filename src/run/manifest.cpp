@@ -26,8 +26,8 @@ std::string CpuName() {
   }
 }
 
-/// The instruction set of LibTorch's own kernels, from its description of itself: older versions have no
-/// function for it.
+/// The instruction set of LibTorch's own kernels, from its description of itself: older versions
+/// have no function for it.
 std::string CpuCapability() {
   const std::string config = at::show_config();
   const std::string key = "CPU capability usage: ";

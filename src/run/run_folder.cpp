@@ -1,6 +1,7 @@
 #include "run/run_folder.h"
 
 #include <system_error>
+#include <utility>
 
 #include "core/error.h"
 
@@ -46,7 +47,8 @@ std::string FirstDifference(const Json& a, const Json& b, const std::string& pat
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& path, const Json& config, IfExists if_exists) : path_(path) {
+RunFolder::RunFolder(const fs::path& path, Json config, IfExists if_exists)
+    : path_(path), config_(std::move(config)) {
   MakeFolder(path_);
   lock_ = std::make_unique<FolderLock>(path_);
   const bool exists = fs::exists(this->config()) || fs::exists(manifest());
@@ -54,20 +56,22 @@ RunFolder::RunFolder(const fs::path& path, const Json& config, IfExists if_exist
     throw Error(ErrorKind::kConfig, path_.string(), "there is a run in this folder",
                 "--resume continues it, --overwrite replaces it, --output FOLDER goes elsewhere.");
   }
-  if (exists && if_exists == IfExists::kResume) {
-    CheckSameConfig(config);
-    resumed_ = true;
-    return;
-  }
-  if (exists) RemoveRun();
-  WriteFileAtomically(this->config(), config.dump(2) + "\n");
+  if (!exists || if_exists != IfExists::kResume) return;
+  CheckSameConfig();
+  resumed_ = true;
 }
 
-void RunFolder::CheckSameConfig(const Json& config) const {
+void RunFolder::Begin() const {
+  if (resumed_) return;
+  RemoveRun();
+  WriteFileAtomically(config(), config_.dump(2) + "\n");
+}
+
+void RunFolder::CheckSameConfig() const {
   const Json saved = ParseConfig(ReadFile(this->config()), this->config().string());
   // The folder may have been moved, or be named in another way.
   Json there = saved;
-  Json here = config;
+  Json here = config_;
   there.erase("output");
   here.erase("output");
   const std::string difference = FirstDifference(there, here, "");

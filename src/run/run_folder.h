@@ -14,11 +14,14 @@ enum class IfExists { kRefuse, kResume, kOverwrite };
 /// The folder of one run, locked against other processes for as long as this object lives.
 class RunFolder {
  public:
-  /// Makes the folder, or takes the existing one as `if_exists` says, and writes config.json.
-  /// Error kConfig: the folder has a run in it and `if_exists` is kRefuse; or, to be resumed, it
-  /// was made by another config (names the first difference). Overwriting removes what runs write,
-  /// and nothing else.
-  RunFolder(const std::filesystem::path& path, const Json& config, IfExists if_exists);
+  /// Makes and locks the folder, or takes the existing one as `if_exists` says. Changes no file of
+  /// a run yet. Error kConfig: the folder has a run in it and `if_exists` is kRefuse; or, to be
+  /// resumed, it was made by another config (names the first difference).
+  RunFolder(const std::filesystem::path& path, Json config, IfExists if_exists);
+
+  /// Starts the run, unless it is resumed: removes what an earlier run wrote, and nothing else, and
+  /// writes config.json. Called when the data is read, so that a missing file costs no results.
+  void Begin() const;
 
   const std::filesystem::path& path() const { return path_; }
   /// Whether there was a run to go on with.
@@ -32,10 +35,11 @@ class RunFolder {
   std::filesystem::path log() const { return path_ / "log.txt"; }
 
  private:
-  void CheckSameConfig(const Json& config) const;
+  void CheckSameConfig() const;
   void RemoveRun() const;
 
   std::filesystem::path path_;
+  Json config_;
   std::unique_ptr<FolderLock> lock_;
   bool resumed_ = false;
 };

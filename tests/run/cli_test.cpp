@@ -41,7 +41,7 @@ std::string RunWell(const Arguments& arguments) {
 
 TEST(Cli, UsageErrorsExitWith2) {
   ExpectFailure({}, 2, {"subcommand"});
-  ExpectFailure({"fly"}, 2, {"subcommand"});
+  ExpectFailure({"lsit"}, 2, {"lsit", "Did you mean 'list'", "describe"});
   ExpectFailure({"run"}, 2, {"config"});
   ExpectFailure({"run", "a.json", "--resume", "--overwrite"}, 2, {"--overwrite", "--resume"});
   ExpectFailure({"run", "/no/such/file.json"}, 2, {"/no/such/file.json", "No such file"});
@@ -73,7 +73,38 @@ TEST(Cli, MissingDataExitsWith3) {
                  run.string()},
                 3,
                 {(folder / "nowhere").string(), "train-images", "scripts/download_data.sh mnist"});
-  EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "failed");
+  // Nothing has begun: with the data in place the same command works, without a flag.
+  EXPECT_FALSE(fs::exists(run / "config.json"));
+  EXPECT_FALSE(fs::exists(run / "manifest.json"));
+}
+
+TEST(Cli, OverwritingWithMissingDataKeepsTheOldRun) {
+  TempFolder folder;
+  const std::string run = (folder / "run").string();
+  ASSERT_EQ(RunProgram({"run", WriteConfig(folder, SmallConfig()), "--output", run}).status, 0);
+  const std::string metrics = ReadFile(folder / "run" / "metrics.csv");
+  Json json = SmallConfig();
+  json["data"] = {{"name", "mnist"}, {"path", (folder / "nowhere").string()}};
+  ExpectFailure({"run", WriteConfig(folder, json), "--set", "sampler.drop_last=true", "--output",
+                 run, "--overwrite"},
+                3, {"nowhere"});
+  EXPECT_EQ(ReadFile(folder / "run" / "metrics.csv"), metrics);
+}
+
+TEST(Cli, ResumingWithOtherDataFilesExitsWith3) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  const std::vector<std::string> arguments = {"run", WriteConfig(folder, SmallConfig()), "--output",
+                                              run.string()};
+  ASSERT_EQ(RunProgram(arguments).status, 0);
+  // As if the run had been interrupted, and had read a file that is no longer used.
+  Json manifest = ReadJson(run / "manifest.json");
+  manifest["status"] = "interrupted";
+  manifest["data"] = {{{"path", "old"}, {"bytes", 1}, {"crc32", "00000000"}}};
+  WriteFileAtomically(run / "manifest.json", manifest.dump());
+  std::vector<std::string> resume = arguments;
+  resume.push_back("--resume");
+  ExpectFailure(resume, 3, {"data", "00000000", "--overwrite"});
 }
 
 TEST(Cli, AnAbsentDeviceExitsWith5) {

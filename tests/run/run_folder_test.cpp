@@ -19,36 +19,47 @@ Json Config() {
           "probes": [{"name": "taylor", "every": 1}], "output": "here"})");
 }
 
-TEST(RunFolder, ANewFolderHoldsTheConfig) {
+/// Opens the folder and begins a run in it; says whether it was resumed.
+bool Begun(const std::filesystem::path& path, IfExists if_exists) {
+  const RunFolder run(path, Config(), if_exists);
+  run.Begin();
+  return run.resumed();
+}
+
+TEST(RunFolder, ANewFolderHoldsTheConfigOnceTheRunBegins) {
   TempFolder folder;
   const RunFolder run(folder / "a/b", Config(), IfExists::kRefuse);
   EXPECT_FALSE(run.resumed());
+  EXPECT_FALSE(std::filesystem::exists(run.config()));
+  run.Begin();
   EXPECT_EQ(run.path(), folder / "a/b");
   EXPECT_EQ(ReadFile(run.config()), Config().dump(2) + "\n");
 }
 
 TEST(RunFolder, ARunIsRefusedResumedOrReplaced) {
   TempFolder folder;
-  (void)RunFolder(folder.path(), Config(), IfExists::kRefuse);
+  Begun(folder.path(), IfExists::kRefuse);
   WriteFileAtomically(folder / "metrics.csv", "rows");
   ExpectError(ErrorKind::kConfig, {folder.path().string(), "--resume", "--overwrite", "--output"},
               [&] { RunFolder(folder.path(), Config(), IfExists::kRefuse); });
-  EXPECT_TRUE(RunFolder(folder.path(), Config(), IfExists::kResume).resumed());
+  EXPECT_TRUE(Begun(folder.path(), IfExists::kResume));
   EXPECT_EQ(ReadFile(folder / "metrics.csv"), "rows");
-  EXPECT_FALSE(RunFolder(folder.path(), Config(), IfExists::kOverwrite).resumed());
+  { const RunFolder not_begun(folder.path(), Config(), IfExists::kOverwrite); }
+  EXPECT_EQ(ReadFile(folder / "metrics.csv"), "rows");
+  EXPECT_FALSE(Begun(folder.path(), IfExists::kOverwrite));
   EXPECT_FALSE(std::filesystem::exists(folder / "metrics.csv"));
   EXPECT_EQ(ReadFile(folder / "config.json"), Config().dump(2) + "\n");
 }
 
 TEST(RunFolder, NothingToResumeIsANewRun) {
   TempFolder folder;
-  EXPECT_FALSE(RunFolder(folder / "new", Config(), IfExists::kResume).resumed());
-  EXPECT_TRUE(RunFolder(folder / "new", Config(), IfExists::kResume).resumed());
+  EXPECT_FALSE(Begun(folder / "new", IfExists::kResume));
+  EXPECT_TRUE(Begun(folder / "new", IfExists::kResume));
 }
 
 TEST(RunFolder, OnlyWhatRunsWriteIsReplaced) {
   TempFolder folder;
-  (void)RunFolder(folder.path(), Config(), IfExists::kRefuse);
+  Begun(folder.path(), IfExists::kRefuse);
   for (const std::string folder_of_a_run : {"checkpoints", "snapshots", "mine"}) {
     std::filesystem::create_directory(folder / folder_of_a_run);
     WriteFileAtomically(folder / folder_of_a_run / "file", "");
@@ -56,7 +67,7 @@ TEST(RunFolder, OnlyWhatRunsWriteIsReplaced) {
   for (const std::string name : {"manifest.json", "eval.csv", "log.txt", "notes.txt"}) {
     WriteFileAtomically(folder / name, "");
   }
-  (void)RunFolder(folder.path(), Config(), IfExists::kOverwrite);
+  Begun(folder.path(), IfExists::kOverwrite);
   std::set<std::string> left;
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
     left.insert(entry.path().filename());
@@ -66,7 +77,7 @@ TEST(RunFolder, OnlyWhatRunsWriteIsReplaced) {
 
 TEST(RunFolder, ResumingWithAnotherConfigNamesTheFirstDifference) {
   TempFolder folder;
-  (void)RunFolder(folder.path(), Config(), IfExists::kRefuse);
+  Begun(folder.path(), IfExists::kRefuse);
   const auto expect = [&](const std::string& difference, const auto& change) {
     Json config = Config();
     change(config);
@@ -92,7 +103,7 @@ TEST(RunFolder, ResumingWithAnotherConfigNamesTheFirstDifference) {
 
 TEST(RunFolder, AMovedRunIsResumed) {
   TempFolder folder;
-  (void)RunFolder(folder / "old", Config(), IfExists::kRefuse);
+  Begun(folder / "old", IfExists::kRefuse);
   std::filesystem::rename(folder / "old", folder / "new");
   Json config = Config();
   config["output"] = "new";
@@ -103,6 +114,7 @@ TEST(RunFolder, IsLockedWhileItLives) {
   TempFolder folder;
   {
     const RunFolder first(folder.path(), Config(), IfExists::kRefuse);
+    first.Begin();
     for (const IfExists if_exists : {IfExists::kResume, IfExists::kOverwrite}) {
       ExpectError(ErrorKind::kConfig, {folder.path().string(), "another process"},
                   [&] { RunFolder(folder.path(), Config(), if_exists); });
