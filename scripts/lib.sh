@@ -99,7 +99,9 @@ project_python() {
 
 # --- The build --------------------------------------------------------------------------------------------------------
 
-# Configures and builds everything against the LibTorch named in a file.
+build_target=all # what `build` builds; the quickstart needs no tests
+
+# Configures and builds against the LibTorch named in a file.
 build() { # build PRESET BUILD_DIR LIBTORCH_FILE [CMAKE ARGUMENT...]
   local preset=$1 dir=$2 torch
   [[ -f $3 ]] || die "there is no $3, which names the LibTorch; scripts/setup.sh --torch-file $3 writes it"
@@ -110,5 +112,5 @@ build() { # build PRESET BUILD_DIR LIBTORCH_FILE [CMAKE ARGUMENT...]
   fi
   say "building preset $preset in $dir against the LibTorch in $torch"
   cmake --preset "$preset" -B "$dir" -DSGDSCOPE_TORCH_DIR="$torch" --log-level=NOTICE "${@:4}" &&
-    cmake --build "$dir" --parallel "$(nproc)"
+    cmake --build "$dir" --target "$build_target" --parallel "$(nproc)"
 }

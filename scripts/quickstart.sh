@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 readonly run=runs/quickstart picture=runs/quickstart/taylor.png
 
 scripts/setup.sh
+build_target=sgdscope
 build release build/release "$libtorch_file"
 
 arguments=()

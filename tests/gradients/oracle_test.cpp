@@ -226,6 +226,30 @@ TEST(OracleConsistency, LineGradientAndHessianAgree) {
   }
 }
 
+TEST(OracleConsistency, ALineIsTheSameWhenItsFirstExamplesAreKnown) {
+  for (uint64_t index = 0; index < kCases; ++index) {
+    const RandomMlp random = MakeRandomMlp(index);
+    const OracleUnderTest it(random, at::kDouble);
+    Stream stream(34, "direction", index);
+    const at::Tensor direction = RandomTensor(stream, it.theta.sizes().vec());
+    const LineLosses plain = it.oracle.AlongLine(it.batch, it.theta, direction, 0.37, true);
+    for (const int64_t known : {int64_t{1}, it.batch.size()}) {
+      const Batch first = it.oracle.Load(it.batch.indices.narrow(0, 0, known));
+      const Gradients evaluated = it.oracle.Evaluate(first, it.theta);
+      const LineLosses line =
+          it.oracle.AlongLine(it.batch, it.theta, direction, 0.37, true, &evaluated);
+      const auto expect = [&](const at::Tensor& a, const at::Tensor& b) {
+        ExpectNear(ToVector(a), ToVector(b), 1e-12 * (1 + b.norm().item<double>()), random.Text());
+        EXPECT_FALSE(a.requires_grad());
+      };
+      expect(line.value, plain.value);
+      expect(line.slope, plain.slope);
+      expect(line.curvature, plain.curvature);
+      expect(line.moved, plain.moved);
+    }
+  }
+}
+
 TEST(OracleConsistency, TheMeanGradientIsTheMeanOfBatchesOfOne) {
   for (uint64_t index = 0; index < kCombinations; ++index) {
     const RandomMlp random = MakeRandomMlp(index);

@@ -1,0 +1,60 @@
+#include "core/allocator.h"
+
+#include <c10/core/CPUAllocator.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "core/rng.h"
+#include "core/torch.h"
+
+namespace sgdscope {
+namespace {
+
+constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
+
+uintptr_t Address(const at::Tensor& tensor) {
+  return reinterpret_cast<uintptr_t>(tensor.data_ptr());
+}
+
+at::Tensor Bytes(int64_t count) { return at::empty({count}, at::kByte); }
+
+TEST(HugePageAllocator, KeepsALargeBlockForTheNextTensorOfItsSize) {
+  UseHugePageAllocator();
+  at::Tensor first = Bytes(3 << 20);
+  const uintptr_t address = Address(first);
+  EXPECT_EQ(address % kHugePage, 0U);
+  EXPECT_NE(Address(Bytes(3 << 20)), address) << "the block is in use";
+  first.reset();
+  EXPECT_EQ(Address(Bytes(4 << 20)), address) << "3 and 4 MiB both take two huge pages";
+}
+
+TEST(HugePageAllocator, TensorsNeverShareMemory) {
+  UseHugePageAllocator();
+  Stream stream(1, "test");
+  std::vector<at::Tensor> tensors(8);
+  std::vector<int64_t> values(8, 0);
+  for (int64_t turn = 0; turn < 200; ++turn) {
+    const auto place = stream.Below(tensors.size());
+    if (tensors[place].defined()) {
+      EXPECT_TRUE(tensors[place].eq(values[place]).all().item<bool>()) << turn;
+    }
+    // Sizes on both sides of the smallest block that is kept.
+    tensors[place] = Bytes(1 + static_cast<int64_t>(stream.Below(3 << 20)));
+    values[place] = static_cast<int64_t>(stream.Below(256));
+    tensors[place].fill_(values[place]);
+  }
+}
+
+TEST(HugePageAllocator, RawMemoryOfEitherKindIsFreed) {
+  UseHugePageAllocator();
+  for (const size_t bytes : {size_t{100}, size_t{5} << 20}) {
+    void* block = c10::GetCPUAllocator()->raw_allocate(bytes);
+    ASSERT_NE(block, nullptr);
+    c10::GetCPUAllocator()->raw_deallocate(block);
+  }
+}
+
+}  // namespace
+}  // namespace sgdscope

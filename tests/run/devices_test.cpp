@@ -1,0 +1,44 @@
+#include <gtest/gtest.h>
+
+#include "tests/experiment_helper.h"
+#include "tests/tensors.h"
+
+// CPU and CUDA runs of one config start from the same weights and see the same batches.
+
+namespace sgdscope {
+namespace {
+
+TEST(Devices, StartFromIdenticalWeightsAndBatches) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  ShortRun cpu(SyntheticConfig());
+  ShortRun cuda(SyntheticConfig({{"device", "cuda"}}));
+  EXPECT_TRUE(SameBits(cpu.stepper().theta(), cuda.stepper().theta().cpu()));
+  for (int64_t step = 0; step < 30; ++step) {
+    const Batch on_cpu = cpu.experiment().train().Load(cpu.experiment().sampler().At(step));
+    const Batch on_cuda = cuda.experiment().train().Load(cuda.experiment().sampler().At(step));
+    EXPECT_TRUE(SameBits(on_cpu.inputs, on_cuda.inputs.cpu())) << step;
+    EXPECT_TRUE(SameBits(on_cpu.labels, on_cuda.labels.cpu())) << step;
+  }
+}
+
+TEST(Devices, ComputeTheSameStepsToRounding) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  const Json probes = {
+      {{"name", "taylor"}, {"recent_lag", 2}, {"long_ago_lag", 8}, {"hessian", true}},
+      {{"name", "gradient_norm"}}};
+  ShortRun cpu(SyntheticConfig({{"dtype", "float64"}, {"probes", probes}}));
+  ShortRun cuda(SyntheticConfig({{"dtype", "float64"}, {"probes", probes}, {"device", "cuda"}}));
+  for (int64_t step = 0; step < 30; ++step) {
+    const Stepper::Measured a = cpu.stepper().Step(step);
+    const Stepper::Measured b = cuda.stepper().Step(step);
+    for (size_t i = 0; i < a.probes.size(); ++i) {
+      // Losses are of order 1, and 30 steps of contraction don't amplify their rounding.
+      EXPECT_TRUE(a.probes[i].nan_to_num().allclose(b.probes[i].cpu().nan_to_num(), 1e-9, 1e-11))
+          << step << " " << a.probes[i] << b.probes[i];
+    }
+  }
+  EXPECT_TRUE(cpu.stepper().theta().allclose(cuda.stepper().theta().cpu(), 1e-9, 1e-11));
+}
+
+}  // namespace
+}  // namespace sgdscope
