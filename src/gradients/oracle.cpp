@@ -59,6 +59,23 @@ at::Tensor Oracle::HessianVectorProduct(const Batch& batch, const at::Tensor& th
   return torch::autograd::grad({gradient[0]}, {leaf}, {v})[0];
 }
 
+at::Tensor Oracle::VariantLosses(const Batch& batch, const at::Tensor& theta,
+                                 const Gradients& evaluated, size_t tap, const at::Tensor& units,
+                                 const at::Tensor& shift) const {
+  at::NoGradGuard no_grad;
+  const at::Tensor output = evaluated.taps[tap].output.detach();          // [n, units of the layer]
+  const at::Tensor moved = output.index_select(1, units).t().add(shift);  // [m, n]
+  Variants z = network_.root->ForwardVariants({units, moved},
+                                              {theta, evaluated.taps, evaluated.taps[tap].layer});
+  const int64_t m = shift.size(0);
+  const int64_t n = batch.size();
+  if (z.units.defined()) {  // the unit is a logit
+    const at::Tensor place = z.units.view({m, 1, 1}).expand({m, n, 1});
+    z.values = output.expand({m, -1, -1}).scatter(2, place, z.values.unsqueeze(2)).flatten(0, 1);
+  }
+  return loss_.Losses(z.values, batch.labels.repeat({m})).view({m, n}).mean(1, false, at::kDouble);
+}
+
 LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
                              const at::Tensor& direction, double scale, bool curvature,
                              const Gradients* evaluated) const {

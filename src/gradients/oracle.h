@@ -33,6 +33,9 @@ class Oracle {
   Oracle(const Network& network, const Loss& loss, const Split& split,
          const Normalizer& normalizer);
 
+  /// The layout of theta.
+  const ParameterTable& table() const { return network_.table; }
+
   /// Examples in the split.
   int64_t size() const { return split_.size(); }
 
@@ -54,6 +57,12 @@ class Oracle {
   /// H v [p], where H is the Hessian of the batch's mean loss at theta: exact, by double backward.
   at::Tensor HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
                                   const at::Tensor& v) const;
+
+  /// Mean losses [m] in m variants: in variant v, the output of unit units[v] of the layer of
+  /// evaluated.taps[tap] is moved by shift[v], and what follows it changes. `evaluated`: of the
+  /// same batch at theta. units: [m] int64; shift: [m, n].
+  at::Tensor VariantLosses(const Batch& batch, const at::Tensor& theta, const Gradients& evaluated,
+                           size_t tap, const at::Tensor& units, const at::Tensor& shift) const;
 
   /// Losses on theta + s * scale * direction at s = 0 and s = 1, and their exact derivatives by s
   /// at 0: slope = scale <grad L_i, direction>, curvature = scale^2 <direction, H_i direction>. One

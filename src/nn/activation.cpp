@@ -23,6 +23,10 @@ class Elementwise : public Layer {
     return h;
   }
 
+  Variants ForwardVariants(const Variants& z, const VariantPass&) const override {
+    return {z.units, Apply(z.values)};
+  }
+
  protected:
   virtual at::Tensor Apply(const at::Tensor& z) const = 0;
   /// a'(z) t, given h = a(z).
@@ -61,6 +65,7 @@ class Identity : public Layer {
  public:
   at::Tensor Forward(const at::Tensor& z, const Pass&) const override { return z; }
   Line ForwardLine(const Line& z, const LinePass&) const override { return z; }
+  Variants ForwardVariants(const Variants& z, const VariantPass&) const override { return z; }
   std::string Describe() const override { return "identity"; }
 };
 

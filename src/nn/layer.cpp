@@ -1,5 +1,7 @@
 #include "nn/layer.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace sgdscope {
@@ -12,6 +14,44 @@ int64_t ParameterTable::Add(const std::string& name, const std::vector<int64_t>&
   parameters_.push_back({name, shape, offset, size, fan_in, fan_out, is_bias});
   size_ += size;
   return offset;
+}
+
+namespace {
+
+/// The places of each row of a parameter [rows, ...]: [rows, size / rows].
+at::Tensor RowPlaces(const Parameter& parameter) {
+  return at::arange(parameter.offset, parameter.offset + parameter.size, at::kLong)
+      .view({parameter.shape.front(), -1});
+}
+
+}  // namespace
+
+std::vector<at::Tensor> ParameterTable::Blocks(const std::string& kind) const {
+  std::vector<at::Tensor> blocks;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    at::Tensor places = RowPlaces(parameters_[i]);  // [units, weights]
+    if (kind == kTensor) {
+      blocks.push_back(places.flatten());
+      continue;
+    }
+    if (kind == kWeight) places = places.view({-1, 1});
+    const bool has_bias = i + 1 < parameters_.size() && parameters_[i + 1].is_bias;
+    if (kind == kUnit && has_bias) places = at::cat({places, RowPlaces(parameters_[++i])}, 1);
+    for (const at::Tensor& block : places.unbind(0)) blocks.push_back(block);
+  }
+  return blocks;
+}
+
+Variants Layer::ForwardVariants(const Variants&, const VariantPass&) const {
+  throw Error(ErrorKind::kInternal, Describe(), "has no forward pass in variants");
+}
+
+at::Tensor Layer::UnitRows(const at::Tensor&) const {
+  throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters");
+}
+
+at::Tensor Layer::UnitInputs(const Tap&) const {
+  throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters");
 }
 
 void Layer::WriteGradient(const Tap&, const at::Tensor&, const at::Tensor&) const {
@@ -27,6 +67,13 @@ at::Tensor Sequence::Forward(const at::Tensor& h, const Pass& pass) const {
 Line Sequence::ForwardLine(const Line& h, const LinePass& pass) const {
   Line out = h;
   for (const auto& layer : layers_) out = layer->ForwardLine(out, pass);
+  return out;
+}
+
+Variants Sequence::ForwardVariants(const Variants& h, const VariantPass& pass) const {
+  Variants out = h;
+  auto layer = std::ranges::find_if(layers_, [&](const auto& l) { return l.get() == pass.from; });
+  for (++layer; layer != layers_.end(); ++layer) out = (*layer)->ForwardVariants(out, pass);
   return out;
 }
 

@@ -7,9 +7,9 @@
 
 #include "core/torch.h"
 
-// Layers: a forward pass, the layer's part of the gradient, and the forward pass along a line. They
-// read their parameters from one flat vector theta [p], in which each layer owns a contiguous
-// piece.
+// Layers: a forward pass, the layer's part of the gradient, the forward pass along a line, and the
+// one in which a single unit differs. They read their parameters from one flat vector theta [p], in
+// which each layer owns a contiguous piece.
 
 namespace sgdscope {
 
@@ -24,6 +24,13 @@ struct Parameter {
   bool is_bias;
 };
 
+/// Ways to cut theta into blocks: every number of its own; the weights into one unit with its bias;
+/// a whole weight matrix or bias.
+inline constexpr const char* kWeight = "weight";
+inline constexpr const char* kUnit = "unit";
+inline constexpr const char* kTensor = "tensor";
+inline std::vector<std::string> BlockNames() { return {kWeight, kUnit, kTensor}; }
+
 /// The layout of theta: parameters in the order of declaration, without gaps.
 class ParameterTable {
  public:
@@ -32,6 +39,10 @@ class ParameterTable {
               int64_t fan_out, bool is_bias);
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t size() const { return size_; }  // p
+
+  /// theta cut into blocks of one of BlockNames(): each block's places in theta, in theta's order
+  /// of their first. Every place is in exactly one.
+  std::vector<at::Tensor> Blocks(const std::string& kind) const;
 
  private:
   std::vector<Parameter> parameters_;
@@ -76,6 +87,19 @@ struct LinePass {
   const std::vector<Tap>* known = nullptr;
 };
 
+/// Activations on a batch of n examples in m variants: in variant v only the unit units[v] differs
+/// from what the taps know, or (`units` undefined) anything may.
+struct Variants {
+  at::Tensor units;   // [m] int64, or undefined
+  at::Tensor values;  // [m, n], of unit units[v]; or [m * n, ...], of all units
+};
+
+struct VariantPass {
+  at::Tensor theta;              // [p]
+  const std::vector<Tap>& taps;  // of the pass at theta that the variants differ from
+  const Layer* from;             // the layer whose output differs
+};
+
 /// A map from activations to activations. Layers are immutable after construction and modify no
 /// tensor in place.
 class Layer {
@@ -88,6 +112,17 @@ class Layer {
   /// The same for a value on a line: directional derivatives of first and second order by the chain
   /// rule, in one sweep (forward mode), without building a graph.
   virtual Line ForwardLine(const Line& h, const LinePass& pass) const = 0;
+
+  /// The same in variants: the layers behind `pass.from` map what came out of it. A difference
+  /// confined to one unit costs a layer one column of its weights.
+  virtual Variants ForwardVariants(const Variants& h, const VariantPass& pass) const;
+
+  /// Of v [p], the parameters of each unit of this layer: [units, weights], the bias last. Only for
+  /// layers that record taps.
+  virtual at::Tensor UnitRows(const at::Tensor& v) const;
+  /// [n, weights]: what each of a unit's parameters is multiplied by, so that its output moves by
+  /// delta * input when a parameter moves by delta. Only for layers that record taps.
+  virtual at::Tensor UnitInputs(const Tap& tap) const;
 
   /// Writes this layer's part of sum_i dL_i/dtheta to its place in `gradient` [p], given its
   /// recorded input and the derivatives of the losses by its output. Only for layers that record
@@ -118,6 +153,8 @@ class Sequence : public Layer {
   void Append(std::unique_ptr<Layer> layer) { layers_.push_back(std::move(layer)); }
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override;
   Line ForwardLine(const Line& h, const LinePass& pass) const override;
+  /// Starts behind `pass.from`, which is one of these layers.
+  Variants ForwardVariants(const Variants& h, const VariantPass& pass) const override;
   std::string Describe() const override;
 
  private:

@@ -1,7 +1,7 @@
 // Fully connected layer: z = h W^T + b.
 // With dz = dL/dz [n, out]:  dL/dW = dz^T h [out, in],  dL/db = sum_i dz_i [out].
 // Along theta + s (dW, db), with h(s):  z'  = h' W^T + h dW^T + db,   z'' = h'' W^T + 2 h' dW^T at
-// s = 0.
+// s = 0. Where only unit j of h differs, by d [n]:  z changes by d W[:, j]^T.
 
 #include <algorithm>
 
@@ -42,6 +42,24 @@ class Linear : public Layer {
     return z;
   }
 
+  Variants ForwardVariants(const Variants& h, const VariantPass& pass) const override {
+    if (!h.units.defined()) return {{}, Affine(h.values, Weight(pass.theta), pass.theta)};
+    const Tap& tap = TapIn(pass.taps);
+    const at::Tensor known = tap.input.index_select(1, h.units).t();            // [m, n]
+    const at::Tensor column = Weight(pass.theta).index_select(1, h.units).t();  // [m, out]
+    const at::Tensor change = h.values.sub(known).unsqueeze(2).mul(column.unsqueeze(1));
+    return {{}, change.add(tap.output.detach()).flatten(0, 1)};  // [m * n, out]
+  }
+
+  at::Tensor UnitRows(const at::Tensor& v) const override {
+    return bias_ ? at::cat({Weight(v), Bias(v).unsqueeze(1)}, 1) : Weight(v);
+  }
+
+  at::Tensor UnitInputs(const Tap& tap) const override {
+    const at::Tensor h = tap.input.detach();
+    return bias_ ? at::cat({h, at::ones({h.size(0), 1}, h.options())}, 1) : h;
+  }
+
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
     at::Tensor weight = Weight(gradient);
@@ -68,12 +86,14 @@ class Linear : public Layer {
     return bias_ ? at::addmm(Bias(theta), h, weight.t()) : at::mm(h, weight.t());
   }
 
+  const Tap& TapIn(const std::vector<Tap>& taps) const {
+    return *std::ranges::find_if(taps, [this](const Tap& tap) { return tap.layer == this; });
+  }
+
   /// The output at theta; only for the examples beyond those that `pass.known` has.
   at::Tensor Value(const at::Tensor& h, const at::Tensor& weight, const LinePass& pass) const {
     if (pass.known == nullptr) return Affine(h, weight, pass.theta);
-    const auto tap =
-        std::ranges::find_if(*pass.known, [this](const Tap& t) { return t.layer == this; });
-    const at::Tensor known = tap->output.detach();
+    const at::Tensor known = TapIn(*pass.known).output.detach();
     const int64_t rest = h.size(0) - known.size(0);
     if (rest == 0) return known;
     return at::cat({known, Affine(h.narrow(0, known.size(0), rest), weight, pass.theta)});

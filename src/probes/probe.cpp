@@ -1,5 +1,7 @@
 #include "probes/probe.h"
 
+#include <set>
+
 #include "core/error.h"
 
 namespace sgdscope {
@@ -43,10 +45,32 @@ void Lags::CheckOrder(const ProbeContext& context) const {
               "The recent batch must be the later one.");
 }
 
-void Lags::CheckFilled(const ProbeContext& context, bool uses_recent, bool uses_long_ago) const {
+const std::vector<std::string>& BatchChoice::All() {
+  static const std::vector<std::string> all = {"updating", "recent", "long_ago"};
+  return all;
+}
+
+void BatchChoice::Fields(FieldVisitor& visitor) {
+  visitor.Visit({.name = "batches", .help = "which batches to measure on", .allowed = All()},
+                names);
+  lags.Fields(visitor);
+}
+
+void BatchChoice::Check(const ProbeContext& context) const {
+  if (names.empty()) {
+    throw Error(ErrorKind::kConfig, context.path + ".batches", "empty",
+                "Name at least one of updating, recent, long_ago, or remove the probe.");
+  }
+  const std::set<std::string> distinct(names.begin(), names.end());
+  if (distinct.size() < names.size()) {
+    throw Error(ErrorKind::kConfig, context.path + ".batches", "a batch is named twice",
+                "Name each batch once.");
+  }
+  const bool uses_recent = distinct.contains("recent");
+  const bool uses_long_ago = distinct.contains("long_ago");
   if (!uses_recent && !uses_long_ago) return;
-  if (uses_recent && uses_long_ago) CheckOrder(context);
-  const int64_t longest = uses_long_ago ? long_ago : recent;
+  if (uses_recent && uses_long_ago) lags.CheckOrder(context);
+  const int64_t longest = uses_long_ago ? lags.long_ago : lags.recent;
   if (longest >= context.steps) {
     throw Error(
         ErrorKind::kConfig, context.path + (uses_long_ago ? ".long_ago_lag" : ".recent_lag"),
@@ -60,6 +84,13 @@ void Lags::CheckFilled(const ProbeContext& context, bool uses_recent, bool uses_
         "every step",
         "Choose another sampler, or measure the updating batch alone.");
   }
+}
+
+at::Tensor BatchChoice::IndicesAt(const StepView& view, int64_t i) const {
+  const std::string& name = names[static_cast<size_t>(i)];
+  if (name == "updating") return view.batch.indices;
+  const int64_t lag = name == "recent" ? lags.recent : lags.long_ago;
+  return lag <= view.step ? view.sampler.At(view.step - lag) : at::Tensor();
 }
 
 }  // namespace sgdscope

@@ -33,6 +33,7 @@ struct StepView {
 struct ProbeContext {
   std::string path;  // JSON path of the probe ("probes[0]")
   std::filesystem::path run_folder;
+  uint64_t seed;
   int64_t steps;  // of the whole run
   const Sampler& sampler;
 };
@@ -92,8 +93,23 @@ struct Lags {
   void Fields(FieldVisitor& visitor);
   /// That recent < long_ago.
   void CheckOrder(const ProbeContext& context) const;
-  /// That some step of the run has the batches in use, and that they differ from the updating one.
-  void CheckFilled(const ProbeContext& context, bool uses_recent, bool uses_long_ago) const;
+};
+
+/// Fields `batches`, `recent_lag` and `long_ago_lag` of probes that measure on several batches.
+struct BatchChoice {
+  /// All that `batches` may name: "updating", "recent", "long_ago".
+  static const std::vector<std::string>& All();
+
+  std::vector<std::string> names = All();
+  Lags lags;
+
+  void Fields(FieldVisitor& visitor);
+  /// That a batch is named, none twice, that some step of the run has each of them, and that they
+  /// differ from the updating one.
+  void Check(const ProbeContext& context) const;
+  int64_t size() const { return static_cast<int64_t>(names.size()); }
+  /// Examples [n] of batch names[i] at this step; undefined where the run is younger than its lag.
+  at::Tensor IndicesAt(const StepView& view, int64_t i) const;
 };
 
 }  // namespace sgdscope

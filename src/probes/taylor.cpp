@@ -1,30 +1,25 @@
 // First- and higher-order parts of a step's change in loss, on the updating batch (u), a recent (r)
 // and a long-ago batch (a): equations 10 and 11 of `inherent_noise`. For a batch X and the step
 // delta:
-//   dot          = -<grad L_X, delta>              which is eta <grad L_X, grad L_u> under plain
-//   SGD delta_loss   = L_X(theta) - L_X(theta + delta) penalty      = delta_loss - dot the paper's
-//   -L^h second_order = 1/2 <delta, H_X delta>          exact (if `hessian`) remainder    = penalty
-//   + second_order          third order and beyond
+//   dot           -<grad L_X, delta>: eta <grad L_X, grad L_u> under plain SGD
+//   delta_loss    L_X(theta) - L_X(theta + delta)
+//   penalty       delta_loss - dot: the paper's -L^h
+//   second_order  1/2 <delta, H_X delta>, exact (if `hessian`)
+//   remainder     penalty + second_order: third order and beyond
 // and cum_*: their running sums from step 0. All come from one forward sweep along the line
 // theta + s delta over the three batches together (Oracle::AlongLine): no gradient of X is formed.
 
-#include <algorithm>
-#include <cmath>
-
-#include "core/error.h"
 #include "core/registry.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
 namespace {
 
-const std::vector<std::string> kBatches = {"updating", "recent", "long_ago"};
-
 class Taylor : public Probe {
  public:
   std::vector<std::string> Values() const override {
     std::vector<std::string> values;
-    for (const std::string& batch : batches_) {
+    for (const std::string& batch : batches_.names) {
       for (const std::string& term : Terms()) values.push_back(batch + "." + term);
       if (cumulative_ == "none") continue;
       for (const std::string& term : Terms()) values.push_back(batch + ".cum_" + term);
@@ -35,11 +30,11 @@ class Taylor : public Probe {
   at::Tensor Measure(const StepView& view) override {
     std::vector<int64_t> present;  // places in batches_ whose batch exists at this step
     std::vector<at::Tensor> indices;
-    for (size_t i = 0; i < batches_.size(); ++i) {
-      const int64_t lag = LagOf(batches_[i]);
-      if (lag > view.step) continue;
-      present.push_back(static_cast<int64_t>(i));
-      indices.push_back(lag == 0 ? view.batch.indices : view.sampler.At(view.step - lag));
+    for (int64_t i = 0; i < batches_.size(); ++i) {
+      const at::Tensor examples = batches_.IndicesAt(view, i);
+      if (!examples.defined()) continue;
+      present.push_back(i);
+      indices.push_back(examples);
     }
     const at::Tensor row = EmptyRow(view.theta);
     if (present.empty()) return row.flatten();
@@ -51,8 +46,7 @@ class Taylor : public Probe {
   }
 
   void Allocate(const at::Tensor& theta) override {
-    sums_ = at::zeros({static_cast<int64_t>(batches_.size()), TermCount()},
-                      theta.options().dtype(at::kDouble));
+    sums_ = at::zeros({batches_.size(), TermCount()}, theta.options().dtype(at::kDouble));
   }
 
   std::map<std::string, at::Tensor> State() const override {
@@ -62,9 +56,7 @@ class Taylor : public Probe {
 
  protected:
   void OwnFields(FieldVisitor& visitor) override {
-    visitor.Visit({.name = "batches", .help = "which batches to measure on", .allowed = kBatches},
-                  batches_);
-    lags_.Fields(visitor);
+    batches_.Fields(visitor);
     visitor.Visit({.name = "hessian",
                    .help = "also split the penalty into its exact second-order part and the rest"},
                   hessian_);
@@ -77,19 +69,7 @@ class Taylor : public Probe {
         cumulative_);
   }
 
-  void OwnPrepare(const ProbeContext& context) override {
-    if (batches_.empty()) {
-      throw Error(ErrorKind::kConfig, context.path + ".batches", "empty",
-                  "Name at least one of updating, recent, long_ago, or remove the probe.");
-    }
-    auto sorted = batches_;
-    std::ranges::sort(sorted);
-    if (std::ranges::adjacent_find(sorted) != sorted.end()) {
-      throw Error(ErrorKind::kConfig, context.path + ".batches", "a batch is named twice",
-                  "Name each batch once.");
-    }
-    lags_.CheckFilled(context, Uses("recent"), Uses("long_ago"));
-  }
+  void OwnPrepare(const ProbeContext& context) override { batches_.Check(context); }
 
   bool EveryStep() const override { return cumulative_ == "all"; }
 
@@ -101,19 +81,9 @@ class Taylor : public Probe {
   }
   int64_t TermCount() const { return hessian_ ? 5 : 3; }
 
-  bool Uses(const std::string& batch) const {
-    return std::ranges::find(batches_, batch) != batches_.end();
-  }
-
-  int64_t LagOf(const std::string& batch) const {
-    if (batch == "recent") return lags_.recent;
-    if (batch == "long_ago") return lags_.long_ago;
-    return 0;
-  }
-
   at::Tensor EmptyRow(const at::Tensor& theta) const {
     const int64_t groups = cumulative_ == "none" ? 1 : 2;
-    return at::full({static_cast<int64_t>(batches_.size()), groups, TermCount()}, kNotMeasured,
+    return at::full({batches_.size(), groups, TermCount()}, kNotMeasured,
                     theta.options().dtype(at::kDouble));
   }
 
@@ -151,8 +121,7 @@ class Taylor : public Probe {
     row[place][1].copy_(sum);
   }
 
-  std::vector<std::string> batches_ = kBatches;
-  Lags lags_;
+  BatchChoice batches_;
   bool hessian_ = false;
   std::string cumulative_ = "all";
   at::Tensor sums_;  // [batches, terms]

@@ -49,7 +49,8 @@ void Experiment::Settle(int64_t train_size) {
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     const std::string path = "probes[" + std::to_string(i) + "]";
-    (*config_.probes.choices()[i])->Prepare({path, config_.output, steps_, sampler});
+    (*config_.probes.choices()[i])
+        ->Prepare({path, config_.output, static_cast<uint64_t>(config_.seed), steps_, sampler});
   }
 }
 

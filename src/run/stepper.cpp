@@ -9,6 +9,7 @@ Stepper::Stepper(Experiment& experiment) : experiment_(experiment) {
   theta_ =
       InitialTheta(experiment.network(), static_cast<uint64_t>(config.seed), config.scalar_type())
           .to(experiment.device());
+  config.update->Prepare(experiment.network().table);
   config.update->Allocate(theta_);
   for (const auto& probe : config.probes.choices()) (*probe)->Allocate(theta_);
 }
@@ -20,7 +21,10 @@ Stepper::Measured Stepper::Step(int64_t step) {
   const Batch batch = oracle.Load(experiment_.sampler().At(step));
   const Gradients gradients = oracle.Evaluate(batch, theta_);
   const at::Tensor g = config.gradient->Estimate(batch, gradients);
-  const Update update = config.update->Next(g, theta_, step);
+  const auto gradient_at = [&](const at::Tensor& theta) {
+    return config.gradient->Estimate(batch, oracle.Evaluate(batch, theta));
+  };
+  const Update update = config.update->Next({step, g, theta_, gradient_at});
 
   Measured measured{MeanLoss(gradients.losses), {}};
   const StepView view{step, batch, gradients, theta_, g, update, oracle, experiment_.sampler()};

@@ -41,12 +41,13 @@ class Adam : public UpdateRule {
     square_ = at::zeros_like(theta);
   }
 
-  Update Next(const at::Tensor& g, const at::Tensor&, int64_t step) override {
-    const auto t = static_cast<double>(step + 1);
+  Update Next(const StepGradient& gradient) override {
+    const at::Tensor& g = gradient.g;
+    const auto t = static_cast<double>(gradient.step + 1);
     mean_.mul_(beta1_).add_(g, 1 - beta1_);
     square_.mul_(beta2_).addcmul_(g, g, 1 - beta2_);
     const at::Tensor root = square_.sqrt().div_(std::sqrt(1 - std::pow(beta2_, t))).add_(epsilon_);
-    return {mean_.div(root), -learning_rate_->At(step) / (1 - std::pow(beta1_, t))};
+    return {mean_.div(root), -learning_rate_->At(gradient.step) / (1 - std::pow(beta1_, t))};
   }
 
   std::map<std::string, at::Tensor> State() const override {

@@ -43,9 +43,10 @@ class Sgd : public UpdateRule {
     if (momentum_ > 0) velocity_ = at::zeros_like(theta);
   }
 
-  Update Next(const at::Tensor& g, const at::Tensor& theta, int64_t step) override {
-    const double scale = -learning_rate_->At(step);
-    const at::Tensor d = weight_decay_ > 0 ? g.add(theta, weight_decay_) : g;
+  Update Next(const StepGradient& gradient) override {
+    const double scale = -learning_rate_->At(gradient.step);
+    const at::Tensor& g = gradient.g;
+    const at::Tensor d = weight_decay_ > 0 ? g.add(gradient.theta, weight_decay_) : g;
     if (momentum_ == 0) return {d, scale};
     velocity_.mul_(momentum_).add_(d);
     return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale};

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -24,7 +25,7 @@ struct LinearCase {
     out = static_cast<int64_t>(1 + stream.Below(9));
     n = index % 4 == 0 ? 1 : static_cast<int64_t>(1 + stream.Below(8));
     bias = index % 2 == 0;
-    before = static_cast<int64_t>(stream.Below(5));
+    before = static_cast<int64_t>(1 + stream.Below(5));
     table.Add("before", {before}, 1, 1, false);
     layer = MakeLinear(table, "it", in, out, bias);
     size = table.size() - before;
@@ -66,6 +67,59 @@ TEST(LinearLayer, DeclaresWeightThenBias) {
   expect(1, "first.bias", {2}, 6, 2, 3, 2, true);
   expect(2, "second.weight", {4, 2}, 8, 8, 2, 4, false);
   EXPECT_EQ(table.size(), 16);
+}
+
+Vector Places(const at::Tensor& block) { return ToVector(block); }
+
+TEST(ParameterTable, BlocksAreWeightsUnitsOrTensors) {
+  ParameterTable table;
+  MakeLinear(table, "first", 3, 2, true);
+  MakeLinear(table, "second", 2, 1, false);
+  const auto blocks = [&](const std::string& kind) {
+    std::vector<Vector> places;
+    for (const at::Tensor& block : table.Blocks(kind)) places.push_back(Places(block));
+    return places;
+  };
+  EXPECT_EQ(blocks("weight"),
+            (std::vector<Vector>{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}}));
+  EXPECT_EQ(blocks("unit"), (std::vector<Vector>{{0, 1, 2, 6}, {3, 4, 5, 7}, {8, 9}}));
+  EXPECT_EQ(blocks("tensor"), (std::vector<Vector>{{0, 1, 2, 3, 4, 5}, {6, 7}, {8, 9}}));
+}
+
+/// The layer's own view of its units is the table's.
+TEST(LinearLayer, UnitRowsAreTheTablesUnitBlocks) {
+  for (uint64_t index = 0; index < 40; ++index) {
+    const LinearCase it(index);
+    const at::Tensor rows = it.layer->UnitRows(at::arange(it.table.size(), at::kLong));
+    ASSERT_EQ(rows.size(0), it.out);
+    const auto blocks = it.table.Blocks("unit");
+    const auto first = static_cast<size_t>(
+        std::ranges::find_if(
+            blocks, [&](const at::Tensor& b) { return b[0].item<int64_t>() == it.before; }) -
+        blocks.begin());
+    for (int64_t j = 0; j < it.out; ++j) {
+      EXPECT_EQ(Places(rows[j]), Places(blocks[first + static_cast<size_t>(j)])) << index;
+    }
+  }
+}
+
+/// A unit's output moves by delta * input when one of its parameters moves by delta.
+TEST(LinearLayer, UnitInputsAreTheDerivativesOfAUnitByItsParameters) {
+  for (uint64_t index = 0; index < 40; ++index) {
+    LinearCase it(index);
+    const at::Tensor h = RandomTensor(it.stream, {it.n, it.in});
+    std::vector<Tap> taps;
+    it.layer->Forward(h, {it.theta, &taps});
+    const at::Tensor inputs = it.layer->UnitInputs(taps[0]);
+    const at::Tensor places = it.layer->UnitRows(at::arange(it.table.size(), at::kLong));
+    ASSERT_EQ(inputs.sizes(), at::IntArrayRef({it.n, places.size(1)}));
+    for (int64_t k = 0; k < places.size(1); ++k) {
+      const at::Tensor theta = it.theta.clone();
+      theta[places[0][k].item<int64_t>()] += 1;
+      const at::Tensor change = it.layer->Forward(h, {theta}).sub(taps[0].output.detach());
+      ExpectNear(ToVector(change.select(1, 0)), ToVector(inputs.select(1, k)), 1e-12, "unit 0");
+    }
+  }
 }
 
 TEST(LinearLayer, ForwardIsTheAffineMap) {

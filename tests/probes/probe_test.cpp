@@ -39,6 +39,8 @@ std::vector<Json> AllProbes(int64_t every) {
   probes.push_back(ProbeConfig("taylor", every, {{"hessian", true}, {"cumulative", "logged"}}));
   probes.push_back(
       ProbeConfig("taylor", every, {{"batches", {"long_ago"}}, {"cumulative", "none"}}));
+  probes.push_back(ProbeConfig("separate_updates", every, {{"exact_up_to", 10}, {"samples", 5}}));
+  probes.push_back(ProbeConfig("separate_updates", every, {{"block", "tensor"}}));
   return probes;
 }
 
@@ -82,7 +84,7 @@ void StepAndCheckProbes(ShortRun& run, at::Tensor& theta, int64_t step) {
   const Batch batch = oracle.Load(run.experiment().sampler().At(step));
   const Gradients gradients = oracle.Evaluate(batch, theta);
   const at::Tensor g = config.gradient->Estimate(batch, gradients);
-  const Update update = config.update->Next(g, theta, step);
+  const Update update = config.update->Next({step, g, theta, {}});
   const StepView view{step, batch, gradients, theta, g, update, oracle, run.experiment().sampler()};
   for (size_t i = 0; i < run.probe_count(); ++i) {
     Probe& probe = run.probe(i);

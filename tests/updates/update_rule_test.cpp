@@ -33,6 +33,7 @@ std::vector<RuleCase> AllRules() {
   rules.push_back({"sgd", {{"momentum", 0.9}}});
   rules.push_back({"sgd", {{"momentum", 0.9}, {"nesterov", true}, {"weight_decay", 0.01}}});
   rules.push_back({"sgd", {{"weight_decay", 0.01}}});
+  for (const std::string& block : BlockNames()) rules.push_back({"sequential", {{"block", block}}});
   rules.push_back({"adam", {{"beta1", 0.0}, {"epsilon", 1e-3}}});
   return rules;
 }
@@ -43,16 +44,32 @@ at::Tensor GradientAt(int64_t step, at::ScalarType dtype) {
   return RandomTensor(stream, {kSize}, dtype);
 }
 
+/// A layout of kSize parameters: a layer of 4 units with biases, and a row.
+ParameterTable Layout() {
+  ParameterTable table;
+  table.Add("layer.weight", {4, 3}, 3, 4, false);
+  table.Add("layer.bias", {4}, 3, 4, true);
+  table.Add("row", {1}, 1, 1, false);
+  return table;
+}
+
+/// A step's view where the gradient is the same at every theta.
+StepGradient ViewOf(int64_t step, const at::Tensor& g, const at::Tensor& theta) {
+  return {step, g, theta, [&g](const at::Tensor&) { return g; }};
+}
+
 /// A rule on its way, applied as the trainer does.
 struct Walk {
   Walk(const RuleCase& rule_case, at::ScalarType dtype)
       : dtype(dtype), rule(MakeExample<UpdateRule>(rule_case.name, rule_case.fields)) {
     Stream stream(51, "theta");
     theta = RandomTensor(stream, {kSize}, dtype);
+    rule->Prepare(Layout());
     rule->Allocate(theta);
   }
   void Step() {
-    const Update update = rule->Next(GradientAt(step, dtype), theta, step);
+    const at::Tensor g = GradientAt(step, dtype);
+    const Update update = rule->Next(ViewOf(step, g, theta));
     theta = theta.add(update.direction, update.scale);
     ++step;
   }
@@ -70,7 +87,7 @@ TEST(UpdateRuleContract, ModifiesNeitherGradientNorTheta) {
       for (; walk.step < 12; ++walk.step) {
         const at::Tensor g = GradientAt(walk.step, dtype);
         const at::Tensor theta = walk.theta.clone();
-        const Update update = walk.rule->Next(g, walk.theta, walk.step);
+        const Update update = walk.rule->Next(ViewOf(walk.step, g, walk.theta));
         EXPECT_TRUE(SameBits(g, GradientAt(walk.step, dtype))) << rule_case.Text();
         EXPECT_TRUE(SameBits(walk.theta, theta)) << rule_case.Text();
         ASSERT_EQ(update.direction.sizes(), walk.theta.sizes()) << rule_case.Text();
@@ -138,7 +155,7 @@ void ExpectWalkOf(const RuleCase& rule_case, Loop loop) {
   for (int i = 0; i < 20; ++i) {
     const at::Tensor g = GradientAt(walk.step, at::kDouble);
     const oracle::Vector delta = loop.Delta(ToVector(g), theta);
-    const Update update = walk.rule->Next(g, walk.theta, walk.step);
+    const Update update = walk.rule->Next(ViewOf(walk.step, g, walk.theta));
     ExpectNear(ToVector(update.Delta()), delta, 2e-14 * oracle::Norm(delta),
                rule_case.Text() + ", step " + std::to_string(i));
     walk.theta = walk.theta.add(update.direction, update.scale);
@@ -179,8 +196,9 @@ TEST(UpdateRuleValues, Adam) {
 TEST(UpdateRuleValues, AdamByHand) {
   const auto rule = MakeExample<UpdateRule>("adam", {{"learning_rate", 0.01}, {"epsilon", 1e-30}});
   const at::Tensor g = at::tensor(std::vector<double>{1e-3, -400}, at::kDouble);
-  rule->Allocate(at::zeros_like(g));
-  ExpectNear(ToVector(rule->Next(g, at::zeros_like(g), 0).Delta()), {-0.01, 0.01}, 1e-16, "adam");
+  const at::Tensor theta = at::zeros_like(g);
+  rule->Allocate(theta);
+  ExpectNear(ToVector(rule->Next(ViewOf(0, g, theta)).Delta()), {-0.01, 0.01}, 1e-16, "adam");
 }
 
 TEST(UpdateRuleValues, PlainSgdNeedsNoStateAndNoCopy) {
@@ -188,7 +206,38 @@ TEST(UpdateRuleValues, PlainSgdNeedsNoStateAndNoCopy) {
   const at::Tensor g = GradientAt(0, at::kFloat);
   rule->Allocate(g);
   EXPECT_TRUE(rule->State().empty());
-  EXPECT_TRUE(rule->Next(g, g, 0).direction.is_same(g));
+  EXPECT_TRUE(rule->Next(ViewOf(0, g, g)).direction.is_same(g));
+}
+
+/// One block after another on fresh gradients, by the definition.
+TEST(UpdateRuleValues, Sequential) {
+  // The gradient of 1/2 <theta, A theta>, which every block changes for those after it.
+  Stream stream(52, "A");
+  const at::Tensor a = RandomTensor(stream, {kSize, kSize});
+  const auto gradient_at = [&a](const at::Tensor& theta) {
+    return a.add(a.t()).mv(theta).mul(0.5);
+  };
+  for (const std::string& block : BlockNames()) {
+    const auto rule =
+        MakeExample<UpdateRule>("sequential", {{"learning_rate", 0.1}, {"block", block}});
+    rule->Prepare(Layout());
+    const at::Tensor theta = RandomTensor(stream, {kSize});
+    rule->Allocate(theta);
+    const at::Tensor g = gradient_at(theta);
+    const Update update = rule->Next({0, g, theta, gradient_at});
+
+    at::Tensor expected = theta.clone();
+    for (const at::Tensor& places : Layout().Blocks(block)) {
+      const at::Tensor fresh = gradient_at(expected);
+      for (const double place : ToVector(places)) {
+        const auto i = static_cast<int64_t>(place);
+        expected[i] = expected[i] - 0.1 * fresh[i];
+      }
+    }
+    ExpectNear(ToVector(theta.add(update.Delta())), ToVector(expected), 1e-13, block);
+    const double change = oracle::Norm(oracle::Plus(ToVector(update.Delta()), 0.1, ToVector(g)));
+    EXPECT_GT(change, 1e-2) << block << ": no other than gradient descent";
+  }
 }
 
 TEST(UpdateRuleFields, NesterovNeedsMomentum) {
@@ -234,7 +283,7 @@ TEST(ScheduleValues, ConstantIsTheNumberItStandsFor) {
   const Json spelled = {{"name", "constant"}, {"value", 0.25}};
   for (const Json& rate : {Json(0.25), spelled}) {
     const auto rule = MakeExample<UpdateRule>("sgd", {{"learning_rate", rate}});
-    EXPECT_EQ(rule->Next(g, g, 3).scale, -0.25) << rate;
+    EXPECT_EQ(rule->Next(ViewOf(3, g, g)).scale, -0.25) << rate;
   }
 }
 

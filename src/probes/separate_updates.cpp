@@ -1,0 +1,248 @@
+// What the blocks of an update would do to the loss one at a time, against what they do together:
+// equations 5 and 6 of `inherent_noise`. For a batch X, the step delta and its part delta_b in
+// block b (a single weight in the paper):
+//   separate        sum_b [L_X(theta) - L_X(theta + delta_b)], equation 5
+//   separate_se     its standard error: 0 where every block was moved, else from a sample
+//   delta_loss      L_X(theta) - L_X(theta + delta)
+//   penalty         delta_loss - separate: the second term of equation 6
+//   dot             -<grad L_X, delta>: what the paper takes for `separate` (equation 10)
+//   taylor_penalty  delta_loss - dot: what the paper takes for `penalty` (equation 11)
+// All of it in double, whatever the run's type.
+//
+// A weight moves the output of one unit only, so a variant of the network with one weight moved
+// costs the layers behind that unit, of which the first needs one column of its weights.
+//
+// Sampled, each layer l by itself: blocks are drawn with probability q_b = |delta_b|^2 /
+// |delta_l|^2, and first orders need no sampling, since their sum is known:
+//   separate_l = -<grad_l, delta_l> + mean over draws of r_b / q_b,
+//   r_b = L_X(theta) - L_X(theta + delta_b) + <grad_b, delta_b>
+// r_b is of second order in delta_b, so r_b / q_b varies no more than curvature does.
+
+#include <algorithm>
+#include <utility>
+
+#include "core/registry.h"
+#include "core/rng.h"
+#include "probes/probe.h"
+
+namespace sgdscope {
+namespace {
+
+/// A batch at theta, and where the step takes it; in double.
+struct Moved {
+  const Oracle& oracle;
+  Batch batch;
+  at::Tensor theta;     // [p]
+  at::Tensor delta;     // [p]
+  Gradients evaluated;  // at theta
+  at::Tensor loss;      // scalar, at theta
+};
+
+/// An estimate and the variance of its error.
+struct Estimate {
+  at::Tensor value;
+  at::Tensor variance;
+};
+
+/// One layer's part of the move, cut into blocks: its weights, numbered unit by unit, or its units.
+class LayerMove {
+ public:
+  LayerMove(const Moved& moved, size_t tap, bool single_weights)
+      : moved_(moved),
+        tap_(tap),
+        single_weights_(single_weights),
+        delta_(layer().UnitRows(moved.delta)),
+        inputs_(layer().UnitInputs(moved.evaluated.taps[tap]).t().contiguous()) {}
+
+  int64_t size() const { return single_weights_ ? delta_.numel() : delta_.size(0); }  // blocks
+  const at::Tensor& delta() const { return delta_; }  // [units, weights]
+  at::Tensor gradient() const { return layer().UnitRows(moved_.evaluated.mean); }  // the same
+
+  /// Of values [units, weights], the sum over each block: [size()].
+  at::Tensor SumOfBlocks(const at::Tensor& values) const {
+    return single_weights_ ? values.flatten() : values.sum(1);
+  }
+
+  /// Blocks that Gains can be asked for at a time.
+  int64_t tile() const {
+    int64_t width = 1;  // numbers that the widest layer behind has for one example
+    for (const Tap& tap : moved_.evaluated.taps) width = std::max(width, tap.output.size(1));
+    return std::max<int64_t>(1, kTileNumbers / (inputs_.size(1) * width));
+  }
+
+  /// L(theta) - L(theta + delta_b) of some blocks [m].
+  at::Tensor Gains(const at::Tensor& blocks) const {
+    const auto [units, shift] = single_weights_ ? WeightMoves(blocks) : UnitMoves(blocks);
+    return moved_.loss.sub(moved_.oracle.VariantLosses(moved_.batch, moved_.theta, moved_.evaluated,
+                                                       tap_, units, shift));
+  }
+
+ private:
+  static constexpr int64_t kTileNumbers = 1 << 18;  // 2 MiB of doubles stay in the cache
+
+  const Layer& layer() const { return *moved_.evaluated.taps[tap_].layer; }
+
+  std::pair<at::Tensor, at::Tensor> WeightMoves(const at::Tensor& blocks) const {
+    const int64_t weights = delta_.size(1);
+    const at::Tensor inputs = inputs_.index_select(0, blocks.remainder(weights));  // [m, n]
+    const at::Tensor delta = delta_.flatten().index_select(0, blocks).unsqueeze(1);
+    return {blocks.div(weights, "floor"), inputs.mul(delta)};
+  }
+
+  std::pair<at::Tensor, at::Tensor> UnitMoves(const at::Tensor& blocks) const {
+    return {blocks, delta_.index_select(0, blocks).mm(inputs_)};
+  }
+
+  const Moved& moved_;
+  size_t tap_;
+  bool single_weights_;
+  at::Tensor delta_;   // [units, weights]
+  at::Tensor inputs_;  // [weights, n]
+};
+
+class SeparateUpdates : public Probe {
+ public:
+  SeparateUpdates() : Probe(Cadence::EverySteps(100)) { batches_.names = {"updating"}; }
+
+  std::vector<std::string> Values() const override {
+    std::vector<std::string> values;
+    for (const std::string& batch : batches_.names) {
+      for (const char* term :
+           {"separate", "separate_se", "delta_loss", "penalty", "dot", "taylor_penalty"}) {
+        values.push_back(batch + "." + term);
+      }
+    }
+    return values;
+  }
+
+  at::Tensor Measure(const StepView& view) override {
+    std::vector<at::Tensor> rows;
+    for (int64_t i = 0; i < batches_.size(); ++i) rows.push_back(RowOf(view, i));
+    return at::cat(rows);
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    batches_.Fields(visitor);
+    visitor.Visit({.name = "block",
+                   .help = "what moves at a time: a single weight (the paper's sum), the weights "
+                           "into one unit with its bias, or a weight matrix or bias",
+                   .paper = "inherent_noise equations 5 and 6",
+                   .allowed = BlockNames()},
+                  block_);
+    visitor.Visit({.name = "exact_up_to",
+                   .help = "layers of more blocks than this are sampled; the rest is exact",
+                   .unit = "blocks",
+                   .min = 0,
+                   .max = 1e12},
+                  exact_up_to_);
+    visitor.Visit({.name = "samples",
+                   .help = "blocks drawn from each layer that is sampled",
+                   .unit = "blocks",
+                   .min = 2,
+                   .max = 1e9},
+                  samples_);
+  }
+
+  void OwnPrepare(const ProbeContext& context) override {
+    batches_.Check(context);
+    seed_ = context.seed;
+  }
+
+ private:
+  at::Tensor RowOf(const StepView& view, int64_t i) const {
+    const auto options = view.theta.options().dtype(at::kDouble);
+    const at::Tensor indices = batches_.IndicesAt(view, i);
+    if (!indices.defined()) return at::full({6}, kNotMeasured, options);
+    const Moved moved = Move(view, indices);
+    const Estimate separate = Separate(moved, view.step);
+    const at::Tensor delta_loss =
+        moved.loss.sub(MeanLoss(moved.oracle.Losses(moved.batch, moved.theta.add(moved.delta))));
+    const at::Tensor dot = at::dot(moved.evaluated.mean, moved.delta).neg();
+    return at::stack({separate.value, separate.variance.sqrt(), delta_loss,
+                      delta_loss.sub(separate.value), dot, delta_loss.sub(dot)});
+  }
+
+  static Moved Move(const StepView& view, const at::Tensor& indices) {
+    Moved moved{view.oracle,
+                view.oracle.Load(indices),
+                view.theta.to(at::kDouble),
+                view.update.direction.to(at::kDouble).mul(view.update.scale),
+                {},
+                {}};
+    moved.batch.inputs = moved.batch.inputs.to(at::kDouble);
+    moved.evaluated = view.oracle.Evaluate(moved.batch, moved.theta);
+    moved.loss = MeanLoss(moved.evaluated.losses);
+    return moved;
+  }
+
+  Estimate Separate(const Moved& moved, int64_t step) const {
+    Estimate sum{at::zeros_like(moved.loss), at::zeros_like(moved.loss)};
+    if (block_ == kTensor) {
+      for (const Parameter& parameter : moved.oracle.table().parameters()) {
+        sum.value = sum.value.add(GainOfTensor(moved, parameter));
+      }
+      return sum;
+    }
+    Stream stream(seed_, "separate_updates", static_cast<uint64_t>(step));
+    for (size_t tap = 0; tap < moved.evaluated.taps.size(); ++tap) {
+      const Estimate part = OfLayer(moved, tap, stream);
+      sum = {sum.value.add(part.value), sum.variance.add(part.variance)};
+    }
+    return sum;
+  }
+
+  static at::Tensor GainOfTensor(const Moved& moved, const Parameter& parameter) {
+    at::Tensor theta = moved.theta.clone();
+    theta.narrow(0, parameter.offset, parameter.size)
+        .add_(moved.delta.narrow(0, parameter.offset, parameter.size));
+    return moved.loss.sub(MeanLoss(moved.oracle.Losses(moved.batch, theta)));
+  }
+
+  Estimate OfLayer(const Moved& moved, size_t tap, Stream& stream) const {
+    const LayerMove layer(moved, tap, block_ == kWeight);
+    if (layer.size() > exact_up_to_) return Sampled(layer, stream);
+    at::Tensor sum = at::zeros_like(moved.loss);
+    for (int64_t begin = 0; begin < layer.size(); begin += layer.tile()) {
+      const int64_t end = std::min(begin + layer.tile(), layer.size());
+      sum.add_(layer.Gains(at::arange(begin, end, moved.batch.labels.options())).sum());
+    }
+    return {sum, at::zeros_like(sum)};
+  }
+
+  Estimate Sampled(const LayerMove& layer, Stream& stream) const {
+    const at::Tensor sizes = layer.SumOfBlocks(layer.delta().square());  // |delta_b|^2
+    const at::Tensor first_orders = layer.SumOfBlocks(layer.delta().mul(layer.gradient())).neg();
+    const at::Tensor below = sizes.cumsum(0);
+    const at::Tensor total = below[-1];
+    const at::Tensor draws = at::searchsorted(below, Uniforms(stream).to(below.device()).mul(total),
+                                              /*out_int32=*/false, /*right=*/true)
+                                 .clamp_max(layer.size() - 1);
+    std::vector<at::Tensor> gains;
+    for (const at::Tensor& tile : draws.split(layer.tile())) gains.push_back(layer.Gains(tile));
+    const at::Tensor r = at::cat(gains).sub(first_orders.index_select(0, draws));
+    // Where nothing of the layer moved, 0 / 0 means 0.
+    const at::Tensor terms = at::nan_to_num(r.div(sizes.index_select(0, draws)).mul(total), 0.0);
+    return {first_orders.sum().add(terms.mean()),
+            terms.var(/*unbiased=*/true).div(static_cast<double>(samples_))};
+  }
+
+  at::Tensor Uniforms(Stream& stream) const {
+    at::Tensor uniforms = at::empty({samples_}, at::kDouble);
+    for (int64_t i = 0; i < samples_; ++i) uniforms.data_ptr<double>()[i] = stream.Uniform();
+    return uniforms;
+  }
+
+  BatchChoice batches_;
+  std::string block_ = kWeight;
+  int64_t exact_up_to_ = 100'000;
+  int64_t samples_ = 1000;
+  uint64_t seed_ = 0;
+};
+
+const Registration<Probe, SeparateUpdates> kRegistration(
+    "separate_updates",
+    "what the weights of an update would do to the loss one at a time, exact or sampled");
+
+}  // namespace
+}  // namespace sgdscope
