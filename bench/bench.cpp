@@ -1,6 +1,7 @@
-// What a step costs: the plain step, the step with the three-batch Taylor probe, and a row of
-// metrics.csv, for the two-layer networks of `inherent_noise` figure 3. scripts/bench_peers.py runs
-// this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU.
+// What a step costs: the plain step, the step with the three-batch Taylor probe, the step with
+// separate_updates, exact over all weights or sampled, and a row of metrics.csv, for the two-layer
+// networks of `inherent_noise` figure 3. scripts/bench_peers.py runs this beside PyTorch.
+// SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU.
 
 #include <benchmark/benchmark.h>
 
@@ -42,7 +43,7 @@ LoadedData RandomImages() {
 }
 
 struct Setup {
-  Setup(int64_t hidden, bool taylor) {
+  Setup(int64_t hidden, const Json& probes) {
     Json json = ParseConfig(R"({
       "name": "bench", "steps": 1000000000, "batch_size": 100,
       "data": {"name": "mnist"},
@@ -51,9 +52,7 @@ struct Setup {
                             "bench");
     json["device"] = Device();
     json["model"] = {{"name", "mlp"}, {"hidden", {hidden}}};
-    if (taylor) {
-      json["probes"] = {{{"name", "taylor"}, {"recent_lag", 10}, {"long_ago_lag", 300}}};
-    }
+    json["probes"] = probes;
     config = ReadRunConfig(json);
     experiment.emplace(*config);
     experiment->UseData(RandomImages());
@@ -70,8 +69,12 @@ struct Setup {
   int64_t step = 300;  // from here on every lag is filled
 };
 
-void TimeSteps(benchmark::State& state, bool taylor) {
-  Setup setup(state.range(0), taylor);
+const Json kTaylor = {{{"name", "taylor"}, {"recent_lag", 10}, {"long_ago_lag", 300}}};
+const Json kExact = {{{"name", "separate_updates"}, {"every", 1}, {"exact_up_to", 1e9}}};
+const Json kSampled = {{{"name", "separate_updates"}, {"every", 1}, {"exact_up_to", 100}}};
+
+void TimeSteps(benchmark::State& state, const Json& probes) {
+  Setup setup(state.range(0), probes);
   setup.Wait();
   for (auto _ : state) {
     benchmark::DoNotOptimize(setup.stepper->Step(setup.step++));
@@ -80,12 +83,14 @@ void TimeSteps(benchmark::State& state, bool taylor) {
   setup.Wait();
 }
 
-void PlainStep(benchmark::State& state) { TimeSteps(state, false); }
-void TaylorStep(benchmark::State& state) { TimeSteps(state, true); }
+void PlainStep(benchmark::State& state) { TimeSteps(state, Json::array()); }
+void TaylorStep(benchmark::State& state) { TimeSteps(state, kTaylor); }
+void SeparateExactStep(benchmark::State& state) { TimeSteps(state, kExact); }
+void SeparateSampledStep(benchmark::State& state) { TimeSteps(state, kSampled); }
 
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
-  Setup setup(state.range(0), true);
+  Setup setup(state.range(0), kTaylor);
   const auto path = std::filesystem::temp_directory_path() / "sgdscope_bench.csv";
   CsvWriter csv(path, MetricsLog::Columns(*setup.experiment));
   MetricsLog log(*setup.experiment, csv);
@@ -97,6 +102,13 @@ void CsvRow(benchmark::State& state) {
 
 BENCHMARK(PlainStep)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(TaylorStep)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(SeparateExactStep)->Arg(64)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(SeparateSampledStep)
+    ->Arg(64)
+    ->Arg(2000)
+    ->Arg(8000)
+    ->Unit(benchmark::kMicrosecond)
+    ->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace
