@@ -1,9 +1,12 @@
 // Cross-entropy of softmax: L(z, y) = logsumexp(z) - z_y. With q = softmax(z), on a line of logits:
 //   L'  = <q, z'> - z'_y
 //   L'' = <q, z'^2> - <q, z'>^2 + <q, z''> - z''_y
+// and where z moves by u:  L(z + u) - L(z) = log1p(sum_c q_c expm1(u_c)) - u_y, exact also where u
+// is small.
 
 #include "core/registry.h"
 #include "gradients/loss.h"
+#include "kernels/kernels.h"
 
 namespace sgdscope {
 namespace {
@@ -12,6 +15,20 @@ class CrossEntropy : public Loss {
  public:
   at::Tensor Losses(const at::Tensor& z, const at::Tensor& labels) const override {
     return at::cross_entropy_loss(z, labels, {}, at::Reduction::None);
+  }
+
+  at::Tensor MeanChanges(const at::Tensor& z, const at::Tensor& labels, const at::Tensor& shift,
+                         const at::Tensor& direction) const override {
+    if (!z.is_cpu()) return Loss::MeanChanges(z, labels, shift, direction);
+    const at::Tensor q = at::softmax(z, 1).t().contiguous();  // [classes, n]
+    const at::Tensor shifts = shift.contiguous();
+    const at::Tensor directions = direction.contiguous();
+    const at::Tensor changes = at::empty({shift.size(0)}, shift.options());
+    kernels::CrossEntropyChanges(
+        {q.data_ptr<double>(), labels.data_ptr<int64_t>(), shifts.data_ptr<double>(),
+         directions.data_ptr<double>(), shift.size(0), shift.size(1), z.size(1)},
+        changes.data_ptr<double>());
+    return changes.div(static_cast<double>(z.size(0)));
   }
 
   LineLosses AlongLine(const Line& z, const at::Tensor& labels, bool curvature) const override {

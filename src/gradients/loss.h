@@ -24,6 +24,11 @@ class Loss : public Configurable {
  public:
   /// Losses [n], differentiable by z, in the type of z.
   virtual at::Tensor Losses(const at::Tensor& z, const at::Tensor& labels) const = 0;
+  /// Means over the batch [m] of L(z + shift[v, i] direction[v]) - L(z), i the example: m ways to
+  /// move all logits along one direction. shift: [m, n]; direction: [m, classes]; all of them
+  /// double.
+  virtual at::Tensor MeanChanges(const at::Tensor& z, const at::Tensor& labels,
+                                 const at::Tensor& shift, const at::Tensor& direction) const;
   /// Losses on a line of logits, in double.
   virtual LineLosses AlongLine(const Line& z, const at::Tensor& labels, bool curvature) const = 0;
 };

@@ -59,21 +59,28 @@ at::Tensor Oracle::HessianVectorProduct(const Batch& batch, const at::Tensor& th
   return torch::autograd::grad({gradient[0]}, {leaf}, {v})[0];
 }
 
-at::Tensor Oracle::VariantLosses(const Batch& batch, const at::Tensor& theta,
-                                 const Gradients& evaluated, size_t tap, const at::Tensor& units,
-                                 const at::Tensor& shift) const {
+at::Tensor Oracle::VariantChanges(const Batch& batch, const at::Tensor& theta,
+                                  const Gradients& evaluated, size_t tap, const at::Tensor& units,
+                                  const at::Tensor& shift) const {
   at::NoGradGuard no_grad;
-  const at::Tensor output = evaluated.taps[tap].output.detach();          // [n, units of the layer]
-  const at::Tensor moved = output.index_select(1, units).t().add(shift);  // [m, n]
-  Variants z = network_.root->ForwardVariants({units, moved},
-                                              {theta, evaluated.taps, evaluated.taps[tap].layer});
-  const int64_t m = shift.size(0);
-  const int64_t n = batch.size();
-  if (z.units.defined()) {  // the unit is a logit
-    const at::Tensor place = z.units.view({m, 1, 1}).expand({m, n, 1});
-    z.values = output.expand({m, -1, -1}).scatter(2, place, z.values.unsqueeze(2)).flatten(0, 1);
+  const Tap& moved = evaluated.taps[tap];
+  const Tap& last = evaluated.taps.back();
+  const at::Tensor z = last.output.detach();
+  if (moved.layer == last.layer) {  // the unit is a logit
+    const at::Tensor direction = at::eye(z.size(1), z.options()).index_select(0, units);
+    return loss_.MeanChanges(z, batch.labels, shift, direction);
   }
-  return loss_.Losses(z.values, batch.labels.repeat({m})).view({m, n}).mean(1, false, at::kDouble);
+  const at::Tensor output = moved.output.detach().t().index_select(0, units).add(shift);  // [m, n]
+  const Variants h = network_.root->ForwardVariants(
+      {units, output}, {theta, evaluated.taps, moved.layer, last.layer});
+  if (h.units.defined()) {
+    const at::Tensor known = last.input.detach().t().index_select(0, h.units);
+    return loss_.MeanChanges(z, batch.labels, h.values.sub(known),
+                             last.layer->Columns(theta, h.units));
+  }
+  const at::Tensor losses =
+      loss_.Losses(last.layer->Forward(h.values, {theta}), batch.labels.repeat({shift.size(0)}));
+  return losses.view(shift.sizes()).sub(evaluated.losses).mean(1);
 }
 
 LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,

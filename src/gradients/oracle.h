@@ -58,11 +58,12 @@ class Oracle {
   at::Tensor HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
                                   const at::Tensor& v) const;
 
-  /// Mean losses [m] in m variants: in variant v, the output of unit units[v] of the layer of
-  /// evaluated.taps[tap] is moved by shift[v], and what follows it changes. `evaluated`: of the
-  /// same batch at theta. units: [m] int64; shift: [m, n].
-  at::Tensor VariantLosses(const Batch& batch, const at::Tensor& theta, const Gradients& evaluated,
-                           size_t tap, const at::Tensor& units, const at::Tensor& shift) const;
+  /// Change of the mean loss [m] in m variants: in variant v, the output of unit units[v] of the
+  /// layer of evaluated.taps[tap] moves by shift[v], and so does what follows it. `evaluated`: of
+  /// the same batch at theta. units: [m] int64; shift: [m, n]; all else in double. The last tap
+  /// holds the logits.
+  at::Tensor VariantChanges(const Batch& batch, const at::Tensor& theta, const Gradients& evaluated,
+                            size_t tap, const at::Tensor& units, const at::Tensor& shift) const;
 
   /// Losses on theta + s * scale * direction at s = 0 and s = 1, and their exact derivatives by s
   /// at 0: slope = scale <grad L_i, direction>, curvature = scale^2 <direction, H_i direction>. One

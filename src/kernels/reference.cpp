@@ -1,8 +1,46 @@
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/kernels.h"
 
 namespace sgdscope::kernels::reference {
+namespace {
+
+/// L(z_i + shift direction) - L(z_i): for small moves as documented, for others as the logarithm of
+/// sum_c exp(log q_c + u_c), around the largest of them so that nothing overflows.
+double ChangeOf(const LogitMoves& moves, int64_t i, double shift, const double* direction) {
+  double sum = 0;
+  double farthest = 0;
+  double pivot = -std::numeric_limits<double>::infinity();
+  for (int64_t c = 0; c < moves.classes; ++c) {
+    const double u = shift * direction[c];
+    const double q = moves.q[c * moves.n + i];
+    sum += q * std::expm1(u);
+    farthest = std::max(farthest, std::abs(u));
+    pivot = std::max(pivot, std::log(q) + u);
+  }
+  const double label_gains = shift * direction[moves.labels[i]];
+  if (farthest < 1) return std::log1p(sum) - label_gains;
+  sum = 0;
+  for (int64_t c = 0; c < moves.classes; ++c) {
+    sum += std::exp(std::log(moves.q[c * moves.n + i]) + shift * direction[c] - pivot);
+  }
+  return pivot + std::log(sum) - label_gains;
+}
+
+}  // namespace
+
+void CrossEntropyChanges(const LogitMoves& moves, double* changes) {
+  for (int64_t v = 0; v < moves.m; ++v) {
+    changes[v] = 0;
+    for (int64_t i = 0; i < moves.n; ++i) {
+      changes[v] +=
+          ChangeOf(moves, i, moves.shift[v * moves.n + i], moves.direction + v * moves.classes);
+    }
+  }
+}
 
 void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t channels,
                      int64_t pixels, const float* shift, const float* scale, float* out) {

@@ -5,9 +5,13 @@
 #include <hwy/foreach_target.h>
 // foreach_target.h comes first.
 #include <hwy/cache_control.h>
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "kernels/kernels.h"
 
@@ -99,13 +103,88 @@ void GatherNormalizeImpl(const uint8_t* in, const int64_t* index, int64_t n, int
   }
 }
 
+using D64 = hn::ScalableTag<double>;
+using V64 = hn::Vec<D64>;
+using Places = hn::Vec<hn::RebindToSigned<D64>>;
+
+// One move's examples with a shift other than 0, side by side.
+struct Shifted {
+  explicit Shifted(int64_t n) : shift(n + hn::Lanes(D64())), place(n + hn::Lanes(D64())) {}
+
+  // Fills up to whole vectors with shifts of 0 of example 0, which change nothing.
+  void Collect(const double* shifts, int64_t n) {
+    count = 0;
+    largest = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      shift[count] = shifts[i];
+      place[count] = i;
+      count += shifts[i] != 0 ? 1 : 0;
+      largest = std::max(largest, std::abs(shifts[i]));
+    }
+    std::fill_n(shift.begin() + count, hn::Lanes(D64()), 0.0);
+    std::fill_n(place.begin() + count, hn::Lanes(D64()), int64_t{0});
+  }
+
+  std::vector<double> shift;
+  std::vector<int64_t> place;  // which example
+  int64_t count = 0;
+  double largest = 0;
+};
+
+// L(z_i + s d) - L(z_i) of the examples `place`.
+HWY_INLINE V64 Changes(const LogitMoves& moves, V64 s, Places place, const double* direction) {
+  const D64 d;
+  V64 sum = hn::Zero(d);
+  for (int64_t c = 0; c < moves.classes; ++c) {
+    const V64 u = hn::Mul(s, hn::Set(d, direction[c]));
+    sum = hn::MulAdd(hn::GatherIndex(d, moves.q + c * moves.n, place), hn::Expm1(d, u), sum);
+  }
+  const Places label = hn::GatherIndex(hn::RebindToSigned<D64>(), moves.labels, place);
+  return hn::NegMulAdd(s, hn::GatherIndex(d, direction, label), hn::Log1p(d, sum));
+}
+
+void CrossEntropyChangesImpl(const LogitMoves& moves, double* changes) {
+  const D64 d;
+  const hn::RebindToSigned<D64> di;
+  Shifted shifted(moves.n);
+  for (int64_t v = 0; v < moves.m; ++v) {
+    const double* direction = moves.direction + v * moves.classes;
+    shifted.Collect(moves.shift + v * moves.n, moves.n);
+    double steepest = 0;
+    for (int64_t c = 0; c < moves.classes; ++c) {
+      steepest = std::max(steepest, std::abs(direction[c]));
+    }
+    // Far moves bring the sum near -1, where log1p loses digits, or overflow; and what is not
+    // finite.
+    if (!(shifted.largest * steepest < 1)) {
+      LogitMoves one = moves;
+      one.m = 1;
+      one.shift = moves.shift + v * moves.n;
+      one.direction = direction;
+      reference::CrossEntropyChanges(one, changes + v);
+      continue;
+    }
+    V64 sum = hn::Zero(d);
+    for (int64_t k = 0; k < shifted.count; k += static_cast<int64_t>(hn::Lanes(d))) {
+      sum = hn::Add(sum, Changes(moves, hn::LoadU(d, shifted.shift.data() + k),
+                                 hn::LoadU(di, shifted.place.data() + k), direction));
+    }
+    changes[v] = hn::GetLane(hn::SumOfLanes(d, sum));
+  }
+}
+
 }  // namespace sgdscope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace sgdscope::kernels {
 
+HWY_EXPORT(CrossEntropyChangesImpl);
 HWY_EXPORT(GatherNormalizeImpl);
+
+void CrossEntropyChanges(const LogitMoves& moves, double* changes) {
+  HWY_DYNAMIC_DISPATCH(CrossEntropyChangesImpl)(moves, changes);
+}
 
 void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t channels,
                      int64_t pixels, const float* shift, const float* scale, float* out) {

@@ -46,6 +46,10 @@ Variants Layer::ForwardVariants(const Variants&, const VariantPass&) const {
   throw Error(ErrorKind::kInternal, Describe(), "has no forward pass in variants");
 }
 
+at::Tensor Layer::Columns(const at::Tensor&, const at::Tensor&) const {
+  throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters");
+}
+
 at::Tensor Layer::UnitRows(const at::Tensor&) const {
   throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters");
 }
@@ -73,7 +77,7 @@ Line Sequence::ForwardLine(const Line& h, const LinePass& pass) const {
 Variants Sequence::ForwardVariants(const Variants& h, const VariantPass& pass) const {
   Variants out = h;
   auto layer = std::ranges::find_if(layers_, [&](const auto& l) { return l.get() == pass.from; });
-  for (++layer; layer != layers_.end(); ++layer) out = (*layer)->ForwardVariants(out, pass);
+  for (++layer; layer->get() != pass.until; ++layer) out = (*layer)->ForwardVariants(out, pass);
   return out;
 }
 

@@ -98,6 +98,7 @@ struct VariantPass {
   at::Tensor theta;              // [p]
   const std::vector<Tap>& taps;  // of the pass at theta that the variants differ from
   const Layer* from;             // the layer whose output differs
+  const Layer* until;            // the layer to stop in front of
 };
 
 /// A map from activations to activations. Layers are immutable after construction and modify no
@@ -113,9 +114,14 @@ class Layer {
   /// rule, in one sweep (forward mode), without building a graph.
   virtual Line ForwardLine(const Line& h, const LinePass& pass) const = 0;
 
-  /// The same in variants: the layers behind `pass.from` map what came out of it. A difference
-  /// confined to one unit costs a layer one column of its weights.
+  /// The same in variants: the layers between `pass.from` and `pass.until` map what came out of the
+  /// first to what goes into the second. A difference confined to one unit costs a layer one column
+  /// of its weights.
   virtual Variants ForwardVariants(const Variants& h, const VariantPass& pass) const;
+
+  /// [m, out]: by how much the output grows for each 1 by which unit units[v] of the input does.
+  /// Only for layers that record taps.
+  virtual at::Tensor Columns(const at::Tensor& theta, const at::Tensor& units) const;
 
   /// Of v [p], the parameters of each unit of this layer: [units, weights], the bias last. Only for
   /// layers that record taps.
@@ -153,7 +159,7 @@ class Sequence : public Layer {
   void Append(std::unique_ptr<Layer> layer) { layers_.push_back(std::move(layer)); }
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override;
   Line ForwardLine(const Line& h, const LinePass& pass) const override;
-  /// Starts behind `pass.from`, which is one of these layers.
+  /// `pass.from` and `pass.until` are two of these layers.
   Variants ForwardVariants(const Variants& h, const VariantPass& pass) const override;
   std::string Describe() const override;
 

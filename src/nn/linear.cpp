@@ -45,10 +45,14 @@ class Linear : public Layer {
   Variants ForwardVariants(const Variants& h, const VariantPass& pass) const override {
     if (!h.units.defined()) return {{}, Affine(h.values, Weight(pass.theta), pass.theta)};
     const Tap& tap = TapIn(pass.taps);
-    const at::Tensor known = tap.input.index_select(1, h.units).t();            // [m, n]
-    const at::Tensor column = Weight(pass.theta).index_select(1, h.units).t();  // [m, out]
-    const at::Tensor change = h.values.sub(known).unsqueeze(2).mul(column.unsqueeze(1));
+    const at::Tensor known = tap.input.detach().t().index_select(0, h.units);  // [m, n]
+    const at::Tensor change =
+        h.values.sub(known).unsqueeze(2).mul(Columns(pass.theta, h.units).unsqueeze(1));
     return {{}, change.add(tap.output.detach()).flatten(0, 1)};  // [m * n, out]
+  }
+
+  at::Tensor Columns(const at::Tensor& theta, const at::Tensor& units) const override {
+    return Weight(theta).t().index_select(0, units);
   }
 
   at::Tensor UnitRows(const at::Tensor& v) const override {

@@ -65,16 +65,21 @@ class LayerMove {
 
   /// Blocks that Gains can be asked for at a time.
   int64_t tile() const {
-    int64_t width = 1;  // numbers that the widest layer behind has for one example
-    for (const Tap& tap : moved_.evaluated.taps) width = std::max(width, tap.output.size(1));
+    const std::vector<Tap>& taps = moved_.evaluated.taps;
+    int64_t width =
+        1;  // numbers that one example of a variant takes: up to the second layer behind, 1
+    for (size_t i = tap_ + 1; i + 1 < taps.size(); ++i) {
+      width = std::max(width, taps[i].output.size(1));
+    }
     return std::max<int64_t>(1, kTileNumbers / (inputs_.size(1) * width));
   }
 
   /// L(theta) - L(theta + delta_b) of some blocks [m].
   at::Tensor Gains(const at::Tensor& blocks) const {
     const auto [units, shift] = single_weights_ ? WeightMoves(blocks) : UnitMoves(blocks);
-    return moved_.loss.sub(moved_.oracle.VariantLosses(moved_.batch, moved_.theta, moved_.evaluated,
-                                                       tap_, units, shift));
+    return moved_.oracle
+        .VariantChanges(moved_.batch, moved_.theta, moved_.evaluated, tap_, units, shift)
+        .neg();
   }
 
  private:
