@@ -23,7 +23,7 @@ needs_value() { # needs_value OPTION [VALUE]...
 }
 
 # The comment at the top of the running script is its help.
-help() { sed -n '2,/^$/s/^#[ ]\{0,1\}//p' "$0"; }
+help() { sed -n '2,/^$/s/^#[ ]\{0,1\}//p' "$(absolute "$0")"; }
 
 # A path as the caller meant it, whatever folder we are in now.
 absolute() { (cd "$called_from" && realpath -m -- "$1"); }

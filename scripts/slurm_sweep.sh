@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Submits the jobs of a job file to Slurm as one job array, waits, and makes the table that scripts/sweep.sh makes. Called
+# again it waits for what is still queued, or else submits what is neither done nor diverged; begun runs are resumed.
+#
+#   scripts/slurm_sweep.sh JOBS [--no-wait | --collect] [-- SBATCH OPTION...]
+#
+#   JOBS       see scripts/sweep.sh --help; its paths must hold on the nodes too
+#   --no-wait  only submit
+#   --collect  only make the table of what there is, x.sweep/sweep.csv
+#   --         the rest is for sbatch: --time=2:00:00 --cpus-per-task=4 --gres=gpu:1
+#
+# A run that does not say its threads has as many as --cpus-per-task, or 1. At its time limit, when it is preempted and when
+# it is requeued, Slurm sends a run SIGTERM, on which it checkpoints and stops; what needs more time for this than the
+# cluster's KillWait (30 s as a rule) should be told earlier: -- --signal=B:TERM@300
+
+# shellcheck source=scripts/sweep_lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
+
+jobs='' mode=wait
+while (($#)); do
+  case $1 in
+    --no-wait | --collect) [[ $mode == wait ]] || die "give one of --no-wait and --collect" && mode=${1#--} && shift ;;
+    --help) help && exit ;;
+    --) shift && break ;;
+    -*) die "there is no option $1; sbatch's own come after --; see scripts/slurm_sweep.sh --help" ;;
+    *) [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
+  esac
+done
+
+# --- The array: each task is named by the line that it runs -----------------------------------------------------------
+
+array='' # the id of the array job
+submit() { # submit SBATCH_OPTION...
+  local most last=${pending[-1]} command='exec' word tasks
+  most=$(scontrol show config | sed -n 's/^MaxArraySize *= *//p')
+  ((last < ${most:-1001})) || die "line $last of $jobs is beyond the largest task of an array here, $((most - 1))" \
+    "(MaxArraySize); split the file: split --lines=$((most - 1)) --additional-suffix=.jobs $jobs part_"
+  for word in "$repository/scripts/sweep_job.sh" "$sweep/jobs"; do
+    quote "$word"
+    command+=" $REPLY"
+  done
+  printf -v tasks '%s,' "${pending[@]}"
+  array=$(sbatch --parsable --array="${tasks%,}" --job-name="${sweep##*/}" --requeue --open-mode=append \
+    --output="$(realpath -- "$sweep" | sed 's/%/%%/g')/logs/%a.log" "$@" \
+    --wrap="$command \"\$SLURM_ARRAY_TASK_ID\" \"\${SLURM_CPUS_PER_TASK:-1}\"") ||
+    die "sbatch did not take the jobs; its own words are above"
+  array=${array%%;*} # without the cluster's name
+  echo "$array" >"$sweep/slurm_job"
+}
+
+# Which tasks are queued, in which state, and how many are running.
+declare -A queued=()
+running=0
+look() {
+  local id line state rows
+  rows=$(squeue --me --noheader --array --format='%F %K %t') || return
+  queued=() running=0
+  while read -r id line state; do
+    [[ $id == "$array" ]] || continue
+    queued[$line]=$state
+    [[ $state != R ]] || running=$((running + 1))
+  done <<<"$rows"
+}
+
+wait_for_all() {
+  local line
+  local -A waiting=()
+  for line in "${pending[@]}"; do waiting[$line]=yes; done
+  while ((${#waiting[@]})); do
+    # Where squeue fails, the controller being busy, the next time will tell.
+    look && for line in "${pending[@]}"; do
+      [[ ! ${waiting[$line]:-} || ${queued[$line]:-} ]] || { ended "$line" && unset "waiting[$line]"; }
+    done
+    show_progress "$running"
+    ((${#waiting[@]} == 0)) || sleep 5
+  done
+}
+
+# --- All of it --------------------------------------------------------------------------------------------------------
+
+if [[ $mode == collect ]]; then
+  [[ $jobs && -e ${jobs%.jobs}.sweep/jobs ]] || die "no sweep of '$jobs' has begun, so there is nothing to collect"
+  sweep_jobs table "${jobs%.jobs}.sweep/jobs"
+  exit
+fi
+
+command -v sbatch >/dev/null || die "Slurm's sbatch is not here; call this on a login node of a cluster, or use" \
+  "scripts/sweep.sh to run the jobs on this machine"
+open_sweep "$jobs"
+if [[ -e $sweep/slurm_job ]]; then
+  array=$(<"$sweep/slurm_job")
+  look || die "squeue cannot tell whether array job $array of an earlier call still runs; try again when Slurm answers"
+fi
+if ((${#queued[@]})); then
+  cmp --silent -- "$jobs" "$sweep/jobs" || die "$jobs is not what array job $array runs, which is queued still; wait until" \
+    "that ends, or stop it: scancel $array"
+  tell "array job $array of an earlier call is queued still, with ${#queued[@]} tasks; nothing is submitted"
+elif keep_copy "$jobs" && ((${#pending[@]})); then
+  submit "$@"
+  tell "${#pending[@]} of ${#lines[@]} jobs are submitted as array job $array; logs: $sweep/logs"
+fi
+go_on="the jobs go on in Slurm; call this again to wait for them, with --collect for the table; scancel $array stops them"
+[[ $mode == wait ]] || { tell "$go_on" && exit; }
+trap 'tell "$go_on"; exit 130' INT
+trap 'tell "$go_on"; exit 143' TERM
+wait_for_all
+tell "$(duration "$SECONDS") in all"
+sweep_jobs table "$sweep/jobs"

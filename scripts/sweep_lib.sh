@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# What the sweep scripts share, besides lib.sh. They work in the folder where they were called, so that the paths in a job
+# file mean what they mean to a shell there.
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+readonly repository=$PWD
+cd "$called_from"
+readonly sgdscope=${SGDSCOPE:-$repository/build/release/sgdscope}
+
+need_program() {
+  command -v -- "$sgdscope" >/dev/null || die "there is no program $sgdscope; scripts/quickstart.sh or scripts/test.sh" \
+    "builds it, or set SGDSCOPE to where you have it"
+}
+
+# A word as shells and Python's shlex read it back, in REPLY.
+quote() {
+  REPLY=$1
+  [[ $1 && $1 != *[^A-Za-z0-9_./=:,@%+-]* ]] || REPLY="'${1//\'/\'\\\'\'}'"
+}
+
+# The system's own python3 starts faster than a wrapper that may stand before it in PATH.
+sweep_jobs() { # sweep_jobs COMMAND ARGUMENT...: see there
+  local python
+  python=$(command -v /usr/bin/python3 || command -v python3) || die "python3 is missing; install any version from 3.6 on"
+  "$python" -S -E "$repository/scripts/sweep_jobs.py" "$@"
+}
+
+# --- The sweep's folder: for x.jobs it is x.sweep ---------------------------------------------------------------------
+
+sweep=''              # the folder
+lines=()              # of all jobs, as numbers in the job file
+pending=()            # of those jobs that are to be run: neither done nor diverged yet
+declare -A device=()  # by line
+declare -A tally=()   # jobs by status: those that need no run, and those that ended since
+
+# Checks the job file, takes the sweep for this process alone, and sets all of these.
+open_sweep() { # open_sweep JOBS
+  local plan line status where
+  [[ $1 ]] || die "needs a job file, such as scripts/grid.sh prints; see ${0##*/} --help"
+  plan=$(sweep_jobs list "$1") || exit
+  need_program
+  sweep=${1%.jobs}.sweep
+  { mkdir -p -- "$sweep/logs" && exec {sweep_lock}>"$sweep/.lock"; } ||
+    die "cannot write into $sweep, where the table and the logs go (the reason is above); have $1 where you may write"
+  flock --nonblock "$sweep_lock" || die "another process works on $sweep; wait until it ends, or stop it"
+  while IFS=$'\t' read -r line status where; do
+    # shellcheck disable=SC2034  # used by sweep.sh
+    lines+=("$line") device[$line]=$where
+    case $status in
+      done | diverged) tally[$status]=$((${tally[$status]:-0} + 1)) ;;
+      running) pending+=("$line") && tell "line $line is being run by another process; its turn will wait for that" ;;
+      *) pending+=("$line") ;;
+    esac
+  done <<<"$plan"
+}
+
+# Jobs are read from a copy, so that editing the file does not shift the lines under a sweep. Logs are named by line: with
+# another job file they begin anew.
+keep_copy() { # keep_copy JOBS
+  cmp --silent -- "$1" "$sweep/jobs" && return
+  rm -f -- "$sweep"/logs/*.log
+  { cp -- "$1" "$sweep/jobs.part" && mv -- "$sweep/jobs.part" "$sweep/jobs"; } || die "cannot copy $1 into $sweep"
+}
+
+# --- Progress ---------------------------------------------------------------------------------------------------------
+
+tell() { # a line of its own, above the progress line
+  [[ ! -t 2 ]] || printf '\r\033[K' >&2 || true # the terminal may be gone, which must not end a sweep
+  printf '%s\n' "$*" >&2 || true
+}
+
+# Counts a job that has ended, and tells of it; what went well, not on a terminal, where the progress line shows it.
+ended() { # ended LINE [EXIT_STATUS]
+  local status words
+  IFS=$'\t' read -r status words < <(sweep_jobs report "$sweep/jobs" "$1") ||
+    die "cannot tell how line $1 went; see what this says: scripts/sweep_jobs.py report $sweep/jobs $1"
+  tally[$status]=$((${tally[$status]:-0} + 1))
+  [[ $status == "done" ]] || words+=" (${2:+exit status $2, }log $sweep/logs/$1.log)"
+  if [[ $status != "done" || ! -t 2 ]]; then tell "$words"; fi
+}
+
+duration() { printf '%d:%02d:%02d' $(($1 / 3600)) $(($1 / 60 % 60)) $(($1 % 60)); }
+
+# One line on a terminal, written over and over.
+show_progress() { # show_progress RUNNING
+  local kind text='' left=${#lines[@]} over
+  [[ -t 2 ]] || return 0
+  for kind in 'done' diverged failed crashed interrupted running 'not begun'; do
+    [[ ${tally[$kind]:-} ]] || continue
+    text+=", ${tally[$kind]} $kind"
+    left=$((left - ${tally[$kind]}))
+  done
+  over=$((${#pending[@]} - left)) # those that ended in this call
+  text+=", $1 running, $((left - $1)) to come, $(duration "$SECONDS") so far"
+  ((over < 1 || left < 1)) || text+=", about $(duration $((SECONDS * left / over))) to go"
+  printf '\r\033[K%s' "${#lines[@]} jobs${text}" >&2
+}

@@ -1,0 +1,240 @@
+#!/usr/bin/env bash
+# scripts/grid.sh and scripts/sweep.sh: twelve jobs of which two fail, interruptions of every kind, threads and GPUs, and
+# what they refuse.
+
+# shellcheck source=tests/sweep_helper.sh
+source "$(dirname "$0")/sweep_helper.sh"
+running="" # a job that would outlive this
+trap 'jobs -p | xargs --no-run-if-empty kill 2>/dev/null; [[ ! $running ]] || kill -KILL "$running"; wait; rm -rf "$work"' EXIT
+
+grid=$scripts/grid.sh sweep=$scripts/sweep.sh
+
+# Its numbers are compared at the end with those of the same run under a sweep, which is stopped again and again.
+long=(small.json --set steps=10000 --set eval.every=3000 --set threads=1)
+"$program" run "${long[@]}" --output uninterrupted &>/dev/null &
+uninterrupted=$!
+
+# --- The grid ---------------------------------------------------------------------------------------------------------
+
+jobs_in() { grep -c '^sgdscope run ' output; }
+check "the grid is whole" exits 0 "$grid" small.json --out o --vary update.learning_rate 0.1 1e-3 --vary model.hidden '[8]' \
+  '[8,4]' '[]' --seeds 1 2
+check "with each combination" equal "$(jobs_in)" 12
+check "in folders of its own" equal "$(grep -o -- '--output .*' output | sort -u | wc -l)" 12
+check "with safe names" says "--output o/learning_rate=1e-3,hidden=8_4,seed=2"
+check "and how it was made" says "# scripts/grid.sh small.json --out o --vary update.learning_rate 0.1 1e-3 --vary"
+check "names tell fields apart" exits 0 "$grid" small.json --out o --vary data.train_size 100 --vary data.test_size 5 \
+  --vary update.name sgd --vary model.name mlp
+check "whose last words are the same" says "o/train_size=100,test_size=5,name=sgd,model.name=mlp"
+
+check "a misspelt field is an error" exits 1 "$grid" small.json --out o --vary update.learning_rat 0.1
+check "in the program's words" says "Did you mean 'learning_rate'?"
+check "so are values with one name" exits 1 "$grid" small.json --out o --vary model.hidden '[8]' '[[8]]'
+check "which are named" says "the values '[8]' and '[[8]]' of model.hidden would share the folder name hidden=8"
+check "and a field given twice" exits 1 "$grid" small.json --out o --set seed=1 --seeds 2 3
+check "and no values" exits 1 "$grid" small.json --out o --seeds
+check "and a grid of one" exits 1 "$grid" small.json --out o --set seed=1
+check "and no place" exits 1 "$grid" small.json --seeds 1
+
+# --- Twelve jobs ------------------------------------------------------------------------------------------------------
+
+: >starts
+twelve_jobs 'it'\''s "here"' >twelve.jobs
+sed -i "s/'it's \"here\"/'it'\\\\''s \"here\"/" twelve.jobs # in the two lines that are not the grid's
+check "a sweep with failures says so" exits 1 "$sweep" twelve.jobs
+check_table twelve.sweep/sweep.csv
+check "at the end too" says "12 jobs: 10 done, 1 diverged, 1 failed; the table: twelve.sweep/sweep.csv"
+check "failures are told at once" says "line 13 (update.learning_rat=0.1): failed: update.learning_rat: unknown key"
+check "with the status" says "(exit status 2, log twelve.sweep/logs/13.log)"
+check "paths are what they are" equal "$(find 'it'\''s "here"' -name config.json | wc -l)" 11
+
+: >starts
+cp twelve.sweep/sweep.csv first.csv
+check "a second call" exits 1 script --quiet --return --command "$sweep twelve.jobs" /dev/null </dev/null
+check "runs one job" equal "$(started)" 1
+check "the failed one" grep -q "update.learning_rat=" starts
+check "and shows its progress on a terminal" says "12 jobs, 10 done, 1 diverged, 1 running, 0 to come, 0:00:0"
+check "and ends with the same table" cmp first.csv twelve.sweep/sweep.csv
+
+# --- A line that was edited -------------------------------------------------------------------------------------------
+
+sed -i -e 4d -e 's/seed=1 /seed=6 /' twelve.jobs
+: >starts
+check "edited jobs are no longer done" exits 1 "$sweep" twelve.jobs
+check "as the program tells" says "this run was made by another config: seed is 1 there and 6 here"
+check "and the table" grep -q "made by another config" <(cell twelve.sweep/sweep.csv 2 reason)
+check "without the old numbers" equal "$(cell twelve.sweep/sweep.csv 2 eval.train_loss)" ""
+check "the others are done still" equal "$(started)" 3
+check "logs of other lines are gone" equal "$(find twelve.sweep/logs -name '*.log' | wc -l)" 3
+
+# --- Nothing of a line is executed ------------------------------------------------------------------------------------
+
+cat >tricky.jobs <<'JOBS'
+# a comment
+
+sgdscope run small.json --set steps=1 --set 'name=$(touch executed)`touch executed`;x' --output 'tricky/$(touch executed)'
+  sgdscope run small.json --set steps=1 --set name=a\ b"'"c --seed 7 --output=tricky/"second; touch executed"
+JOBS
+check "quoting is as a shell's" exits 0 "$sweep" tricky.jobs
+# shellcheck disable=SC2016
+check "without expansion" grep -qF '"name": "$(touch executed)`touch executed`;x"' 'tricky/$(touch executed)/config.json'
+check "with quotes and spaces" grep -qF "\"name\": \"a b'c\"" "tricky/second; touch executed/config.json"
+check "nothing is executed" absent executed
+check "short forms are columns" equal "$(cell tricky.sweep/sweep.csv 4 seed)" 7
+
+# --- Interruptions ----------------------------------------------------------------------------------------------------
+# One long run is stopped in four ways, each time later than the last.
+
+wait "$uninterrupted"
+echo "sgdscope run ${long[*]} --output 'long run'" >long.jobs
+steps_done() { grep -o '"steps_done": [0-9]*' 'long run/manifest.json' 2>/dev/null | cut -d' ' -f2; }
+went_on() {
+  local now
+  now=$(steps_done) && ((now > reached))
+}
+status_of_long() { "$python" "$scripts/sweep_jobs.py" list long.sweep/jobs | cut -f2; }
+begin() {
+  reached=$(steps_done || echo 0)
+  : >starts
+  # A shell's background processes ignore SIGINT, and could not even trap it.
+  env --default-signal=INT "$sweep" long.jobs &>output &
+  sweeping=$!
+  await went_on
+  running=$(cut -d' ' -f1 starts)
+}
+ends() { # ends STATUS
+  local status=0
+  wait "$sweeping" 2>/dev/null || status=$?
+  equal "$status" "$1"
+}
+
+: >starts
+begin
+kill -INT "$sweeping"
+check "SIGINT stops a sweep" ends 130
+check "its jobs checkpoint" equal "$(cell long.sweep/sweep.csv 1 status)" interrupted
+check "before the end" test "$(steps_done)" -lt 10000
+check "it says how to go on" says "to go on, call again: scripts/sweep.sh long.jobs"
+
+begin
+kill -TERM "$sweeping"
+check "so does SIGTERM" ends 143
+check "its jobs checkpoint" equal "$(cell long.sweep/sweep.csv 1 reason | cut -d' ' -f1,2)" "signal 15"
+
+begin
+kill -KILL "$sweeping" "$running"
+check "SIGKILL ends a sweep" ends 137
+is_gone() { ! kill -0 "$running" 2>/dev/null; }
+await is_gone
+check "and a job" equal "$(status_of_long)" crashed
+
+begin
+kill -STOP "$running"
+kill -KILL "$sweeping"
+check "SIGKILL of the sweep alone" ends 137
+check "leaves its job running" equal "$(status_of_long)" running
+"$sweep" long.jobs &>output &
+sweeping=$!
+await grep -q "^--- waiting for the process that is running it" long.sweep/logs/1.log
+check "the next one says so" says "line 1 is being run by another process"
+check "and is alone" exits 1 "$sweep" long.jobs
+check "another is told" says "another process works on long.sweep"
+kill -CONT "$running"
+check "it waits and goes on" ends 0
+running=''
+check "the run is done" equal "$(cell long.sweep/sweep.csv 1 status)" "done"
+check "with the same metrics" cmp uninterrupted/metrics.csv 'long run/metrics.csv'
+check "and evaluations" cmp uninterrupted/eval.csv 'long run/eval.csv'
+
+# --- Threads and GPUs -------------------------------------------------------------------------------------------------
+# The program is a false one from here on: it writes what it was given, and a manifest. With `together` in the environment
+# it waits until that many are running.
+
+cat >false_program <<'SH'
+#!/bin/bash
+[[ $1 == run ]] || exit 0
+echo "gpus=${CUDA_VISIBLE_DEVICES-none} $*" >>starts
+while (($(grep -c . starts) < ${together:-1})); do sleep 0.01; done
+for ((i = 1; i <= $#; ++i)); do [[ ${!i} != --output ]] || { j=$((i + 1)) && output=${!j}; }; done
+mkdir -p "$output" && echo '{"status": "done", "steps_done": 1, "wall_seconds": 1}' >"$output/manifest.json"
+SH
+mkdir bin
+cat >bin/nvidia-smi <<'SH'
+#!/bin/sh
+for i in 0 1 2; do echo "GPU $i: NVIDIA False (UUID: GPU-$i)"; done
+SH
+chmod +x false_program bin/nvidia-smi
+export SGDSCOPE=./false_program PATH=$work/bin:$PATH
+unset CUDA_VISIBLE_DEVICES
+threads_of() { grep -o "output $1 .*threads=.*" starts | grep -o 'threads=.*'; }
+
+: >starts
+with_threads() { sed "s/\"steps\"/\"threads\": $1, \"steps\"/" small.json; }
+with_threads 3 >threads.json
+mkdir -p f/saved && with_threads 5 >f/saved/config.json
+printf 'sgdscope run %s --output f/%s\n' small.json plain 'small.json --set threads=7' own threads.json config \
+  small.json saved >threads.jobs
+check "threads are divided" exits 0 "$sweep" threads.jobs -j1
+check "among the jobs at a time" grep -q "output f/plain --resume --set threads=$(nproc)$" starts
+check "a line keeps its own" grep -q "threads=7 --output f/own --resume$" starts
+check "a config keeps its own" grep -q "output f/config --resume$" starts
+check "a run that is resumed keeps its own" grep -q "output f/saved --resume --set threads=5$" starts
+rm f/plain/manifest.json && : >starts
+check "--threads gives another number" exits 0 "$sweep" threads.jobs -j 2 --threads 6
+check "to those that begin" grep -q "output f/plain --resume --set threads=6$" starts
+
+gpus_used() { grep -o 'gpus=[^ ]*' starts | sort | paste -sd' '; }
+sed 's/"steps"/"device": "cuda", "steps"/' small.json >cuda.json
+printf 'sgdscope run %s --output g/%d\n' cuda.json 1 'small.json --device cuda' 2 'small.json --set device=cuda' 3 >cuda.jobs
+: >starts
+check "jobs on GPUs run side by side" exits 0 env together=3 timeout 30 "$sweep" cuda.jobs
+check "each on one of its own" equal "$(gpus_used)" "gpus=0 gpus=1 gpus=2"
+rm -r g && : >starts
+check "visible GPUs alone are used" exits 0 env together=2 CUDA_VISIBLE_DEVICES=4,GPU-7 timeout 30 "$sweep" cuda.jobs
+check "one for each slot" grep -qE "gpus=(4 gpus=4 gpus=GPU-7|4 gpus=GPU-7 gpus=GPU-7)" <(gpus_used)
+printf 'sgdscope run small.json --output g/cpu\n' >cpu.jobs && : >starts
+check "jobs on the CPU" exits 0 "$sweep" cpu.jobs
+check "are bound to none" equal "$(gpus_used)" gpus=none
+
+# --- What is refused --------------------------------------------------------------------------------------------------
+
+: >starts
+refuses() { # refuses WORDS LINE...: a job file with these lines
+  printf '%s\n' "${@:2}" >refused.jobs
+  exits 1 "$sweep" refused.jobs && says "$1"
+}
+with_program() { # with_program PROGRAM COMMAND...
+  local -x SGDSCOPE=$1
+  "${@:2}"
+}
+run="sgdscope run small.json"
+check "no job file" exits 1 "$sweep" nowhere.jobs
+check "is named" says "nowhere.jobs: No such file or directory; scripts/grid.sh makes a job file"
+check "a folder" exits 1 "$sweep" bin
+check "no argument" exits 1 "$sweep"
+check "an empty file" refuses "refused.jobs: there are no jobs in it" "# nothing" ""
+check "another command" refuses "refused.jobs:2: a job begins with 'sgdscope run'" "$run --output a" "rm -rf /"
+check "no output" refuses "refused.jobs:1: there is no --output DIR" "$run --seed 1"
+check "a shared output" refuses "refused.jobs:4: the --output of line 2 too is ./a/../b" "" "$run --output b" "" "$run --output ./a/../b"
+check "an unquoted command" refuses "unrecognized arguments: executed)" "$run --output \$(touch executed)"
+check "an open quote" refuses "refused.jobs:1: No closing quotation" "$run --output 'a"
+check "--overwrite" refuses "unrecognized arguments: --overwrite" "$run --output a --overwrite"
+check "-j 0" exits 1 "$sweep" cpu.jobs -j 0
+check "--threads x" exits 1 "$sweep" cpu.jobs --threads x
+check "two job files" exits 1 "$sweep" cpu.jobs cuda.jobs
+check "nothing was started" equal "$(cat starts)" ""
+check "nothing was executed" absent executed
+
+check "no program" with_program nowhere/sgdscope exits 1 "$sweep" cpu.jobs
+check "is told with the remedy" says "there is no program nowhere/sgdscope; scripts/quickstart.sh"
+: >blocked.sweep && cp cpu.jobs blocked.jobs
+check "no place for the table" exits 1 "$sweep" blocked.jobs
+check "is told with the remedy" says "cannot write into blocked.sweep"
+mkdir -p full.sweep/sweep.csv && cp cpu.jobs full.jobs
+check "no way to write the table" exits 1 "$sweep" full.jobs
+check "is told" says "cannot write full.sweep/sweep.csv: Is a directory"
+echo "sgdscope run small.json --output small.json/below" >below.jobs
+check "no place for a run" with_program "$program" exits 1 "$sweep" below.jobs
+check "is told in the program's words" says "small.json/below: can't make this folder: Not a directory Choose another place"
+
+echo "$passed passed, 0 failed"
