@@ -4,65 +4,27 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
-import json
 import os
 import sys
-import tempfile
 import unittest
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from run_folders import NAN, RunFolders, falling_loss
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "plot.py"
-sys.dont_write_bytecode = True
-spec = importlib.util.spec_from_file_location("plot", SCRIPT)
-plot = importlib.util.module_from_spec(spec)
-sys.modules["plot"] = plot
-spec.loader.exec_module(plot)
-
-NAN = float("nan")
-
-
-def csv_text(columns: Mapping[str, Sequence[float]]) -> str:
-    """A CSV file as the program writes it: shortest numbers, empty cells for NaN."""
-    rows = zip(*[np.asarray(values).tolist() for values in columns.values()])
-    lines = [",".join("" if value != value else repr(value) for value in row) for row in rows]
-    return "".join(line + "\n" for line in [",".join(columns), *lines])
+# isort: split
+import plot
+from figures.inherent_noise import fig3
+from sgdplot.lines import Line, batch_loss, make_lines, make_x_axis, thin_out
+from sgdplot.panels import draw_columns
+from sgdplot.runs import label_by_units, label_runs, open_run
 
 
-def falling_loss(steps: int) -> np.ndarray:
-    """A loss that falls like that of a network."""
-    return 2.3 / np.sqrt(1 + np.arange(steps) / 20)
-
-
-class RunFolders(unittest.TestCase):
-    """A temporary folder to make runs in."""
-
-    def setUp(self) -> None:
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.root = Path(temporary.name)
-
-    def make(
-        self,
-        name: str,
-        metrics: Mapping[str, Sequence[float]],
-        evaluations: Mapping[str, Sequence[float]] | None = None,
-        hidden: int = 64,
-    ) -> str:
-        """Writes a run folder and returns its path."""
-        folder = self.root / name
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps({"name": name, "model": {"name": "mlp", "hidden": [hidden]}}))
-        (folder / "manifest.json").write_text('{"status": "done"}')
-        (folder / "metrics.csv").write_text(csv_text(metrics))
-        if evaluations is not None:
-            (folder / "eval.csv").write_text(csv_text(evaluations))
-        return str(folder)
+class Plots(RunFolders):
+    """Run folders, and what plot.py makes of them."""
 
     def make_simple(self, name: str = "simple", steps: int = 100, per_epoch: int = 10) -> str:
         """A run with integer epochs, a falling loss and a norm measured at every fifth step."""
@@ -77,7 +39,7 @@ class RunFolders(unittest.TestCase):
         steps = 120
         step, loss = np.arange(steps), falling_loss(steps)
         metrics = {"step": step, "epoch": step // 60, "loss": loss}
-        for i, column in enumerate(plot.FIG3_COLUMNS):
+        for i, column in enumerate(fig3.COLUMNS):
             metrics[column] = np.where(step >= 10, (i + 1) * hidden * (loss[0] - loss), NAN)
         at = np.linspace(0, steps, evaluations).astype(int)
         return self.make(
@@ -96,11 +58,11 @@ class RunFolders(unittest.TestCase):
 
     def lines(self, folders: Sequence[str], columns: Sequence[str], x: str = "step", smooth: int = 1) -> list:
         """What plot.py would draw: lines[column][run]."""
-        runs = [plot.open_run(folder) for folder in folders]
-        return plot.make_lines(runs, columns, plot.make_x_axis(runs, x), smooth)
+        runs = [open_run(folder) for folder in folders]
+        return make_lines(runs, columns, make_x_axis(runs, x), smooth)
 
 
-class Reading(RunFolders):
+class Reading(Plots):
     def test_values_reach_the_lines_unchanged(self) -> None:
         values = [0.1, 1e-300, -2.5, 123456789.125, 5e-324]
         folder = self.make("exact", {"step": [0, 1, 2, 3, 4], "epoch": [0] * 5, "loss": values})
@@ -128,7 +90,7 @@ class Reading(RunFolders):
     def test_rows_over_the_borders_of_blocks(self) -> None:
         folder = self.make_simple()
         for size in (1, 7, 64, 1 << 20):
-            with mock.patch.object(plot, "READ_BYTES", size):
+            with mock.patch("sgdplot.runs.READ_BYTES", size):
                 ((line,),) = self.lines([folder], ["gradient_norm.norm"])
             self.assertEqual(line.y.tolist(), [step * 0.5 for step in range(0, 100, 5)])
 
@@ -155,14 +117,14 @@ class Reading(RunFolders):
             with (folder / "metrics.csv").open("a") as file:
                 file.write(bad)
             for size in (8, 1 << 20):
-                with mock.patch.object(plot, "READ_BYTES", size):
+                with mock.patch("sgdplot.runs.READ_BYTES", size):
                     status, _, errors = self.call(str(folder), "--columns", "loss")
                 self.assertEqual(status, 3)
                 self.assertIn("metrics.csv, line 5: ", errors)
                 self.assertIn(expected, errors)
 
 
-class XAxes(RunFolders):
+class XAxes(Plots):
     def test_epochs_are_continuous(self) -> None:
         ((line,),) = self.lines([self.make_simple(per_epoch=10)], ["loss"], x="epoch")
         np.testing.assert_allclose(line.x, np.arange(100) / 10)
@@ -190,8 +152,8 @@ class XAxes(RunFolders):
         step = np.arange(500)
         few = {"step": [0, 250], "epoch": [0, 5], "train_loss": [7, 1]}
         straight = self.make("straight", {"step": step, "epoch": step // 50, "loss": 4 - step / 250}, few)
-        run = plot.open_run(straight)
-        axis = plot.make_x_axis([run], "loss_reduction")
+        run = open_run(straight)
+        axis = make_x_axis([run], "loss_reduction")
         self.assertIn("running mean of the batch loss over 11 rows", axis.label)
         # A centred mean of a straight line is the line; the last window is cut to its first half.
         np.testing.assert_allclose(axis.at(0, run.metrics)[:495], step[:495] / 250, atol=1e-12)
@@ -200,19 +162,19 @@ class XAxes(RunFolders):
     def test_the_window_of_the_running_mean_is_one_epoch_if_that_is_shorter(self) -> None:
         step = np.arange(0, 3000, 2)  # thinned rows: an epoch of 10 steps is 5 rows
         folder = self.make("short_epochs", {"step": step, "epoch": step // 10, "loss": falling_loss(step.size)})
-        self.assertIn("over 5 rows", plot.batch_loss(plot.open_run(folder)).source)
+        self.assertIn("over 5 rows", batch_loss(open_run(folder)).source)
 
     def test_the_running_mean_narrows_where_the_loss_falls_fastest(self) -> None:
         loss = falling_loss(1000)
         folder = self.make("curved", {"step": range(1000), "epoch": np.arange(1000) // 500, "loss": loss})
-        mean = plot.batch_loss(plot.open_run(folder)).losses
+        mean = batch_loss(open_run(folder)).losses
         for t, half in ((0, 0), (1, 0), (8, 4), (600, 10)):
             self.assertAlmostEqual(mean[t], np.mean(loss[t - half : t + half + 1]), places=12)
 
     def test_runs_in_one_picture_share_the_source_of_their_loss(self) -> None:
-        runs = [plot.open_run(self.make_taylor("many", 64, 20)), plot.open_run(self.make_taylor("few", 8, 3))]
-        self.assertIn("eval.csv", plot.make_x_axis(runs[:1], "loss_reduction").label)
-        self.assertIn("running mean", plot.make_x_axis(runs, "loss_reduction").label)
+        runs = [open_run(self.make_taylor("many", 64, 20)), open_run(self.make_taylor("few", 8, 3))]
+        self.assertIn("eval.csv", make_x_axis(runs[:1], "loss_reduction").label)
+        self.assertIn("running mean", make_x_axis(runs, "loss_reduction").label)
 
     def test_coarse_evaluations_are_pointed_out(self) -> None:
         at = np.arange(0, 100, 10)
@@ -223,7 +185,7 @@ class XAxes(RunFolders):
         self.assertIn("100% of the reduction in loss lies between the evaluations at steps 0 and 10", errors)
 
 
-class Lines(RunFolders):
+class Lines(Plots):
     def test_smoothing_is_a_centred_mean_of_measured_rows(self) -> None:
         values = [0, NAN, 3, 6, NAN, 12, 3]
         folder = self.make("rough", {"step": range(7), "epoch": [0] * 7, "loss": [1] * 7, "p.v": values})
@@ -235,7 +197,7 @@ class Lines(RunFolders):
         random = np.random.default_rng(1)
         x, y = np.arange(50_000.0), random.standard_normal(50_000)
         y[31_415], y[27_182] = 40, -40
-        thin = plot.thin_out(plot.Line(x, y), pixel_columns=100)
+        thin = thin_out(Line(x, y), pixel_columns=100)
         self.assertLessEqual(thin.x.size, 404)
         self.assertTrue(np.array_equal(y[thin.x.astype(int)], thin.y))
         self.assertTrue(np.all(np.diff(thin.x) > 0))
@@ -247,7 +209,7 @@ class Lines(RunFolders):
     def test_thinning_follows_an_x_axis_that_turns_back(self) -> None:
         x = np.concatenate([np.arange(5_000), np.arange(5_000)[::-1]]).astype(float)
         y = np.arange(10_000.0)
-        thin = plot.thin_out(plot.Line(x, y), pixel_columns=10)
+        thin = thin_out(Line(x, y), pixel_columns=10)
         self.assertTrue(np.all(np.diff(thin.y) > 0))
         self.assertIn(4_999, thin.x)
         self.assertEqual(thin.y[-1], 9_999)
@@ -261,7 +223,7 @@ class Lines(RunFolders):
         self.assertEqual((status, f"p.v has no measured value in {empty}" in errors), (0, True))
 
 
-class Errors(RunFolders):
+class Errors(Plots):
     def refused(self, *arguments: str, status: int = 2) -> str:
         """The error message of a call that must fail with `status`."""
         found, out, errors = self.call(*arguments)
@@ -316,7 +278,7 @@ class Errors(RunFolders):
         )
 
 
-class Pictures(RunFolders):
+class Pictures(Plots):
     def test_the_default_place_is_in_the_first_run(self) -> None:
         folder = self.make_simple()
         status, out, errors = self.call(folder, "--columns", "loss,gradient_norm.norm")
@@ -338,9 +300,9 @@ class Pictures(RunFolders):
             self.assertTrue(Path(pdf).read_bytes().startswith(b"%PDF"))
 
     def test_panels_hold_the_lines_and_the_legend_names_the_runs(self) -> None:
-        runs = [plot.open_run(self.make_simple("a")), plot.open_run(self.make_simple("b", steps=50))]
-        plot.label_runs(runs, "one,two")
-        figure = plot.draw_columns(runs, ["loss", "gradient_norm.norm"], plot.make_x_axis(runs, "step"), 1, False, None)
+        runs = [open_run(self.make_simple("a")), open_run(self.make_simple("b", steps=50))]
+        label_runs(runs, "one,two")
+        figure = draw_columns(runs, ["loss", "gradient_norm.norm"], make_x_axis(runs, "step"), 1, False, None)
         panels = figure.get_axes()
         self.assertEqual([axes.get_ylabel() for axes in panels], ["loss", "gradient_norm.norm"])
         np.testing.assert_array_equal(panels[0].lines[1].get_ydata(), falling_loss(50))
@@ -354,9 +316,9 @@ class Pictures(RunFolders):
         self.assertTrue(picture.read_bytes().startswith(b"\x89PNG"))
 
     def test_fig3_puts_each_column_where_the_paper_has_it(self) -> None:
-        runs = [plot.open_run(self.make_taylor(f"fc{hidden}", hidden, 20)) for hidden in (64, 2000, 8000)]
-        plot.label_by_units(runs)
-        figure = plot.draw_fig3(runs, plot.make_x_axis(runs, "loss_reduction"), 1, None)
+        runs = [open_run(self.make_taylor(f"fc{hidden}", hidden, 20)) for hidden in (64, 2000, 8000)]
+        label_by_units(runs)
+        figure = fig3.draw_grid(runs, make_x_axis(runs, "loss_reduction"), 1, None)
         panels = figure.get_axes()
         self.assertEqual(len(panels), 9)
         stems = [

@@ -1,0 +1,81 @@
+"""inherent_noise, figure 1: penalties on the updating, a recent and a long-ago batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from figures.inherent_noise import cloud, network_jobs
+from reproduction.claims import Claim, Sample, columns_of, mean, ratio_of_means
+from reproduction.figure import Figure, Job
+from reproduction.results import Results
+from sgdplot.panels import draw_clouds
+from sgdplot.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+UPDATING = ("taylor.updating.penalty", r"$-\hat{L}^h_{B_u}(\nabla B_u)$")
+RECENT = ("taylor.recent.penalty", r"$-\hat{L}^h_{B_r}(\nabla B_u)$")
+LONG_AGO = ("taylor.long_ago.penalty", r"$-\hat{L}^h_{B_a}(\nabla B_u)$")
+
+
+def jobs(quick: bool) -> list[Job]:
+    """The widest network."""
+    return network_jobs([8000], quick)
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """Recent over long ago, and updating over recent."""
+    pairs = [(LONG_AGO, RECENT), (RECENT, UPDATING)]
+    return {"fig1": draw_clouds([cloud(results, "fc8000", x, y) for x, y in pairs])}
+
+
+def claims(results: Results) -> list[Claim]:
+    """The order of the three penalties, by steps and by means."""
+    pairs = (
+        ("The updating batch pays a larger penalty than a recent one.", "|−L̂ʰ(Bᵤ)|", "|−L̂ʰ(Bᵣ)|", UPDATING, RECENT),
+        ("A recent batch pays a larger penalty than one of long ago.", "|−L̂ʰ(Bᵣ)|", "|−L̂ʰ(Bₐ)|", RECENT, LONG_AGO),
+    )
+    place = "section 3, figure 1"
+    found = []
+    for says, larger, smaller, (larger_column, _), (smaller_column, _) in pairs:
+        columns = (larger_column, smaller_column)
+        share = results.measure(lambda run, c=columns: share_larger(run, c), "fc8000")
+        ratio = results.measure(lambda run, c=columns: ratio_larger(run, c), "fc8000")
+        found += [
+            Claim(says, place, f"share of steps with {larger} ≥ {smaller}", share, 0.5, 0.05),
+            Claim(says, place, f"mean {larger} over mean {smaller}", ratio, 1.0, 0.05),
+        ]
+    return found
+
+
+def share_larger(run: Run, columns: Sequence[str]) -> Sample:
+    """The share of steps at which the first column's magnitude is not below the second's."""
+    larger, smaller = columns_of(run, columns)
+    return mean(np.abs(larger) >= np.abs(smaller))
+
+
+def ratio_larger(run: Run, columns: Sequence[str]) -> Sample:
+    """The mean magnitude of the first column over that of the second."""
+    larger, smaller = columns_of(run, columns)
+    return ratio_of_means(np.abs(larger), np.abs(smaller))
+
+
+FIGURE = Figure(
+    title="Penalties on the updating, a recent and a long-ago batch",
+    did="Trains a network with one hidden layer of 8000 units on MNIST and draws, for every step, the penalty on a "
+    "recent batch over that on a long-ago one, and that on the updating batch over that on the recent one.",
+    shows={
+        "fig1": "Each point is a step. Penalties are negative, so a point below the line y = x is a step at which the "
+        "quantity on the vertical axis has the larger magnitude.",
+    },
+    departures=("The panels of AlexNet and ResNet-18 on CIFAR-10 are missing.",),
+    quick_minutes=0,
+    full_hours=0,
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+)

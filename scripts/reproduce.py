@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""The parts of scripts/reproduce.sh that are not running jobs.
+
+    scripts/reproduce.py list                                    the papers' figures, and how long they take
+    scripts/reproduce.py plan PAPER[/FIGURE] [--quick] ...       writes a job file and prints its name
+    scripts/reproduce.py report DIR                              draws what the runs in DIR gave, and writes the report
+
+Exit status: 0 done, 2 wrong usage, 3 unusable data, 5 no library or no place to write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from reproduction.catalogue import figures, papers
+from reproduction.claims import Verdict
+from reproduction.plan import ROOT, default_folder, open_reproduction, plan, unique_jobs, variant
+from reproduction.report import write_report
+from reproduction.results import load_outcome, seconds_of
+from sgdplot.errors import DATA, PlotError, need_matplotlib
+
+
+def show_list() -> None:
+    """Papers and figures with their titles and times: those of the authors' machine, and of runs that are here."""
+    for key, paper in papers().items():
+        print(f"{key}: {paper.about}")
+        print(f"  times, quick and full, are those of {paper.measured_on}")
+        known = figures(key)
+        rows = [(f"{key}/{name}", figure.title, figure, [name]) for name, figure in known.items()]
+        rows.append((key, "all of these; they share runs", paper, list(known)))
+        width = max(len(row[0]) for row in rows)
+        for target, title, times, names in rows:
+            print(f"  {target:{width}}  {times.quick_minutes:4.1f} min {times.full_hours:5.1f} h  {title}")
+            for line in _measured_here(key, names):
+                print(f"  {'':{width}}  {line}")
+
+
+def _measured_here(paper: str, names: Sequence[str]) -> Iterator[str]:
+    """How long the figures' runs took that are in the default folders."""
+    for quick in (True, False):
+        folder = default_folder(paper, quick)
+        jobs = unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)])
+        seconds = seconds_of([load_outcome(job, folder / "runs") for job in jobs])
+        if seconds is not None:
+            yield f"here, {variant(quick)}: {seconds / 60:.1f} min of one core, in {folder.relative_to(ROOT)}"
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="reproduce.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list")
+    planning = commands.add_parser("plan")
+    planning.add_argument("target", metavar="PAPER[/FIGURE]")
+    planning.add_argument("--quick", action="store_true", help="fewer steps and seeds")
+    planning.add_argument("--out", type=Path, metavar="DIR", help="default: reproductions/PAPER_quick or PAPER_full")
+    planning.add_argument("--data-path", type=Path, metavar="DIR", help="folder of MNIST's files")
+    reporting = commands.add_parser("report")
+    reporting.add_argument("folder", type=Path, metavar="DIR")
+    return parser.parse_args(arguments)
+
+
+def show_report(folder: Path) -> None:
+    """Writes the report, and says in short what is in it."""
+    reproduction = open_reproduction(folder)
+    for chapter in write_report(reproduction):
+        counts = [f"{sum(claim.verdict is verdict for claim in chapter.claims)} {verdict.value}" for verdict in Verdict]
+        print(f"{reproduction.paper}/{chapter.name}: {', '.join(counts)}")
+        for file in chapter.pictures:
+            print(f"  {file}")
+        if chapter.not_drawn:
+            print(f"  not drawn: {chapter.not_drawn}")
+    print(f"report: {folder / 'report.html'} (the same as text: report.md)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does one of the three; the exit status."""
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if options.command == "list":
+            show_list()
+        elif options.command == "plan":
+            need_matplotlib()  # before hours of runs, not after
+            print(plan(options.target, options.quick, options.out, options.data_path))
+        else:
+            need_matplotlib()
+            show_report(options.folder)
+    except PlotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}\n  make the file readable", file=sys.stderr)
+        return DATA
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Reproduces a figure of a paper, or all of its figures: makes the runs, draws, and reports which of the paper's claims hold.
+#
+#   scripts/reproduce.sh PAPER[/FIGURE] [--quick] [-j N] [--out DIR] [--data-path DIR] [--slurm [-- SBATCH OPTION...]]
+#   scripts/reproduce.sh --list
+#
+#   --quick      fewer steps and seeds: minutes in place of hours. Without it, the paper's own setting
+#   -j           runs at a time; default: the number of cores
+#   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_quick or PAPER_full
+#   --data-path  folder of MNIST's files; default: data/mnist. Where MNIST is missing, Fashion-MNIST stands in
+#   --slurm      have the runs made as a Slurm job array
+#   --list       all papers and figures, and how long they take
+#
+# Called again after an interruption it goes on. Figures of one paper share their runs. Exit status: 0 also where claims do
+# not hold, 1 if runs failed, 130 (or 143, 129) if interrupted.
+
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+arguments=() target='' slots=() slurm=''
+while (($#)); do
+  case $1 in
+    --quick) arguments+=("$1") && shift ;;
+    -j) needs_value "$@" && slots=(-j "$2") && shift 2 ;;
+    --out | --data-path) needs_value "$@" && arguments+=("$1" "$(absolute "$2")") && shift 2 ;;
+    --slurm) slurm=yes && shift ;;
+    --list) target=--list && shift ;;
+    --help) help && exit ;;
+    --) shift && break ;;
+    -*) die "there is no option $1; see scripts/reproduce.sh --help" ;;
+    *) [[ ! $target ]] || die "takes one PAPER or PAPER/FIGURE, but was given '$target' and '$1'" && target=$1 && shift ;;
+  esac
+done
+[[ $target ]] || die "needs PAPER or PAPER/FIGURE; scripts/reproduce.sh --list shows them"
+[[ $slurm || $# == 0 ]] || die "what comes after -- is for sbatch, and there is no --slurm"
+[[ ! $slurm || ${#slots[@]} == 0 ]] || die "give one of --slurm and -j: Slurm decides how many runs there are at a time"
+
+python=$(project_python) || die "no python3 here has numpy and matplotlib; scripts/setup.sh installs them"
+[[ $target != --list ]] || exec "$python" scripts/reproduce.py list
+
+# Runs a command, to which signals are passed on, and waits for its end.
+passing_signals_on() {
+  local name child status=0
+  set -m # so that the terminal's signals reach it through us alone
+  "$@" &
+  child=$!
+  set +m
+  # shellcheck disable=SC2064  # the names are meant to be those of now
+  for name in INT TERM HUP; do trap "kill -$name $child 2>/dev/null || true" "$name"; done
+  wait "$child" || status=$?
+  while kill -0 "$child" 2>/dev/null; do
+    status=0
+    wait "$child" || status=$?
+  done
+  trap - INT TERM HUP
+  return "$status"
+}
+
+[[ ${SGDSCOPE:-} != */* ]] || SGDSCOPE=$(absolute "$SGDSCOPE") # sweep.sh is called from another folder than we
+command -v -- "${SGDSCOPE:-build/release/sgdscope}" >/dev/null || die "there is no program ${SGDSCOPE:-build/release/sgdscope};" \
+  "scripts/quickstart.sh or scripts/test.sh builds it, or set SGDSCOPE to where you have it"
+jobs=$("$python" scripts/reproduce.py plan "${arguments[@]}" -- "$target")
+sweep=(scripts/sweep.sh "$jobs" "${slots[@]}")
+[[ ! $slurm ]] || sweep=(scripts/slurm_sweep.sh "$jobs" -- "$@")
+status=0
+passing_signals_on "${sweep[@]}" || status=$?
+if ((status > 1)); then
+  say "stopped while making the runs; called again, it goes on" >&2
+  exit "$status"
+fi
+"$python" scripts/reproduce.py report "$(dirname "$jobs")"
+exit "$status"

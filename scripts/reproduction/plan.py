@@ -1,0 +1,172 @@
+"""From figures to a job file: which runs there are to be, on which data, and in which folder.
+
+A folder holds one paper in one variant, quick or full. Figures asked for one after the other share its runs; its
+reproduction.json remembers them, and the words of every run, so that no run is ever taken for another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reproduction.catalogue import choose, figures
+from reproduction.figure import Job
+from sgdplot.errors import DATA, RESOURCE, PlotError
+from sgdplot.files import replacing
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STATE = "reproduction.json"
+STAND_INS = {"mnist": ("fashion_mnist", ("data/fashion_mnist", "/usr/share/datasets/fashion-mnist"))}
+IDX_FILES = "train-images*idx3-ubyte*"  # MNIST and Fashion-MNIST come in files of the same names
+
+
+@dataclass
+class Reproduction:
+    """What a folder is for."""
+
+    folder: Path
+    paper: str
+    quick: bool
+    figures: list[str] = field(default_factory=list)  # asked for so far
+    runs: dict[str, str] = field(default_factory=dict)  # words of each, without --output, by its folder's name
+
+    @property
+    def variant(self) -> str:
+        """In a word."""
+        return variant(self.quick)
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where the run folders are."""
+        return self.folder / "runs"
+
+    def save(self) -> None:
+        """Writes the state."""
+        state = {"paper": self.paper, "quick": self.quick, "figures": self.figures, "runs": self.runs}
+        with replacing(self.folder / STATE) as file:
+            file.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+
+def variant(quick: bool) -> str:
+    """In a word."""
+    return "quick" if quick else "full"
+
+
+def default_folder(paper: str, quick: bool) -> Path:
+    """Where a paper is reproduced unless the caller names a folder."""
+    return ROOT / "reproductions" / f"{paper}_{variant(quick)}"
+
+
+def open_reproduction(folder: Path) -> Reproduction:
+    """Reads what a folder is for."""
+    hint = "choose another folder with --out, or remove this one"
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return Reproduction(folder, state["paper"], state["quick"], state["figures"], state["runs"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise PlotError(str(folder), f"is not a folder of scripts/reproduce.sh: it has no {STATE}", hint) from None
+    except (ValueError, KeyError, TypeError):
+        raise PlotError(str(folder / STATE), "is not what scripts/reproduce.sh wrote", hint, DATA) from None
+    except OSError as error:
+        raise PlotError(str(folder), f"cannot be read: {error.strerror}", hint, RESOURCE) from None
+
+
+def plan(target: str, quick: bool, out: Path | None, data_path: Path | None) -> Path:
+    """Writes the job file for PAPER or PAPER/FIGURE, the longest jobs first, and returns its name."""
+    paper, names = choose(target)
+    reproduction = _take_folder(out or default_folder(paper, quick), paper, quick)
+    jobs = unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)])
+    words = {job.folder: shlex.join(_words(job, data_path)) for job in jobs}
+    for folder, new in words.items():
+        old = reproduction.runs.setdefault(folder, new)
+        if old != new:
+            where = str(reproduction.runs_folder / folder)
+            hint = f"choose another folder with --out, or remove {reproduction.folder}"
+            raise PlotError(where, f"was planned as\n    {old}\n  and not as\n    {new}", hint)
+    reproduction.figures = list(dict.fromkeys(reproduction.figures + names))
+    reproduction.save()
+    outputs = {folder: shlex.quote(_from_root(reproduction.runs_folder / folder)) for folder in words}
+    lines = [f"{words[folder]} --output {output}\n" for folder, output in outputs.items()]
+    file = reproduction.folder / f"{names[0] if len(names) == 1 else 'all'}.jobs"
+    with replacing(file) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return file
+
+
+def _take_folder(folder: Path, paper: str, quick: bool) -> Reproduction:
+    """The reproduction in a folder, or a new one if the folder is absent or empty."""
+    try:
+        if not folder.exists() or not any(folder.iterdir()):
+            return Reproduction(folder, paper, quick)
+    except NotADirectoryError:
+        raise PlotError(str(folder), "is a file, not a folder", "choose another folder with --out") from None
+    except OSError as error:
+        raise PlotError(
+            str(folder), f"cannot be read: {error.strerror}", "choose another folder with --out", RESOURCE
+        ) from None
+    found = open_reproduction(folder)
+    if (found.paper, found.quick) != (paper, quick):
+        what = f"holds the {found.variant} variant of {found.paper}, not the {variant(quick)} one of {paper}"
+        raise PlotError(str(folder), what, "choose another folder with --out")
+    return found
+
+
+def unique_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """Each job once, the longest first."""
+    by_folder: dict[str, Job] = {}
+    for job in jobs:
+        if by_folder.setdefault(job.folder, job) != job:
+            hint = "give one of the jobs in the figures' files another name"
+            raise PlotError(job.folder, f"two different jobs have this name: {by_folder[job.folder]} and {job}", hint)
+    return sorted(by_folder.values(), key=lambda job: -job.seconds)
+
+
+def _words(job: Job, data_path: Path | None) -> list[str]:
+    overrides = [*job.overrides, *data_overrides(read_config(ROOT / job.config), data_path)]
+    sets = [word for override in overrides for word in ("--set", override)]
+    return ["sgdscope", "run", job.config, *sets, "--seed", str(job.seed)]
+
+
+def _from_root(path: Path) -> str:
+    """Relative to the repository where the path lies within: there the jobs are run."""
+    path = Path(os.path.abspath(path))
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+# ---------------------------------------------------------------------------------------------------- data
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config file, which may have comments."""
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', r"\1", text, flags=re.DOTALL))
+
+
+def data_overrides(config: dict[str, Any], data_path: Path | None) -> list[str]:
+    """What of a config must be overridden for its data to be found, or for other data to stand in."""
+    name, configured = config["data"]["name"], config["data"].get("path", "")
+    if name not in STAND_INS:
+        return []
+    if data_path:
+        if not _holds_idx(data_path):
+            hint = f"name the folder that holds the files of {name}; scripts/download_data.sh {name} fetches them"
+            raise PlotError(str(data_path), f"there is no file {IDX_FILES}", hint, DATA)
+        return [f"data.path={_from_root(data_path)}"]
+    for folder in (f"data/{name}", configured):
+        if folder and _holds_idx(ROOT / folder):
+            return [f"data.path={folder}"]
+    other, folders = STAND_INS[name]
+    if any(_holds_idx(ROOT / folder) for folder in folders):
+        return [f"data.name={other}"]
+    hint = f"scripts/download_data.sh {name} fetches it; or name the folder that has it with --data-path"
+    raise PlotError(name, f"found neither in data/{name}, nor is there {other} to stand in for it", hint, DATA)
+
+
+def _holds_idx(folder: Path) -> bool:
+    return any(folder.glob(IDX_FILES))

@@ -1,0 +1,32 @@
+"""What the scripts say when something is wrong, and the exit status that goes with it."""
+
+from __future__ import annotations
+
+import sys
+
+USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's (DESIGN.md, section 5)
+
+HOW_TO_INSTALL = ("run scripts/setup.sh, which installs it, or: {python} -m pip install numpy matplotlib").format(
+    python=sys.executable or "python3"
+)
+
+
+class PlotError(Exception):
+    """Where, what was wrong and what is allowed, what to do next, and the exit status for it."""
+
+    def __init__(self, where: str, what: str, hint: str, status: int = USAGE) -> None:
+        super().__init__(f"{where}: {what}\n  {hint}")
+        self.status = status
+
+
+def note(text: str) -> None:
+    """Tells the reader something about the picture that is no error."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def need_matplotlib() -> None:
+    """Refuses to go on without matplotlib; it is imported late, because that takes long."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise PlotError("matplotlib", "this Python has none", HOW_TO_INSTALL, RESOURCE) from None

@@ -1,0 +1,634 @@
+#!/usr/bin/env python3
+"""Tests of scripts/reproduce.sh and its parts on runs made up here: python tests/reproduction_test.py"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import unittest
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from run_folders import NAN, RunFolders, falling_loss
+
+# isort: split
+import reproduce
+from figures.inherent_noise import fig1, fig2, fig3, lags
+from reproduction import plan as planning
+from reproduction.aggregate import Best, aggregate, dropped_by
+from reproduction.claims import (
+    BLOCKS,
+    MIN_STEPS,
+    Claim,
+    Measurement,
+    Sample,
+    TooLittle,
+    Verdict,
+    columns_of,
+    mean,
+    over_seeds,
+    ratio_of_means,
+)
+from reproduction.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
+from reproduction.figure import Job
+from reproduction.plan import data_overrides, plan, read_config, unique_jobs
+from reproduction.results import Results, load_outcome
+from sgdplot.errors import PlotError
+from sgdplot.lines import refined_loss
+from sgdplot.runs import Run, open_run
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = 400
+MANIFEST = {
+    "reason": "", "steps_done": STEPS, "wall_seconds": 90.0, "peak_memory_bytes": 3e8, "device": "cpu", "threads": 1,
+    "cpu": "a processor", "versions": {"sgdscope": "9.8.7", "libtorch": "1.2.3", "blas": "a library"},
+}  # fmt: skip
+MNIST = {"data": {"name": "mnist", "path": "/some/where"}}
+
+
+class Runs(RunFolders):
+    """Runs of the Taylor probe with known numbers, and the results that they make."""
+
+    def make_taylor(
+        self,
+        folder: str,
+        hidden: int = 8000,
+        penalty: Sequence[float] = (-4, -2, -2),
+        dot: Sequence[float] = (5, 1, 1),
+        config: dict | None = None,
+        folders: str = "runs",
+    ) -> None:
+        """Penalties and dots of updating, recent and long-ago batch, times the reduction in loss, from their lags on."""
+        step, loss = np.arange(STEPS), falling_loss(STEPS)
+        metrics = {"step": step, "epoch": step / 200, "loss": loss}
+        for i, (batch, lag) in enumerate((("updating", 0), ("recent", 10), ("long_ago", 300))):
+            falls = np.where(step >= lag, -np.diff(loss, append=loss[-1] - 1e-3), NAN)
+            for name, factor in (("dot", dot[i]), ("penalty", penalty[i]), ("delta_loss", dot[i] + penalty[i])):
+                metrics[f"taylor.{batch}.{name}"] = factor * falls
+                metrics[f"taylor.{batch}.cum_{name}"] = np.where(step >= lag, factor * np.nancumsum(falls), NAN)
+        at = np.arange(0, STEPS, 20)
+        evaluations = {"step": at, "epoch": at / 200, "train_loss": loss[at]}
+        self.make(f"{folders}/{folder}", metrics, evaluations, hidden, {**MNIST, **(config or {})}, MANIFEST)
+
+    def results(self, *jobs: tuple[str, int]) -> Results:
+        """What came of jobs, given by their names and seeds."""
+        made = [Job(name, "configs/inherent_noise/fig3_fc64.json", seed) for name, seed in jobs]
+        return Results([load_outcome(job, self.root / "runs") for job in made])
+
+    def refused(self, call: Callable[[], object], status: int = 2) -> str:
+        """The message of the error that a call must raise."""
+        with self.assertRaises(PlotError) as caught:
+            call()
+        self.assertEqual(caught.exception.status, status, caught.exception)
+        return str(caught.exception)
+
+
+class Aggregation(Runs):
+    def make_accuracy(self, label: str, *accuracies: float) -> Run:
+        """A run with evaluations of the test set."""
+        steps = list(range(len(accuracies)))
+        evaluations = {"step": steps, "epoch": steps, "test_accuracy": list(accuracies)}
+        run = open_run(self.make(label, {"step": steps, "epoch": steps, "loss": steps}, evaluations))
+        run.label = label
+        return run
+
+    def test_mean_and_sample_deviation(self) -> None:
+        found = aggregate({"1": 1.0, "2": 2.0, "3": 6.0})
+        self.assertEqual((found.mean, found.kept, found.dropped), (3.0, ("1", "2", "3"), ()))
+        self.assertAlmostEqual(found.deviation, math.sqrt(7), places=14)
+        self.assertTrue(math.isnan(aggregate({"1": 5.0}).deviation))
+
+    def test_the_best_of_several_names_those_dropped(self) -> None:
+        # The last measured value counts, not the highest, and not an empty cell after it.
+        runs = [
+            self.make_accuracy("a", 0.1, 0.9),
+            self.make_accuracy("b", 0.99, 0.2),
+            self.make_accuracy("c", 0.1, 0.7, NAN),
+            self.make_accuracy("d", 0.1, 0.8),
+        ]
+        values = {"a": 1.0, "b": 20.0, "c": 300.0, "d": 4000.0}
+        for best, dropped, expected in (
+            (Best(3, "eval.test_accuracy"), ("b",), 4301 / 3),
+            (Best(2, "eval.test_accuracy"), ("b", "c"), 4001 / 2),
+            (Best(1, "eval.test_accuracy", highest=False), ("a", "d", "c"), 20.0),
+        ):
+            found = aggregate(values, dropped_by(best, runs))
+            self.assertEqual((found.dropped, found.mean), (dropped, expected))
+
+    def test_more_than_there_are_and_nothing_at_all_are_refused(self) -> None:
+        runs = [self.make_accuracy("a", 0.5)]
+        best = Best(2, "eval.test_accuracy")
+        self.assertIn("the best 2 of 1 runs", self.refused(lambda: dropped_by(best, runs), status=3))
+        self.assertIn("no value", self.refused(lambda: aggregate({"a": 1.0}, ["a"]), status=3))
+
+
+class Verdicts(Runs):
+    @staticmethod
+    def claim(values: Sequence[float], error: float = NAN, threshold: float = 0.5, negligible: float = 0) -> Claim:
+        samples = {str(seed): Sample(value, error) for seed, value in enumerate(values)}
+        return Claim("It is so.", "page 1", "a number", Measurement(samples), threshold, negligible)
+
+    def test_a_claim_holds_only_beyond_two_standard_errors(self) -> None:
+        for values, error, negligible, expected in (
+            ([0.71], 0.1, 0, Verdict.HOLDS),
+            ([0.69], 0.1, 0, Verdict.OPEN),
+            ([0.29], 0.1, 0, Verdict.FAILS),
+            ([0.31], 0.1, 0, Verdict.OPEN),
+            ([0.50], 0.02, 0.05, Verdict.FAILS),  # at most 0.54, which is nothing to speak of
+            ([0.50], 0.03, 0.05, Verdict.OPEN),
+            ([0.54], 0.01, 0.05, Verdict.HOLDS),  # small but certain
+            ([0.71, 0.71], 0.1, 0, Verdict.HOLDS),
+            ([0.65, 0.65], 0.1, 0, Verdict.HOLDS),  # error 0.1 / sqrt 2
+            ([0.60, 0.80], NAN, 0, Verdict.OPEN),  # error 0.1 from the spread of the seeds
+            ([0.68, 0.74], NAN, 0, Verdict.HOLDS),
+            ([0.20, 0.26], NAN, 0, Verdict.FAILS),
+            ([0.99], NAN, 0, Verdict.OPEN),  # nothing is known of the spread
+        ):
+            with self.subTest(values=values, error=error, negligible=negligible):
+                self.assertEqual(self.claim(values, error, negligible=negligible).verdict, expected)
+
+    def test_reasons_for_no_decision(self) -> None:
+        self.assertIn("within 0.2, two standard errors", self.claim([0.69], 0.1).reason)
+        self.assertIn("one seed", self.claim([0.69]).reason)
+        self.assertEqual(self.claim([0.9], 0.1).reason, "")
+        nothing = Claim("It is so.", "page 1", "a number", Measurement({}, ("a: failed (disk full)",)), 0.5)
+        self.assertEqual((nothing.verdict, nothing.reason), (Verdict.OPEN, "a: failed (disk full)"))
+
+    def test_the_error_is_the_larger_of_two(self) -> None:
+        within = Measurement({"1": Sample(1, 0.3), "2": Sample(1.2, 0.4)})
+        among = Measurement({"1": Sample(1, 0.3), "2": Sample(3, 0.4)})
+        self.assertAlmostEqual(within.error, 0.25, places=14)
+        self.assertAlmostEqual(among.error, 1.0, places=14)
+
+    def test_the_error_of_a_mean_comes_from_blocks_of_steps(self) -> None:
+        blocks = np.arange(BLOCKS, dtype=float)
+        found = mean(np.repeat(blocks, 7))  # as uncertain as its blocks are, however many steps they have
+        self.assertEqual((found.value, found.steps), (blocks.mean(), 7 * BLOCKS))
+        self.assertAlmostEqual(found.error, np.std(blocks, ddof=1) / math.sqrt(BLOCKS), places=14)
+
+    def test_a_ratio_of_means_is_exact_where_one_is_a_multiple_of_the_other(self) -> None:
+        values = np.random.default_rng(1).random(200)
+        found = ratio_of_means(3 * values, values)
+        self.assertAlmostEqual(found.value, 3, places=12)
+        self.assertAlmostEqual(found.error, 0, places=12)
+        self.assertGreater(ratio_of_means(values[::-1], values).error, 0.01)
+
+    def test_only_steps_at_which_all_columns_were_measured(self) -> None:
+        steps = np.arange(3 * MIN_STEPS)
+        a, b = np.where(steps % 2 == 0, steps, NAN), np.where(steps >= MIN_STEPS, -steps, NAN)
+        run = open_run(self.make("holes", {"step": steps, "epoch": steps, "loss": steps, "a": a, "b": b}))
+        found = columns_of(run, ["a", "b"])
+        self.assertEqual([column.tolist() for column in found], [[*range(50, 150, 2)], [*range(-50, -150, -2)]])
+        with self.assertRaisesRegex(TooLittle, "holes measures it at 49 steps, of which it takes 50"):
+            columns_of(run, ["a", "b"], first=MIN_STEPS + 1)
+        with self.assertRaises(TooLittle):
+            columns_of(run, ["a", "b"], end=3 * MIN_STEPS - 2)
+
+    def test_seeds_with_too_little_are_left_out_and_named(self) -> None:
+        def of(run: object) -> Sample:
+            if run == "short":
+                raise TooLittle("short has 3 steps")
+            return Sample(7)
+
+        found = over_seeds({"1": ["long"], "2": ["short"]}, of, ["3: failed"])
+        self.assertEqual((list(found.samples), found.problems), (["1"], ("3: failed", "short has 3 steps")))
+
+
+class InherentNoise(Runs):
+    def verdicts(self, claims: Sequence[Claim]) -> list[str]:
+        return [claim.verdict.value for claim in claims]
+
+    def test_fig1_and_fig2_on_known_penalties_and_dots(self) -> None:
+        for seed in (1, 2):
+            self.make_taylor(f"fc8000,seed={seed}", penalty=(-4, -2, -2), dot=(5, 1, 1))
+        claims = fig1.claims(self.results(("fc8000", 1), ("fc8000", 2)))
+        self.assertEqual([claim.measured.summary.mean for claim in claims], [1.0, 2.0, 1.0, 1.0])
+        # Equal penalties are in no order: a share of 1 comes from 'at least', the ratio tells.
+        self.assertEqual(self.verdicts(claims), ["holds", "holds", "holds", "does not hold"])
+        claims = fig2.claims(self.results(("fc8000", 1), ("fc8000", 2)))
+        self.assertEqual(self.verdicts(claims), ["holds"] * 4)
+        self.assertEqual([sample.steps for sample in claims[2].measured.samples.values()], [STEPS - 300] * 2)
+
+    def test_fig1_and_fig2_the_other_way_round(self) -> None:
+        self.make_taylor("fc8000,seed=1", penalty=(-1, -2, -4), dot=(1, 2, 3))
+        self.assertEqual(self.verdicts(fig1.claims(self.results(("fc8000", 1)))), ["does not hold"] * 4)
+        self.assertEqual(self.verdicts(fig2.claims(self.results(("fc8000", 1)))), ["does not hold"] * 4)
+
+    def test_fig3_on_sums_that_grow_with_the_reduction_in_loss(self) -> None:
+        # The sum of a network is its factor times the reduction, from where all have begun.
+        for seed in (1, 2):
+            for units, factor in ((64, 1), (2000, 2), (8000, 4)):
+                penalty = (-factor, -factor, factor)
+                self.make_taylor(f"fc{units},seed={seed}", units, penalty, dot=(2 * factor, factor, factor))
+        results = self.results(*[(f"fc{units}", seed) for units in (64, 2000, 8000) for seed in (1, 2)])
+        claims = {(claim.quantity[:5], claim.says): claim for claim in fig3.claims(results)}
+        self.assertEqual(len(claims), 14)
+        shares = {says: claim for (kind, says), claim in claims.items() if kind == "share"}
+        leads = {says: claim for (kind, says), claim in claims.items() if kind != "share"}
+        for says, share in shares.items():
+            sign = "-" if "long-ago batch" in says and "penalties" in says or "risen" in says else "+"
+            self.assertEqual(share.measured.summary.mean, 1.0 if sign == "+" else 0.0, says)
+        begin = {"updating": 0, "recent": 10, "long-ago": 300}
+        loss = falling_loss(STEPS)
+        for batch, first in begin.items():
+            (lead,) = [claim for says, claim in leads.items() if "first order" in says and f"the {batch} batch" in says]
+            factor = 2 if batch == "updating" else 1  # of 2000 over 64 units; of 8000 over 2000 it is twice that
+            reduced = loss[first] - loss[380]  # the last evaluation
+            self.assertAlmostEqual(lead.measured.summary.mean, factor * reduced, delta=0.05 * factor * reduced)
+
+    def test_fig3_counts_sums_from_where_all_networks_have_begun(self) -> None:
+        for units, factor in ((64, 2), (2000, 1)):
+            self.make_taylor(f"fc{units},seed=1", units, dot=(factor,) * 3)
+        runs = [open_run(str(self.root / "runs" / f"fc{units},seed=1")) for units in (64, 2000)]
+        loss = runs[1].metrics["loss"]
+        runs[1].metrics.values["loss"] = loss  # the same loss: both begin at the same reduction
+        lines = fig3.sums_from_common_start(runs, "taylor.recent.cum_dot")
+        self.assertEqual(lines[0].x[0], lines[1].x[0])
+        self.assertEqual((lines[0].y[0], lines[1].y[0]), (0, 0))
+        runs[0].metrics.values["taylor.recent.cum_dot"] = np.where(
+            np.arange(STEPS) >= 100, runs[0].metrics["taylor.recent.cum_dot"], NAN
+        )
+        lines = fig3.sums_from_common_start(runs, "taylor.recent.cum_dot")
+        reduced = refined_loss(runs[0]).reduction(np.array([100.0]))[0]
+        self.assertAlmostEqual(lines[1].x[0], reduced, places=12)
+        self.assertEqual(lines[1].y[0], 0)
+        self.assertLess(lines[1].y[-1], lines[0].y[-1])
+
+    def test_fig3_without_a_common_range_is_not_decided(self) -> None:
+        for units in (64, 2000, 8000):
+            self.make_taylor(f"fc{units},seed=1", units)
+        late = self.root / "runs" / "fc8000,seed=1" / "metrics.csv"
+        rows = [line.split(",") for line in late.read_text().splitlines()]
+        column = rows[0].index("taylor.updating.cum_dot")
+        for row in rows[1:-1]:
+            row[column] = ""
+        late.write_text("".join(",".join(row) + "\n" for row in rows))
+        claim = fig3.claims(self.results(("fc64", 1), ("fc2000", 1), ("fc8000", 1)))[0]
+        self.assertEqual(claim.verdict, Verdict.OPEN)
+        self.assertTrue("no reduction in loss" in claim.reason or "has no taylor" in claim.reason, claim.reason)
+
+    def test_lags_come_from_the_config_and_the_least_share_counts(self) -> None:
+        probes = [
+            {"label": "near", "batches": ["updating", "recent", "long_ago"], "recent_lag": 1, "long_ago_lag": 3},
+            {"label": "far", "batches": ["long_ago"], "recent_lag": 5, "long_ago_lag": 30},
+        ]
+        step = np.arange(300)
+        columns = {
+            "near.updating.penalty": np.full(300, -2.0),
+            "near.recent.penalty": np.where(step % 10 == 0, -3.0, -1.0),  # larger at a tenth of the steps
+            "near.long_ago.penalty": np.where(step % 4 == 0, -3.0, -0.5),  # at a fourth
+            "far.long_ago.penalty": np.full(300, -0.1),
+        }
+        for seed in (1, 2):
+            self.make(
+                f"runs/lags_fc64,seed={seed}", {"step": step, "epoch": step, "loss": step, **columns},
+                config={"probes": probes}, manifest=MANIFEST,
+            )  # fmt: skip
+        run = open_run(str(self.root / "runs" / "lags_fc64,seed=1"))
+        self.assertEqual(list(lags.lag_columns(run)), [0, 1, 3, 30])
+        self.assertEqual(lags.share_at(1, (30, 300))(run).value, 0.9)
+        self.assertEqual(lags.least_share((30, 300))(run).value, 203 / 270)  # 68 of 270 steps are multiples of 4
+        self.assertEqual(lags.least_share((3, 300))(run).steps, 297)
+        stage = (step >= 30) & (step < 300)
+        pairs = [("near.recent", "near.long_ago"), ("near.recent", "far.long_ago"), ("near.long_ago", "far.long_ago")]
+        of_pairs = [np.abs(columns[f"{a}.penalty"]) >= np.abs(columns[f"{b}.penalty"]) for a, b in pairs]
+        expected = np.mean(of_pairs, axis=0)[stage].mean()
+        self.assertAlmostEqual(lags.share_of_pairs((30, 300))(run).value, expected, places=12)
+        claims = lags.claims(self.results(("lags_fc64", 1), ("lags_fc64", 2)))
+        self.assertEqual(claims[0].verdict, Verdict.HOLDS)
+        self.assertIn("steps 30 to 299", claims[0].quantity)
+
+    def test_runs_that_are_missing_or_failed_leave_claims_undecided(self) -> None:
+        self.make_taylor("fc8000,seed=2")
+        manifest = self.root / "runs" / "fc8000,seed=2" / "manifest.json"
+        manifest.write_text(json.dumps({**MANIFEST, "status": "diverged", "reason": "the loss is nan at step 7"}))
+        results = self.results(("fc8000", 1), ("fc8000", 2))
+        claims = [*fig1.claims(results), *fig2.claims(results), *fig3.claims(results), *lags.claims(results)]
+        self.assertEqual({claim.verdict for claim in claims}, {Verdict.OPEN})
+        self.assertEqual(
+            claims[0].reason, "fc8000,seed=1: not run yet; fc8000,seed=2: diverged (the loss is nan at step 7)"
+        )
+        with self.assertRaisesRegex(TooLittle, "no run of fc8000 is finished"):
+            fig1.draw(results)
+
+    def test_one_seed_that_failed_does_not_hide_another(self) -> None:
+        self.make_taylor("fc8000,seed=1")
+        claim = fig1.claims(self.results(("fc8000", 1), ("fc8000", 2)))[1]
+        self.assertEqual((claim.verdict, claim.measured.problems), (Verdict.HOLDS, ("fc8000,seed=2: not run yet",)))
+
+    def test_refined_loss_is_the_batches_before_the_second_evaluation(self) -> None:
+        step, loss = np.arange(100), falling_loss(100)
+        evaluations = {"step": [0, 50, 99], "epoch": [0, 0, 0], "train_loss": [9.0, 2.0, 1.0]}
+        curve = refined_loss(open_run(self.make("refined", {"step": step, "epoch": step, "loss": loss}, evaluations)))
+        self.assertEqual(curve.steps.tolist(), [*range(50), 50, 99])
+        self.assertEqual((curve.losses[0], curve.losses[50], curve.losses[51]), (9.0, 2.0, 1.0))
+        self.assertAlmostEqual(curve.losses[40], np.mean(loss[28:53]), places=12)  # 25 rows around it
+        self.assertAlmostEqual(curve.losses[4], np.mean(loss[2:7]), places=12)  # narrower before
+
+
+class Plans(Runs):
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = self.root / 'a "b\' c'
+        self.data.mkdir()
+        (self.data / "train-images-idx3-ubyte.gz").touch()
+        self.out = self.root / "out $HOME 'x'"
+
+    def plan(self, target: str = "inherent_noise/fig1", quick: bool = True) -> list[list[str]]:
+        """The words of each job."""
+        return [shlex.split(line) for line in plan(target, quick, self.out, self.data).read_text().splitlines()]
+
+    def test_figures_share_runs_and_the_longest_come_first(self) -> None:
+        (fc8000,) = {tuple(words) for words in self.plan("inherent_noise/fig1") if words[-3] == "1"}
+        words = self.plan("inherent_noise")
+        self.assertEqual([tuple(job) for job in words].count(fc8000), 1)
+        outputs = [job[-1] for job in words]
+        self.assertEqual(len(set(outputs)), len(outputs))
+        self.assertEqual([Path(output).name for output in outputs[:2]], ["fc8000,seed=1", "fc8000,seed=2"])
+        state = json.loads((self.out / "reproduction.json").read_text())
+        self.assertEqual(state["figures"][0], "fig1")
+        self.assertLessEqual({"fig1", "fig2", "fig3", "lags"}, set(state["figures"]))
+
+    def test_words_survive_quotes_and_spaces(self) -> None:
+        words = self.plan()[0]
+        self.assertEqual(words[:3], ["sgdscope", "run", "configs/inherent_noise/fig3_fc8000.json"])
+        self.assertIn(f"data.path={self.data}", words)
+        self.assertEqual(words[-4:], ["--seed", "1", "--output", str(self.out / "runs" / "fc8000,seed=1")])
+
+    def test_quick_is_shorter_and_full_is_the_config(self) -> None:
+        self.assertIn("epochs=2", self.plan()[0])
+        self.out = self.root / "full"
+        full = self.plan(quick=False)
+        self.assertEqual([word for word in full[0] if "=" in word and "seed=" not in word], [f"data.path={self.data}"])
+        self.assertGreater(len(full), 2)
+
+    def test_paths_in_the_repository_are_relative_to_it(self) -> None:
+        with mock.patch.object(planning, "ROOT", self.root):
+            self.assertEqual(planning._from_root(self.root / "runs" / "x"), "runs/x")
+        self.assertEqual(planning._from_root(self.root / "x"), str(self.root / "x"))
+
+    def test_different_jobs_of_one_name_are_refused(self) -> None:
+        one, other = Job("a", "c.json", 1), Job("a", "c.json", 1, ("epochs=2",))
+        self.assertEqual(unique_jobs([one, Job("a", "c.json", 1), Job("b", "c.json", 1, seconds=9)])[1], one)
+        self.assertIn("two different jobs", self.refused(lambda: unique_jobs([one, other])))
+
+    def test_a_run_is_never_taken_for_another(self) -> None:
+        self.plan()
+        self.data = self.root / "elsewhere"
+        self.data.mkdir()
+        (self.data / "train-images.idx3-ubyte").touch()
+        before = (self.out / "reproduction.json").read_bytes()
+        message = self.refused(self.plan)
+        self.assertIn("elsewhere", message)
+        self.assertIn("choose another folder with --out", message)
+        self.assertEqual((self.out / "reproduction.json").read_bytes(), before)
+
+    def test_folders_that_are_not_ours_are_left_alone(self) -> None:
+        self.out.mkdir()
+        self.assertEqual(len(self.plan()), 2)  # an empty one is taken
+        message = self.refused(lambda: self.plan(quick=False))
+        self.assertIn("holds the quick variant of inherent_noise, not the full one", message)
+        (self.out / "reproduction.json").write_text("{")
+        self.assertIn("is not what scripts/reproduce.sh wrote", self.refused(self.plan, status=3))
+        (self.out / "reproduction.json").unlink()
+        self.assertIn("it has no reproduction.json", self.refused(self.plan))
+        self.out = self.data / "train-images-idx3-ubyte.gz"
+        self.assertIn("is a file", self.refused(self.plan))
+        self.out = self.data / "train-images-idx3-ubyte.gz" / "below"
+        self.assertIn("choose another", self.refused(self.plan, status=5))
+
+    def test_names_that_do_not_exist(self) -> None:
+        self.assertIn("did you mean inherent_noise/fig3", self.refused(lambda: self.plan("inherent_noise/fgi3")))
+        self.assertIn("did you mean inherent_noise", self.refused(lambda: self.plan("inherent_nose")))
+        for target in ("inherent_noise/", "nothing/like/it", "../figures"):
+            self.assertIn("--list", self.refused(lambda target=target: self.plan(target)))
+        self.assertFalse(self.out.exists())
+
+    def test_data_are_looked_for_in_order(self) -> None:
+        config = {"data": {"name": "mnist", "path": "configured"}}
+        with mock.patch.object(planning, "ROOT", self.root), mock.patch.object(
+            planning, "STAND_INS", {"mnist": ("fashion_mnist", ("standing_in",))}
+        ):
+            found = []
+            message = self.refused(lambda: data_overrides(config, None), status=3)
+            for folder in ("standing_in", "configured", "data/mnist"):
+                (self.root / folder).mkdir(parents=True)
+                (self.root / folder / "train-images-idx3-ubyte").touch()
+                found += data_overrides(config, None)
+            self.assertEqual(found, ["data.name=fashion_mnist", "data.path=configured", "data.path=data/mnist"])
+            self.assertEqual(data_overrides(config, self.root / "configured"), ["data.path=configured"])
+            self.assertIn("no file train-images", self.refused(lambda: data_overrides(config, self.root), status=3))
+        self.assertIn("scripts/download_data.sh mnist", message)
+        self.assertIn("--data-path", message)
+        self.assertEqual(data_overrides({"data": {"name": "synthetic"}}, self.data), [])
+
+    def test_comments_in_configs(self) -> None:
+        file = self.root / "commented.json"
+        file.write_text('// first\n{"a": "//no \\" /*comment*/", /* two\nlines */ "b": [1] // last\n}')
+        self.assertEqual(read_config(file), {"a": '//no " /*comment*/', "b": [1]})
+
+
+class Page(HTMLParser):
+    """What a page refers to, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.references += [value or "" for name, value in attributes if name in ("src", "href", "srcset", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+class Documents(Runs):
+    def test_every_block_in_both_forms(self) -> None:
+        picture = self.root / "p.png"
+        picture.write_bytes(b"\x89PNG")
+        blocks = [
+            Heading(2, "A & B", "here"),
+            Paragraph("1 < 2 in `code<>`"),
+            Bullets(["one", "two"]),
+            Table(["x", "y"], [["|a|", Verdict.FAILS], [Link("there", "here"), "<b>"]]),
+            Picture(picture, "what it shows"),
+            Code(["run 'a b' <c>"]),
+        ]
+        self.assertEqual(
+            markdown(blocks),
+            '<a id="here"></a>\n\n## A & B\n\n1 < 2 in `code<>`\n\n- one\n- two\n\n| x | y |\n| --- | --- |\n'
+            "| \\|a\\| | **does not hold** |\n| [there](#here) | <b> |\n\n![p](p.png)\n\n*what it shows*\n\n"
+            "```sh\nrun 'a b' <c>\n```\n",
+        )
+        text = html_page("T & U", blocks)
+        for part in (
+            "<title>T &amp; U</title>", '<h2 id="here">A &amp; B</h2>', "<p>1 &lt; 2 in <code>code&lt;&gt;</code></p>",
+            "<ul><li>one</li><li>two</li></ul>", '<td>|a|</td><td><span class="verdict fails">does not hold</span></td>',
+            '<td><a href="#here">there</a></td><td>&lt;b&gt;</td>', 'src="data:image/png;base64,iVBORw=="',
+            "<figcaption>what it shows</figcaption>", "<pre>run &#x27;a b&#x27; &lt;c&gt;</pre>",
+        ):  # fmt: skip
+            self.assertIn(part, text)
+
+
+class Reports(Runs):
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = self.root / "data"
+        self.data.mkdir()
+        (self.data / "train-images-idx3-ubyte.gz").touch()
+        self.out = self.root / "out"
+        self.call("plan", "inherent_noise/fig1", "--quick", "--out", str(self.out), "--data-path", str(self.data))
+
+    def call(self, *arguments: str) -> str:
+        """What reproduce.py prints, which must succeed."""
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            status = reproduce.main(arguments)
+        self.assertEqual((status, errors.getvalue()), (0, ""))
+        return out.getvalue()
+
+    def test_what_a_report_says(self) -> None:
+        fashion = {"data": {"name": "fashion_mnist", "path": "/fashion"}}
+        self.make_taylor("fc8000,seed=1", penalty=(-4, -2, -3), config=fashion, folders="out/runs")
+        self.make_taylor("fc8000,seed=2", penalty=(-4, -2, -3), config=fashion, folders="out/runs")
+        printed = self.call("report", str(self.out))
+        self.assertIn("inherent_noise/fig1: 2 holds, 2 does not hold, 0 not decided", printed)
+        text, page = (self.out / "report.md").read_text(), (self.out / "report.html").read_text()
+        visible = Page(page).text
+        for part in (
+            "Fashion-MNIST in", "Fashion-MNIST stands in for MNIST", "9.8.7", "1.2.3", "a library", "a processor",
+            "2 of 2 finished, 3.0 min in all", "epochs=2", "fc8000,seed=2", "AlexNet", "section 3, figure 1", "does not hold",
+            "2 seeds of 390 steps", "Quick: ", "1 thread a run", "90 s", "300 MB",
+        ):  # fmt: skip
+            self.assertIn(part, text)
+            self.assertIn(part, visible)
+        self.assertTrue((self.out / "fig1.png").read_bytes().startswith(b"\x89PNG"))
+        self.assertTrue((self.out / "fig1.pdf").read_bytes().startswith(b"%PDF"))
+        rows = list(csv.DictReader((self.out / "claims.csv").read_text().splitlines()))
+        self.assertEqual([row["verdict"] for row in rows], ["holds", "holds", "does not hold", "does not hold"])
+        self.assertAlmostEqual(float(rows[3]["mean"]), 2 / 3, places=12)
+        references = Page(page).references
+        self.assertTrue(any(reference.startswith("data:image/png;base64,") for reference in references))
+        for reference in references:
+            self.assertRegex(reference, "^(data:image/png;base64,|#)")
+        self.assertNotRegex(page, r"https?://|url\(|@import|<script|<link")
+
+    def test_a_report_without_runs_says_why(self) -> None:
+        printed = self.call("report", str(self.out))
+        self.assertIn("0 holds, 0 does not hold, 4 not decided", printed)
+        self.assertIn("not drawn: no run of fc8000 is finished", printed)
+        text = (self.out / "report.md").read_text()
+        self.assertIn("0 of 2 finished", text)
+        self.assertIn("fc8000,seed=1: not run yet", text)
+        self.assertNotIn("![", text)
+
+    def test_a_folder_that_is_no_reproduction(self) -> None:
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            self.assertEqual(reproduce.main(["report", str(self.root)]), 2)
+        self.assertIn("it has no reproduction.json", errors.getvalue())
+
+    def test_a_missing_matplotlib_shows_before_the_runs(self) -> None:
+        errors = io.StringIO()
+        with mock.patch.dict(sys.modules, {"matplotlib": None}), contextlib.redirect_stderr(errors):
+            self.assertEqual(reproduce.main(["plan", "inherent_noise/fig1", "--out", str(self.root / "new")]), 5)
+        self.assertIn("run scripts/setup.sh", errors.getvalue())
+        self.assertFalse((self.root / "new").exists())
+
+    def test_the_list_names_every_figure_and_what_runs_here_took(self) -> None:
+        for seed in (1, 2):
+            self.make_taylor(f"fc8000,seed={seed}", folders="reproductions/inherent_noise_quick/runs")
+        with mock.patch.object(planning, "ROOT", self.root), mock.patch.object(reproduce, "ROOT", self.root):
+            printed = self.call("list")
+        names = {file.stem for file in (ROOT / "scripts/figures/inherent_noise").glob("*.py")} - {"__init__"}
+        self.assertEqual(set(re.findall(r"^  inherent_noise/(\w+)", printed, re.MULTILINE)), names)
+        self.assertEqual(printed.count("here, quick: 3.0 min of one core"), 2)  # fig1 and fig2
+        self.assertNotIn("here, full", printed)
+
+
+class Script(Runs):
+    """scripts/reproduce.sh as a whole, with a program that copies runs made here."""
+
+    PROGRAM = """#!/usr/bin/env bash
+echo "$*" >>"$MADE/calls"
+while [[ $1 != --output ]]; do shift; done
+out=$2
+[[ -e $MADE/${out##*/} ]] || exit 4
+mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
+"""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.program = self.root / "sgd scope"
+        self.program.write_text(self.PROGRAM)
+        self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
+        self.data = self.root / "my data"
+        self.data.mkdir()
+        (self.data / "train-images-idx3-ubyte.gz").touch()
+
+    def reproduce(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Calls it in the temporary folder."""
+        environment = {**os.environ, "SGDSCOPE": "./sgd scope", "MADE": str(self.root / "runs")}
+        return subprocess.run(
+            [str(ROOT / "scripts/reproduce.sh"), *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    def test_from_nothing_to_the_report_and_again(self) -> None:
+        for seed in (1, 2):
+            config = read_config(ROOT / "configs/inherent_noise/fig3_fc8000.json")
+            config["data"]["path"] = str(self.data)
+            self.make_taylor(f"fc8000,seed={seed}", config={**config, "seed": seed, "epochs": 2})
+        command = ["inherent_noise/fig2", "--quick", "-j", "1", "--out", "the out", "--data-path", "my data"]
+        done = self.reproduce(*command)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("inherent_noise/fig2: 4 holds", done.stdout)
+        self.assertTrue((self.root / "the out" / "report.html").is_file())
+        calls = (self.root / "runs" / "calls").read_text().splitlines()
+        self.assertEqual(len(calls), 2)
+        self.assertIn(f"data.path={self.data}", calls[0])
+        self.assertEqual(self.reproduce(*command).returncode, 0)
+        self.assertEqual(len((self.root / "runs" / "calls").read_text().splitlines()), 2)  # nothing is done twice
+
+    def test_a_run_that_fails_is_reported_and_told(self) -> None:
+        self.make_taylor("fc8000,seed=2")
+        done = self.reproduce("inherent_noise/fig2", "--quick", "--out", "out", "--data-path", "my data")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("fc8000,seed=1: not run yet", (self.root / "out" / "report.md").read_text())
+
+    def test_wrong_usage(self) -> None:
+        for arguments, words in (
+            ((), "needs PAPER or PAPER/FIGURE"),
+            (("--fast",), "there is no option --fast"),
+            (("a", "b"), "takes one PAPER"),
+            (("a", "--slurm", "-j", "2"), "give one of --slurm and -j"),
+            (("a", "--", "--time=1"), "there is no --slurm"),
+            (("inherent_noise/figg", "--out", "x"), "did you mean inherent_noise/fig"),
+        ):
+            done = self.reproduce(*arguments)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(words, done.stderr)
+        shutil.move(self.program, self.root / "gone")
+        self.assertIn("there is no program", self.reproduce("inherent_noise").stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
