@@ -24,14 +24,14 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta) const {
   // d(mean loss) = (1/n) sum_i dL_i
   const at::Tensor weights =
       at::full({batch.size()}, 1.0 / static_cast<double>(batch.size()), losses.options());
-  const auto output_gradients = torch::autograd::grad({losses}, outputs, {weights});
+  auto output_gradients = torch::autograd::grad({losses}, outputs, {weights});
 
   const at::Tensor mean = at::empty_like(theta);
   at::NoGradGuard no_grad;
   for (size_t i = 0; i < taps.size(); ++i) {
     taps[i].layer->WriteGradient(taps[i], output_gradients[i], mean);
   }
-  return {losses.detach(), mean, std::move(taps)};
+  return {losses.detach(), mean, std::move(taps), std::move(output_gradients)};
 }
 
 at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta) const {

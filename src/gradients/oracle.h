@@ -20,9 +20,10 @@ struct Batch {
 
 /// Results of one forward and one backward pass.
 struct Gradients {
-  at::Tensor losses;      // [n], per example, without 1/n
-  at::Tensor mean;        // [p], gradient of the mean loss
-  std::vector<Tap> taps;  // what the layers saw; for AlongLine
+  at::Tensor losses;                         // [n], per example, without 1/n
+  at::Tensor mean;                           // [p], gradient of the mean loss
+  std::vector<Tap> taps;                     // what the layers saw; for AlongLine and PerExample
+  std::vector<at::Tensor> output_gradients;  // of the mean loss, by the output of each tap
 };
 
 /// Turns batches into losses and gradients of one network, loss and split. Nothing here writes

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 // Plain arrays in, plain arrays out. Each function has a slow, obvious twin in namespace
 // `reference` (reference.cpp) and a SIMD version chosen for the processor at run time (simd.cpp).
@@ -29,7 +30,46 @@ struct LogitMoves {
 /// Examples whose shift is 0 cost nothing. NaN and infinity in u give NaN or infinity.
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);
 
+/// What to make of the n values v that a coordinate has in a batch, sorted v_0 <= ... <= v_{n-1}.
+/// `low` + `low_part` and `high` + `high_part` are positions counted from the smallest value: where
+/// the part (0 ... 1) is not 0, the threshold lies so far on the way to the next value.
+struct Reduction {
+  enum class Kind {
+    kClip,   // sum of v with what is beyond a threshold moved to it (winsorized)
+    kTrim,   // sum of v_low ... v_high, both included, times n / (high - low + 1)
+    kSigns,  // sum of the signs of v
+  };
+  Kind kind;
+  int64_t low = 0;
+  int64_t high = 0;
+  float low_part = 0;
+  float high_part = 0;
+};
+
+/// out[j] = what `how` makes of values[0 ... n-1, j]; NaN where one of them is not finite. values:
+/// [n, m].
+void ReduceColumns(const float* values, int64_t n, int64_t m, const Reduction& how, float* out);
+void ReduceColumns(const double* values, int64_t n, int64_t m, const Reduction& how, double* out);
+
+/// The per-example gradients of a linear layer, which are not stored: those of unit `o` are
+/// d[i, o] * h[i, j].
+template <class T>
+struct OuterProducts {
+  const T* d;  // [n, units]
+  const T* h;  // [n, inputs]
+  int64_t n;
+  int64_t units;
+  int64_t inputs;
+};
+
+/// out[o, j] = what `how` makes of d[i, o] * h[i, j], i = 0 ... n-1; NaN everywhere if d or h has a
+/// number that is not finite. out: [units, inputs].
+void ReduceOuter(const OuterProducts<float>& values, const Reduction& how, float* out);
+void ReduceOuter(const OuterProducts<double>& values, const Reduction& how, double* out);
+
 namespace reference {
+/// In double, by sorting. Values that are not finite give NaN.
+double Reduce(std::vector<double> values, const Reduction& how);
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);
 void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t channels,
                      int64_t pixels, const float* shift, const float* scale, float* out);

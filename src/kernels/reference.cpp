@@ -32,6 +32,28 @@ double ChangeOf(const LogitMoves& moves, int64_t i, double shift, const double* 
 
 }  // namespace
 
+double Reduce(std::vector<double> values, const Reduction& how) {
+  if (!std::ranges::all_of(values, [](double v) { return std::isfinite(v); })) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  std::ranges::sort(values);
+  const auto at = [&](int64_t position, float part) {
+    const double here = values[position];
+    return part == 0 ? here : here + part * (values[position + 1] - here);
+  };
+  const double lowest = at(how.low, how.low_part);
+  const double highest = at(how.high, how.high_part);
+  double sum = 0;
+  for (int64_t i = 0; i < static_cast<int64_t>(values.size()); ++i) {
+    const double v = values[i];
+    if (how.kind == Reduction::Kind::kClip) sum += std::min(std::max(v, lowest), highest);
+    if (how.kind == Reduction::Kind::kTrim && how.low <= i && i <= how.high) sum += v;
+    if (how.kind == Reduction::Kind::kSigns) sum += (v > 0) - (v < 0);
+  }
+  if (how.kind != Reduction::Kind::kTrim) return sum;
+  return sum * static_cast<double>(values.size()) / static_cast<double>(how.high - how.low + 1);
+}
+
 void CrossEntropyChanges(const LogitMoves& moves, double* changes) {
   for (int64_t v = 0; v < moves.m; ++v) {
     changes[v] = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "nn/reduce.h"
 
 namespace sgdscope {
 
@@ -42,24 +43,45 @@ std::vector<at::Tensor> ParameterTable::Blocks(const std::string& kind) const {
   return blocks;
 }
 
+namespace {
+
+[[noreturn]] void HasNoParameters(const Layer& layer) {
+  throw Error(ErrorKind::kInternal, layer.Describe(), "has no parameters and records no taps");
+}
+
+}  // namespace
+
 Variants Layer::ForwardVariants(const Variants&, const VariantPass&) const {
   throw Error(ErrorKind::kInternal, Describe(), "has no forward pass in variants");
 }
 
-at::Tensor Layer::Columns(const at::Tensor&, const at::Tensor&) const {
-  throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters");
-}
+at::Tensor Layer::Columns(const at::Tensor&, const at::Tensor&) const { HasNoParameters(*this); }
 
-at::Tensor Layer::UnitRows(const at::Tensor&) const {
-  throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters");
-}
+at::Tensor Layer::UnitRows(const at::Tensor&) const { HasNoParameters(*this); }
 
-at::Tensor Layer::UnitInputs(const Tap&) const {
-  throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters");
-}
+at::Tensor Layer::UnitInputs(const Tap&) const { HasNoParameters(*this); }
 
 void Layer::WriteGradient(const Tap&, const at::Tensor&, const at::Tensor&) const {
-  throw Error(ErrorKind::kInternal, Describe(), "this layer has no parameters and records no taps");
+  HasNoParameters(*this);
+}
+
+at::Tensor Layer::SquaredNorms(const Tap&, const at::Tensor&) const { HasNoParameters(*this); }
+
+at::Tensor Layer::Dots(const Tap&, const at::Tensor&, const at::Tensor&) const {
+  HasNoParameters(*this);
+}
+
+at::Tensor Layer::Gram(const Tap&, const at::Tensor&) const { HasNoParameters(*this); }
+
+void Layer::ForEachTile(const Tap&, const at::Tensor&, int64_t, int64_t, const UseTile&) const {
+  HasNoParameters(*this);
+}
+
+void Layer::Reduce(const Tap& tap, const at::Tensor& d, const kernels::Reduction& how,
+                   int64_t max_numbers, const at::Tensor& out) const {
+  ForEachTile(tap, d, d.size(0), max_numbers, [&](int64_t offset, const at::Tensor& tile) {
+    ReduceColumns(tile, how, out.narrow(0, offset, tile.size(1)));
+  });
 }
 
 at::Tensor Sequence::Forward(const at::Tensor& h, const Pass& pass) const {

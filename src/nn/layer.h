@@ -1,15 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/torch.h"
+#include "kernels/kernels.h"
 
-// Layers: a forward pass, the layer's part of the gradient, the forward pass along a line, and the
-// one in which a single unit differs. They read their parameters from one flat vector theta [p], in
-// which each layer owns a contiguous piece.
+// Layers: a forward pass, the layer's part of the gradient, also of single examples, the forward
+// pass along a line, and the one in which a single unit differs. They read their parameters from
+// one flat vector theta [p], in which each layer owns a contiguous piece.
 
 namespace sgdscope {
 
@@ -135,6 +137,28 @@ class Layer {
   /// taps.
   virtual void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                              const at::Tensor& gradient) const;
+
+  // What single examples contribute, without ever forming [n, p]. d [n, ...]: derivative of the
+  // losses by `tap.output`; g_i: this layer's piece of the gradient of example i, whose loss has
+  // the derivative d_i. Only for layers that record taps.
+
+  /// |g_i|^2 [n], in double.
+  virtual at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const;
+  /// <g_i, v> [n], in double, with this layer's piece of v [p].
+  virtual at::Tensor Dots(const Tap& tap, const at::Tensor& d, const at::Tensor& v) const;
+  /// <g_i, g_j> [n, n], in double.
+  virtual at::Tensor Gram(const Tap& tap, const at::Tensor& d) const;
+  /// Takes a tile [groups, m] of sums of g_i over groups of n / groups examples that follow one
+  /// another, for m coordinates of theta from `offset` on.
+  using UseTile = std::function<void(int64_t offset, const at::Tensor& tile)>;
+  /// Hands out all of this layer's coordinates in tiles, of at most `max_numbers` numbers where m
+  /// = 1 allows it.
+  virtual void ForEachTile(const Tap& tap, const at::Tensor& d, int64_t groups, int64_t max_numbers,
+                           const UseTile& use) const;
+  /// Writes, to this layer's place in `out` [p], what `how` makes of the n values of each
+  /// coordinate. As it stands, by tiles.
+  virtual void Reduce(const Tap& tap, const at::Tensor& d, const kernels::Reduction& how,
+                      int64_t max_numbers, const at::Tensor& out) const;
 
   /// One line for `describe`: kind and sizes.
   virtual std::string Describe() const = 0;

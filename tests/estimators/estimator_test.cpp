@@ -16,7 +16,7 @@ TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
       for (const uint64_t index : {25, 28}) {  // one example and several
         const OracleUnderTest it(MakeRandomMlp(index), dtype);
         const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
-        const Gradients before{gradients.losses.clone(), gradients.mean.clone(), {}};
+        const Gradients before{gradients.losses.clone(), gradients.mean.clone(), {}, {}};
         const at::Tensor inputs_before = it.batch.inputs.clone();
         const auto estimator = MakeExample<Estimator>(name);
         const at::Tensor g = estimator->Estimate(it.batch, gradients);
