@@ -11,6 +11,7 @@ Exit status: 0 done, 2 wrong usage, 3 unusable data, 5 no library or no place to
 from __future__ import annotations
 
 import argparse
+import heapq
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,19 +24,31 @@ from reproduction.results import load_outcome, seconds_of
 from sgdplot.errors import DATA, PlotError, need_matplotlib
 
 
+CORES = 2  # of the machines on which jobs were timed
+
+
 def show_list() -> None:
     """Papers and figures with their titles and times: those of the authors' machine, and of runs that are here."""
     for key, paper in papers().items():
         print(f"{key}: {paper.about}")
-        print(f"  times, quick and full, are those of {paper.measured_on}")
+        print(f"  times, quick and full, on {paper.measured_on}")
         known = figures(key)
-        rows = [(f"{key}/{name}", figure.title, figure, [name]) for name, figure in known.items()]
-        rows.append((key, "all of these; they share runs", paper, list(known)))
+        rows = [(f"{key}/{name}", figure.title, [name]) for name, figure in known.items()]
+        rows.append((key, "all of these; they share runs", list(known)))
         width = max(len(row[0]) for row in rows)
-        for target, title, times, names in rows:
-            print(f"  {target:{width}}  {times.quick_minutes:4.1f} min {times.full_hours:5.1f} h  {title}")
+        for target, title, names in rows:
+            quick, full = (_seconds_of_all(key, names, quick) for quick in (True, False))
+            print(f"  {target:{width}}  {quick / 60:4.1f} min {full / 3600:5.1f} h  {title}")
             for line in _measured_here(key, names):
                 print(f"  {'':{width}}  {line}")
+
+
+def _seconds_of_all(paper: str, names: Sequence[str], quick: bool) -> float:
+    """How long the figures' runs take, one on each core, as sweep.sh makes them: the longest first."""
+    busy_until = [0.0] * CORES
+    for job in unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)]):
+        heapq.heapreplace(busy_until, busy_until[0] + job.seconds)
+    return max(busy_until)
 
 
 def _measured_here(paper: str, names: Sequence[str]) -> Iterator[str]:

@@ -559,6 +559,7 @@ class Reports(Runs):
         self.assertEqual(set(re.findall(r"^  inherent_noise/(\w+)", printed, re.MULTILINE)), names)
         self.assertEqual(printed.count("here, quick: 3.0 min of one core"), 2)  # fig1 and fig2
         self.assertNotIn("here, full", printed)
+        self.assertRegex(printed, r"inherent_noise/fig1 +3\.3 min +0\.6 h")  # 2 runs of 200 s, or 3 of 1000 s, on 2 cores
 
 
 class Script(Runs):
@@ -596,7 +597,7 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
         for seed in (1, 2):
             config = read_config(ROOT / "configs/inherent_noise/fig3_fc8000.json")
             config["data"]["path"] = str(self.data)
-            self.make_taylor(f"fc8000,seed={seed}", config={**config, "seed": seed, "epochs": 2})
+            self.make_taylor(f"fc8000,seed={seed}", config={**config, "seed": seed, "epochs": 2, "eval": {"every": 300}})
         command = ["inherent_noise/fig2", "--quick", "-j", "1", "--out", "the out", "--data-path", "my data"]
         done = self.reproduce(*command)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

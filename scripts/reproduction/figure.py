@@ -21,7 +21,7 @@ class Job:
     config: str  # relative to the repository
     seed: int
     overrides: tuple[str, ...] = ()  # PATH=VALUE
-    seconds: float = 0  # about how long on one core: the longest begins first
+    seconds: float = 0  # on one core of the paper's `measured_on`; the longest begins first
 
     @property
     def folder(self) -> str:
@@ -34,11 +34,9 @@ class Paper:
     """What the figures of a paper have in common."""
 
     about: str  # in one line
-    measured_on: str  # the machine on which the figures' times were taken
+    measured_on: str  # the machine on which the jobs' times were taken
     departures: tuple[str, ...]  # of all figures, from what the paper did
     quick: str  # what --quick leaves out
-    quick_minutes: float  # all figures together, with --quick
-    full_hours: float  # and without
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,6 @@ class Figure:
     did: str  # what the paper does there, in sentences of which the first one lacks its subject, the paper
     shows: Mapping[str, str]  # how to read each picture, by its name
     departures: tuple[str, ...]  # beyond those of the whole paper
-    quick_minutes: float  # with --quick, on the paper's `measured_on`
-    full_hours: float  # without
     jobs: Callable[[bool], Sequence[Job]]  # of the quick variant, or of the full one
     draw: Callable[[Results], Mapping[str, Picture]]  # by file name, without its ending
     claims: Callable[[Results], Sequence[Claim]]

@@ -73,8 +73,6 @@ FIGURE = Figure(
         "quantity on the vertical axis has the larger magnitude.",
     },
     departures=("The panels of AlexNet and ResNet-18 on CIFAR-10 are missing.",),
-    quick_minutes=0,
-    full_hours=0,
     jobs=jobs,
     draw=draw,
     claims=claims,

@@ -69,8 +69,6 @@ FIGURE = Figure(
         "axis is the larger one.",
     },
     departures=("The panels of ResNet-18 on CIFAR-10 are missing.",),
-    quick_minutes=0,
-    full_hours=0,
     jobs=jobs,
     draw=draw,
     claims=claims,

@@ -195,8 +195,6 @@ FIGURE = Figure(
         "'Reduction in loss so far' is taken as the loss on the whole training set at the first step less that now, "
         "from evaluations every 200 steps. Before the first of these the running mean of batch losses stands in.",
     ),
-    quick_minutes=0,
-    full_hours=0,
     jobs=jobs,
     draw=draw,
     claims=claims,

@@ -50,14 +50,14 @@ LARGE = Network(
     "configs/inherent_noise/sequential.json",
     0.5,
     (("images_descent", AT_ONCE), ("images_tensor", TENSORS), ("images_unit", UNITS)),
-    (4, 8, 40),
+    (1.2, 2.2, 15),
 )
 SMALL = Network(
     "8-12-4, synthetic clusters",
     "configs/inherent_noise/sequential_weights.json",
     0.5,
     (("clusters_descent", AT_ONCE), ("clusters_unit", UNITS), ("clusters_weight", WEIGHTS)),
-    (2, 3, 11),
+    (0.1, 0.4, 3),
 )
 # The same look for the same rule in both.
 LOOKS = {look.label: look for look in strokes((AT_ONCE, TENSORS, UNITS, WEIGHTS))}
@@ -163,8 +163,6 @@ FIGURE = Figure(
         "All of it is ours: whole-batch training, learning rate 0.5, 200 steps. Single weights are moved only in the small "
         "network, since each costs a gradient.",
     ),
-    quick_minutes=0,
-    full_hours=0,
     jobs=jobs,
     draw=draw,
     claims=claims,
