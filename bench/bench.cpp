@@ -1,7 +1,10 @@
-// What a step costs: the plain step, the step with the three-batch Taylor probe, the step with
-// separate_updates, exact over all weights or sampled, and a row of metrics.csv, for the two-layer
-// networks of `inherent_noise` figure 3. scripts/bench_peers.py runs this beside PyTorch.
-// SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU.
+// What a step costs. For the two-layer networks of `inherent_noise` figure 3: the plain step, the
+// step with the three-batch Taylor probe, the step with separate_updates, exact over all weights or
+// sampled, and a row of metrics.csv. For the network of `coherent_gradients` figure 4
+// (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few other
+// robust estimators and per-example numbers cost. scripts/bench_peers.py runs this beside PyTorch.
+// SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU. Images are MNIST's where SGDSCOPE_BENCH_MNIST names
+// the folder of its files, else random ones, whose zeros don't lie together.
 
 #include <benchmark/benchmark.h>
 
@@ -37,13 +40,15 @@ LoadedData MakeRandomImages() {
   return {split(60000), split(1), {}};
 }
 
-LoadedData RandomImages() {
-  static const LoadedData data = MakeRandomImages();
+const char* MnistFolder() { return std::getenv("SGDSCOPE_BENCH_MNIST"); }
+
+LoadedData Images(const Dataset& mnist) {
+  static const LoadedData data = MnistFolder() == nullptr ? MakeRandomImages() : mnist.Load(0);
   return data;
 }
 
 struct Setup {
-  Setup(int64_t hidden, const Json& probes) {
+  Setup(const Json& hidden, const Json& probes, const Json& gradient = {{"name", "mean"}}) {
     Json json = ParseConfig(R"({
       "name": "bench", "steps": 1000000000, "batch_size": 100,
       "data": {"name": "mnist"},
@@ -51,11 +56,13 @@ struct Setup {
     })",
                             "bench");
     json["device"] = Device();
-    json["model"] = {{"name", "mlp"}, {"hidden", {hidden}}};
+    if (MnistFolder() != nullptr) json["data"]["path"] = MnistFolder();
+    json["model"] = {{"name", "mlp"}, {"hidden", hidden}};
     json["probes"] = probes;
+    json["gradient"] = gradient;
     config = ReadRunConfig(json);
     experiment.emplace(*config);
-    experiment->UseData(RandomImages());
+    experiment->UseData(Images(*config->data));
     stepper.emplace(*experiment);
     for (int i = 0; i < 3; ++i) stepper->Step(step++);
   }
@@ -73,8 +80,7 @@ const Json kTaylor = {{{"name", "taylor"}, {"recent_lag", 10}, {"long_ago_lag", 
 const Json kExact = {{{"name", "separate_updates"}, {"every", 1}, {"exact_up_to", 1e9}}};
 const Json kSampled = {{{"name", "separate_updates"}, {"every", 1}, {"exact_up_to", 100}}};
 
-void TimeSteps(benchmark::State& state, const Json& probes) {
-  Setup setup(state.range(0), probes);
+void TimeSteps(benchmark::State& state, Setup setup) {
   setup.Wait();
   for (auto _ : state) {
     benchmark::DoNotOptimize(setup.stepper->Step(setup.step++));
@@ -83,14 +89,30 @@ void TimeSteps(benchmark::State& state, const Json& probes) {
   setup.Wait();
 }
 
-void PlainStep(benchmark::State& state) { TimeSteps(state, Json::array()); }
-void TaylorStep(benchmark::State& state) { TimeSteps(state, kTaylor); }
-void SeparateExactStep(benchmark::State& state) { TimeSteps(state, kExact); }
-void SeparateSampledStep(benchmark::State& state) { TimeSteps(state, kSampled); }
+Json OneLayer(const benchmark::State& state) { return Json::array({state.range(0)}); }
+const Json kThreeLayers = {256, 256, 256};
+
+void PlainStep(benchmark::State& state) { TimeSteps(state, {OneLayer(state), Json::array()}); }
+void TaylorStep(benchmark::State& state) { TimeSteps(state, {OneLayer(state), kTaylor}); }
+void SeparateExactStep(benchmark::State& state) { TimeSteps(state, {OneLayer(state), kExact}); }
+void SeparateSampledStep(benchmark::State& state) { TimeSteps(state, {OneLayer(state), kSampled}); }
+
+void PlainStep3x256(benchmark::State& state) { TimeSteps(state, {kThreeLayers, Json::array()}); }
+void WinsorizedStep3x256(benchmark::State& state) {
+  TimeSteps(
+      state,
+      {kThreeLayers, Json::array(), {{"name", "winsorized"}, {"percentile", state.range(0)}}});
+}
+void MedianOfMeansStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, Json::array(), {{"name", "median_of_means"}}});
+}
+void SignSumStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, Json::array(), {{"name", "sign_sum"}}});
+}
 
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
-  Setup setup(state.range(0), kTaylor);
+  Setup setup(OneLayer(state), kTaylor);
   const auto path = std::filesystem::temp_directory_path() / "sgdscope_bench.csv";
   CsvWriter csv(path, MetricsLog::Columns(*setup.experiment));
   MetricsLog log(*setup.experiment, csv);
@@ -109,6 +131,18 @@ BENCHMARK(SeparateSampledStep)
     ->Arg(8000)
     ->Unit(benchmark::kMicrosecond)
     ->UseRealTime();
+BENCHMARK(PlainStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(WinsorizedStep3x256)
+    ->Arg(1)
+    ->Arg(2)
+    ->Arg(4)
+    ->Arg(8)
+    ->Arg(25)
+    ->Arg(50)
+    ->Unit(benchmark::kMicrosecond)
+    ->UseRealTime();
+BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

@@ -8,7 +8,9 @@ namespace {
 
 class Mean : public Estimator {
  public:
-  at::Tensor Estimate(const Batch&, const Gradients& gradients) override { return gradients.mean; }
+  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
+    return gradients.Mean();
+  }
 };
 
 const Registration<Estimator, Mean> kRegistration("mean", "the gradient of the batch's mean loss");

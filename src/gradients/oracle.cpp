@@ -26,12 +26,22 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta) const {
       at::full({batch.size()}, 1.0 / static_cast<double>(batch.size()), losses.options());
   auto output_gradients = torch::autograd::grad({losses}, outputs, {weights});
 
-  const at::Tensor mean = at::empty_like(theta);
+  Gradients gradients;
+  gradients.losses = losses.detach();
+  gradients.taps = std::move(taps);
+  gradients.output_gradients = std::move(output_gradients);
+  gradients.parameters = theta.size(0);
+  return gradients;
+}
+
+const at::Tensor& Gradients::Mean() const {
+  if (mean_.defined()) return mean_;
   at::NoGradGuard no_grad;
+  mean_ = at::empty({parameters}, losses.options());
   for (size_t i = 0; i < taps.size(); ++i) {
-    taps[i].layer->WriteGradient(taps[i], output_gradients[i], mean);
+    taps[i].layer->WriteGradient(taps[i], output_gradients[i], mean_);
   }
-  return {losses.detach(), mean, std::move(taps), std::move(output_gradients)};
+  return mean_;
 }
 
 at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta) const {

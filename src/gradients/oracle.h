@@ -19,11 +19,18 @@ struct Batch {
 };
 
 /// Results of one forward and one backward pass.
-struct Gradients {
+class Gradients {
+ public:
   at::Tensor losses;                         // [n], per example, without 1/n
-  at::Tensor mean;                           // [p], gradient of the mean loss
   std::vector<Tap> taps;                     // what the layers saw; for AlongLine and PerExample
   std::vector<at::Tensor> output_gradients;  // of the mean loss, by the output of each tap
+  int64_t parameters;                        // p
+
+  /// Gradient of the mean loss [p]. Made when first asked for: robust estimators do without it.
+  const at::Tensor& Mean() const;
+
+ private:
+  mutable at::Tensor mean_;
 };
 
 /// Turns batches into losses and gradients of one network, loss and split. Nothing here writes
@@ -43,7 +50,7 @@ class Oracle {
   /// Gathers and normalizes the examples `indices` [n] int64 (CPU).
   Batch Load(const at::Tensor& indices) const;
 
-  /// Losses and mean gradient at theta [p]: the one code path of the mean gradient, whoever asks.
+  /// Losses and gradients at theta [p]: the one code path of the mean gradient, whoever asks.
   Gradients Evaluate(const Batch& batch, const at::Tensor& theta) const;
 
   /// Logits [n, classes] at theta; no graph.

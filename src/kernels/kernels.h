@@ -46,10 +46,12 @@ struct Reduction {
   float high_part = 0;
 };
 
-/// out[j] = what `how` makes of values[0 ... n-1, j]; NaN where one of them is not finite. values:
-/// [n, m].
-void ReduceColumns(const float* values, int64_t n, int64_t m, const Reduction& how, float* out);
-void ReduceColumns(const double* values, int64_t n, int64_t m, const Reduction& how, double* out);
+/// out[j] = what `how` makes of values[i * stride + j], i = 0 ... n-1, for j = 0 ... m-1; NaN where
+/// one of them is not finite.
+void ReduceColumns(const float* values, int64_t n, int64_t m, int64_t stride, const Reduction& how,
+                   float* out);
+void ReduceColumns(const double* values, int64_t n, int64_t m, int64_t stride, const Reduction& how,
+                   double* out);
 
 /// The per-example gradients of a linear layer, which are not stored: those of unit `o` are
 /// d[i, o] * h[i, j].
@@ -62,10 +64,13 @@ struct OuterProducts {
   int64_t inputs;
 };
 
-/// out[o, j] = what `how` makes of d[i, o] * h[i, j], i = 0 ... n-1; NaN everywhere if d or h has a
-/// number that is not finite. out: [units, inputs].
-void ReduceOuter(const OuterProducts<float>& values, const Reduction& how, float* out);
-void ReduceOuter(const OuterProducts<double>& values, const Reduction& how, double* out);
+/// out[o, j] = what `how`, kClip or kTrim, makes of d[i, o] * h[i, j], i = 0 ... n-1, for the
+/// inputs j = begin ... end-1; NaN where one of them is not finite, and wherever a d or a nearby h
+/// is not. out: [units, inputs].
+void ReduceOuter(const OuterProducts<float>& values, const Reduction& how, int64_t begin,
+                 int64_t end, float* out);
+void ReduceOuter(const OuterProducts<double>& values, const Reduction& how, int64_t begin,
+                 int64_t end, double* out);
 
 namespace reference {
 /// In double, by sorting. Values that are not finite give NaN.

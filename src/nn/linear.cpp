@@ -1,11 +1,16 @@
 // Fully connected layer: z = h W^T + b.
 // With dz = dL/dz [n, out]:  dL/dW = dz^T h [out, in],  dL/db = sum_i dz_i [out].
+// The gradient of example i alone is the outer product of dz_i and (h_i, 1), so that
+//   |g_i|^2 = |dz_i|^2 (|h_i|^2 + 1),   <g_i, g_j> = <dz_i, dz_j> (<h_i, h_j> + 1),
+//   <g_i, v> = <dz_i, V h_i + v_b>   (Goodfellow, "Efficient per-example gradient computations",
+//   2015).
 // Along theta + s (dW, db), with h(s):  z'  = h' W^T + h dW^T + db,   z'' = h'' W^T + 2 h' dW^T at
 // s = 0. Where only unit j of h differs, by d [n]:  z changes by d W[:, j]^T.
 
 #include <algorithm>
 
 #include "nn/layer.h"
+#include "nn/reduce.h"
 
 namespace sgdscope {
 namespace {
@@ -73,6 +78,52 @@ class Linear : public Layer {
     at::sum_out(bias, output_gradient, 0);
   }
 
+  at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
+    const at::Tensor inputs = SquaredRows(tap.input.detach());
+    return SquaredRows(d).mul(bias_ ? inputs.add(1) : inputs);
+  }
+
+  at::Tensor Dots(const Tap& tap, const at::Tensor& d, const at::Tensor& v) const override {
+    return Affine(tap.input.detach(), Weight(v), v).mul(d).sum(1, false, at::kDouble);
+  }
+
+  at::Tensor Gram(const Tap& tap, const at::Tensor& d) const override {
+    const at::Tensor inputs = Products(tap.input.detach());
+    return Products(d).mul(bias_ ? inputs.add(1) : inputs);
+  }
+
+  void ForEachTile(const Tap& tap, const at::Tensor& d, int64_t groups, int64_t max_numbers,
+                   const UseTile& use) const override {
+    const int64_t most = std::max<int64_t>(max_numbers / groups, 1);  // coordinates at a time
+    const at::Tensor h = tap.input.detach().reshape({groups, -1, in_});
+    const at::Tensor dz = d.reshape({groups, -1, out_}).transpose(1, 2);  // [groups, out, n/groups]
+    const int64_t units = std::max<int64_t>(most / in_, 1);
+    const int64_t columns = std::min(most, in_);
+    for (int64_t o = 0; o < out_; o += units) {
+      const at::Tensor some = dz.narrow(1, o, std::min(units, out_ - o));
+      for (int64_t j = 0; j < in_; j += columns) {
+        const at::Tensor inputs = h.narrow(2, j, std::min(columns, in_ - j));
+        use(weight_offset_ + o * in_ + j, at::bmm(some, inputs).flatten(1));
+      }
+    }
+    if (!bias_) return;
+    const at::Tensor sums = dz.sum(2);  // [groups, out]
+    for (int64_t o = 0; o < out_; o += most) {
+      use(bias_offset_ + o, sums.narrow(1, o, std::min(most, out_ - o)));
+    }
+  }
+
+  void Reduce(const Tap& tap, const at::Tensor& d, const kernels::Reduction& how,
+              int64_t max_numbers, const at::Tensor& out) const override {
+    const at::Tensor h = tap.input.detach();
+    if (how.kind == kernels::Reduction::Kind::kSigns) {  // of a product: the product of the signs
+      return WriteGradient({this, h.sign(), {}}, d.sign(), out);
+    }
+    if (!h.is_cpu()) return Layer::Reduce(tap, d, how, max_numbers, out);
+    ReduceOuter(d, h, how, Weight(out));
+    if (bias_) ReduceColumns(d, how, Bias(out));
+  }
+
   std::string Describe() const override {
     return "linear " + std::to_string(in_) + " -> " + std::to_string(out_) +
            (bias_ ? "" : " (no bias)");
@@ -84,6 +135,14 @@ class Linear : public Layer {
   }
   at::Tensor Bias(const at::Tensor& theta) const {  // [out], a view
     return theta.narrow(0, bias_offset_, out_);
+  }
+
+  static at::Tensor SquaredRows(const at::Tensor& rows) {  // [n]
+    return rows.mul(rows).sum(1, false, at::kDouble);
+  }
+  static at::Tensor Products(const at::Tensor& rows) {  // [n, n], of all pairs of rows
+    const at::Tensor exact = rows.to(at::kDouble);
+    return at::mm(exact, exact.t());
   }
 
   at::Tensor Affine(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& theta) const {

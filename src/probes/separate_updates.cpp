@@ -56,7 +56,7 @@ class LayerMove {
 
   int64_t size() const { return single_weights_ ? delta_.numel() : delta_.size(0); }  // blocks
   const at::Tensor& delta() const { return delta_; }  // [units, weights]
-  at::Tensor gradient() const { return layer().UnitRows(moved_.evaluated.mean); }  // the same
+  at::Tensor gradient() const { return layer().UnitRows(moved_.evaluated.Mean()); }  // the same
 
   /// Of values [units, weights], the sum over each block: [size()].
   at::Tensor SumOfBlocks(const at::Tensor& values) const {
@@ -163,7 +163,7 @@ class SeparateUpdates : public Probe {
     const Estimate separate = Separate(moved, view.step);
     const at::Tensor delta_loss =
         moved.loss.sub(MeanLoss(moved.oracle.Losses(moved.batch, moved.theta.add(moved.delta))));
-    const at::Tensor dot = at::dot(moved.evaluated.mean, moved.delta).neg();
+    const at::Tensor dot = at::dot(moved.evaluated.Mean(), moved.delta).neg();
     return at::stack({separate.value, separate.variance.sqrt(), delta_loss,
                       delta_loss.sub(separate.value), dot, delta_loss.sub(dot)});
   }

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/registry.h"
 #include "tests/example_fields.h"
+#include "tests/experiment_helper.h"
 #include "tests/random_mlp.h"
 #include "tests/tensors.h"
 
@@ -16,7 +19,8 @@ TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
       for (const uint64_t index : {25, 28}) {  // one example and several
         const OracleUnderTest it(MakeRandomMlp(index), dtype);
         const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
-        const Gradients before{gradients.losses.clone(), gradients.mean.clone(), {}, {}};
+        const at::Tensor losses_before = gradients.losses.clone();
+        const at::Tensor mean_before = gradients.Mean().clone();
         const at::Tensor inputs_before = it.batch.inputs.clone();
         const auto estimator = MakeExample<Estimator>(name);
         const at::Tensor g = estimator->Estimate(it.batch, gradients);
@@ -25,8 +29,8 @@ TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
         EXPECT_TRUE(g.isfinite().all().item<bool>()) << name;
         EXPECT_TRUE(SameBits(g, MakeExample<Estimator>(name)->Estimate(it.batch, gradients)))
             << name << " gives something else in a second instance";
-        EXPECT_TRUE(SameBits(gradients.mean, before.mean)) << name;
-        EXPECT_TRUE(SameBits(gradients.losses, before.losses)) << name;
+        EXPECT_TRUE(SameBits(gradients.Mean(), mean_before)) << name;
+        EXPECT_TRUE(SameBits(gradients.losses, losses_before)) << name;
         EXPECT_TRUE(SameBits(it.batch.inputs, inputs_before)) << name;
       }
     }
@@ -37,7 +41,84 @@ TEST(MeanEstimator, IsTheBatchGradient) {
   const OracleUnderTest it(MakeRandomMlp(28), at::kFloat);
   const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
   const auto mean = Registry<Estimator>::entries().at("mean").make();
-  EXPECT_TRUE(SameBits(mean->Estimate(it.batch, gradients), gradients.mean));
+  EXPECT_TRUE(SameBits(mean->Estimate(it.batch, gradients), gradients.Mean()));
+}
+
+/// g of a config's first step, with another estimator.
+at::Tensor FirstGradient(const Json& gradient, const Json& changes = Json::object()) {
+  Json json = SyntheticConfig({{"batch_size", 45}, {"dtype", "float64"}});
+  for (const auto& [key, value] : changes.items()) json[key] = value;
+  json["gradient"] = gradient;
+  ShortRun run(json);
+  const at::Tensor before = run.stepper().theta().clone();
+  run.stepper().Step(0);
+  return before.sub(run.stepper().theta()).div(0.1);
+}
+
+TEST(WinsorizedEstimator, PercentileZeroIsTheMeanAndFiftyTheMedian) {
+  const at::Tensor mean = FirstGradient({{"name", "mean"}});
+  EXPECT_TRUE(SameBits(FirstGradient({{"name", "winsorized"}, {"percentile", 0}}), mean));
+  const at::Tensor median = FirstGradient({{"name", "coordinate_median"}});
+  EXPECT_FALSE(at::allclose(median, mean, 1e-3, 1e-6));
+  for (const char* method : {"nearest", "linear"}) {  // the same for an odd number of examples
+    const Json winsorized = {{"name", "winsorized"}, {"percentile", 50}, {"method", method}};
+    EXPECT_TRUE(at::allclose(FirstGradient(winsorized), median, 1e-12, 1e-14)) << method;
+  }
+}
+
+TEST(WinsorizedEstimator, OnAHundredExamplesThePercentileIsTheNumberOfOutliers) {
+  RandomMlp random;
+  random.mlp = {{1, 2}, "identity", false, "mean_squared_error"};
+  random.theta = {0.0, 0.0};
+  for (int i = 0; i < 100; ++i) {
+    random.examples.push_back({{static_cast<double>(i)}, 0});  // input i, label 0
+  }
+  const OracleUnderTest it(random, at::kDouble);
+  const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
+  // The weight into output 0 has the per-example gradients -k i, i = 0 ... 99.
+  const double k = -oracle::Gradient(random.mlp, random.theta, random.examples[1])[0];
+  for (const int c : {1, 2, 4, 8}) {
+    double sum = 0;
+    for (int i = 0; i < 100; ++i) sum -= k * std::clamp(i, c, 99 - c);
+    const auto winsorized = MakeExample<Estimator>("winsorized", {{"percentile", c}});
+    const at::Tensor g = winsorized->Estimate(it.batch, gradients);
+    EXPECT_NEAR(g[0].item<double>(), sum / 100, 1e-12) << c;
+    EXPECT_EQ(g[1].item<double>(), 0) << c;
+  }
+}
+
+TEST(RobustEstimators, KnownSpecialCases) {
+  const at::Tensor mean = FirstGradient({{"name", "mean"}});
+  const auto expect_mean = [&](const Json& gradient) {
+    EXPECT_TRUE(at::allclose(FirstGradient(gradient), mean, 1e-11, 1e-13)) << gradient;
+  };
+  expect_mean({{"name", "trimmed_mean"}, {"fraction", 0.01}});  // of 45 examples: none
+  expect_mean({{"name", "median_of_means"}, {"groups", 1}});
+  const at::Tensor median = FirstGradient({{"name", "coordinate_median"}});
+  EXPECT_TRUE(at::allclose(FirstGradient({{"name", "median_of_means"}, {"groups", 45}}), median,
+                           1e-11, 1e-13));
+  // 22 of 45 values left out at each end leave the middle one.
+  EXPECT_TRUE(at::allclose(FirstGradient({{"name", "trimmed_mean"}, {"fraction", 0.49}}), median,
+                           1e-11, 1e-13));
+  const at::Tensor signs = FirstGradient({{"name", "sign_sum"}});
+  EXPECT_LE(signs.abs().max().item<double>(), 1 + 1e-12);
+  EXPECT_TRUE(at::allclose(signs.mul(45), signs.mul(45).round(), 0, 1e-9));
+}
+
+TEST(RobustEstimators, TrainUnderEveryUpdateRule) {
+  for (const auto& [name, entry] : Registry<Estimator>::entries()) {
+    for (const auto& [rule, rule_entry] : Registry<UpdateRule>::entries()) {
+      Json json = SyntheticConfig();
+      json["gradient"] = ExampleFields<Estimator>(name, {{"name", name}});
+      json["update"] = ExampleFields<UpdateRule>(rule, {{"name", rule}});
+      ShortRun run(json);
+      const at::Tensor before = run.stepper().theta().clone();
+      for (int64_t step = 0; step < 4; ++step) run.stepper().Step(step);
+      const at::Tensor after = run.stepper().theta();
+      EXPECT_TRUE(after.isfinite().all().item<bool>()) << name << ", " << rule;
+      EXPECT_FALSE(SameBits(before, after)) << name << ", " << rule;
+    }
+  }
 }
 
 }  // namespace

@@ -99,11 +99,11 @@ TEST_P(OracleGradient, LossesAndMeanGradientAreTheOracles) {
     const Vector losses = LossesAt(random, random.theta);
     const double tolerance = Tolerance(random, GetParam());
 
-    ASSERT_EQ(gradients.mean.scalar_type(), GetParam());
-    EXPECT_FALSE(gradients.mean.requires_grad() || gradients.losses.requires_grad());
+    ASSERT_EQ(gradients.Mean().scalar_type(), GetParam());
+    EXPECT_FALSE(gradients.Mean().requires_grad() || gradients.losses.requires_grad());
     EXPECT_FALSE(it.theta.requires_grad() || it.batch.inputs.requires_grad());
     EXPECT_TRUE(SameBits(it.theta, theta_before));
-    ExpectNear(ToVector(gradients.mean),
+    ExpectNear(ToVector(gradients.Mean()),
                oracle::MeanGradient(random.mlp, random.theta, random.examples),
                tolerance * LargestGradient(random), random.Text());
     // A loss is a difference of logits, each of them such a sum.
@@ -111,7 +111,7 @@ TEST_P(OracleGradient, LossesAndMeanGradientAreTheOracles) {
     ExpectNear(ToVector(gradients.losses), losses, tolerance * (size + 1) * (size + 1),
                random.Text());
     EXPECT_TRUE(SameBits(gradients.losses, it.oracle.Losses(it.batch, it.theta))) << random.Text();
-    EXPECT_TRUE(SameBits(gradients.mean, it.oracle.Evaluate(it.batch, it.theta).mean))
+    EXPECT_TRUE(SameBits(gradients.Mean(), it.oracle.Evaluate(it.batch, it.theta).Mean()))
         << random.Text();
   }
 }
@@ -124,7 +124,7 @@ TEST_P(OracleGradient, AgreesWithAutogradOnTheta) {
     const at::Tensor z = it.network().root->Forward(it.batch.inputs, {leaf});
     const at::Tensor loss = it.loss().Losses(z, it.batch.labels).mean();
     const at::Tensor expected = torch::autograd::grad({loss}, {leaf})[0];
-    ExpectNear(ToVector(it.oracle.Evaluate(it.batch, it.theta).mean), ToVector(expected),
+    ExpectNear(ToVector(it.oracle.Evaluate(it.batch, it.theta).Mean()), ToVector(expected),
                Tolerance(random, GetParam()) * LargestGradient(random), random.Text());
   }
 }
@@ -207,7 +207,7 @@ TEST(OracleConsistency, LineGradientAndHessianAgree) {
     const at::Tensor direction = RandomTensor(stream, it.theta.sizes().vec());
     const double scale = 0.37;
     const LineLosses line = it.oracle.AlongLine(it.batch, it.theta, direction, scale, true);
-    const at::Tensor mean = it.oracle.Evaluate(it.batch, it.theta).mean;
+    const at::Tensor mean = it.oracle.Evaluate(it.batch, it.theta).Mean();
     const at::Tensor product = it.oracle.HessianVectorProduct(it.batch, it.theta, direction);
     const double tolerance = Tolerance(random, at::kDouble);
     const double length = direction.norm().item<double>();
@@ -256,9 +256,9 @@ TEST(OracleConsistency, TheMeanGradientIsTheMeanOfBatchesOfOne) {
     const OracleUnderTest it(random, at::kDouble);
     at::Tensor sum = at::zeros_like(it.theta);
     for (int64_t i = 0; i < it.batch.size(); ++i) {
-      sum = sum + it.oracle.Evaluate(it.oracle.Load(at::full({1}, i, at::kLong)), it.theta).mean;
+      sum = sum + it.oracle.Evaluate(it.oracle.Load(at::full({1}, i, at::kLong)), it.theta).Mean();
     }
-    const at::Tensor mean = it.oracle.Evaluate(it.batch, it.theta).mean;
+    const at::Tensor mean = it.oracle.Evaluate(it.batch, it.theta).Mean();
     ExpectNear(ToVector(mean), ToVector(sum / it.batch.size()),
                Tolerance(random, at::kDouble) * LargestGradient(random), random.Text());
   }

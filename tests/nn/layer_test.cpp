@@ -69,6 +69,37 @@ TEST(LinearLayer, DeclaresWeightThenBias) {
   EXPECT_EQ(table.size(), 16);
 }
 
+TEST(LinearLayer, TilesCoverEveryCoordinateOnce) {
+  for (uint64_t index = 0; index < 60; ++index) {
+    LinearCase it(index);
+    const at::Tensor h = RandomTensor(it.stream, {it.n, it.in});
+    const at::Tensor d = RandomTensor(it.stream, {it.n, it.out});
+    const Tap tap = {it.layer.get(), h, {}};
+    for (const int64_t max_numbers : {int64_t{1}, it.n * 3, it.n * it.in * 2, int64_t{100000}}) {
+      for (int64_t groups = 1; groups <= it.n; ++groups) {
+        if (it.n % groups != 0) continue;
+        at::Tensor seen = at::full({groups, it.table.size()}, std::nan(""), at::kDouble);
+        it.layer->ForEachTile(
+            tap, d, groups, max_numbers, [&](int64_t offset, const at::Tensor& tile) {
+              EXPECT_LE(tile.numel(), std::max(max_numbers, groups));
+              EXPECT_TRUE(seen.narrow(1, offset, tile.size(1)).isnan().all().item<bool>());
+              seen.narrow(1, offset, tile.size(1)).copy_(tile);
+            });
+        for (int64_t group = 0; group < groups; ++group) {
+          const int64_t count = it.n / groups;
+          at::Tensor expected = at::full({it.table.size()}, std::nan(""), at::kDouble);
+          it.layer->WriteGradient({it.layer.get(), h.narrow(0, group * count, count), {}},
+                                  d.narrow(0, group * count, count), expected);
+          const at::Tensor ours = seen[group].narrow(0, it.before, it.size);
+          EXPECT_TRUE(at::allclose(ours, expected.narrow(0, it.before, it.size), 1e-13, 1e-13));
+        }
+        EXPECT_TRUE(seen.narrow(1, 0, it.before).isnan().all().item<bool>());
+        EXPECT_TRUE(seen.narrow(1, it.before + it.size, 3).isnan().all().item<bool>());
+      }
+    }
+  }
+}
+
 Vector Places(const at::Tensor& block) { return ToVector(block); }
 
 TEST(ParameterTable, BlocksAreWeightsUnitsOrTensors) {

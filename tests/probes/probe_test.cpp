@@ -67,7 +67,7 @@ std::vector<at::Tensor> Copies(const StepView& view, const UpdateRule& rule) {
   std::vector<at::Tensor> copies = {view.theta.clone(),
                                     view.g.clone(),
                                     view.update.direction.clone(),
-                                    view.gradients.mean.clone(),
+                                    view.gradients.Mean().clone(),
                                     view.gradients.losses.clone(),
                                     view.batch.indices.clone(),
                                     view.batch.inputs.clone(),
@@ -237,7 +237,7 @@ TEST(GradientNorm, IsTheEuclideanNormOfGAndDelta) {
         const at::Tensor before = run.stepper().theta().clone();
         const Oracle& oracle = run.experiment().train();
         const at::Tensor g =
-            oracle.Evaluate(oracle.Load(run.experiment().sampler().At(step)), before).mean;
+            oracle.Evaluate(oracle.Load(run.experiment().sampler().At(step)), before).Mean();
         const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
         ASSERT_EQ(values.size(), 2u);
         // p squares of the same sign, added in double: p/2 eps at most, also from float32 numbers.

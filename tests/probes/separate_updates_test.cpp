@@ -67,7 +67,7 @@ std::map<std::string, double> Measure(const RandomMlp& random, const Vector& dir
   const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
   const Update update{ToTensor(direction, {static_cast<int64_t>(direction.size())}), scale};
   at::NoGradGuard no_grad;
-  return ByName(*probe, probe->Measure({0, it.batch, gradients, it.theta, gradients.mean, update,
+  return ByName(*probe, probe->Measure({0, it.batch, gradients, it.theta, gradients.Mean(), update,
                                         it.oracle, *sampler}));
 }
 

@@ -1,0 +1,27 @@
+// For each weight the mean of the signs of the batch's per-example values: a majority vote whose
+// strength counts. Bernstein et al., "signSGD with majority vote", 2019, takes the sign of it.
+
+#include "core/registry.h"
+#include "estimators/estimator.h"
+#include "gradients/per_example.h"
+
+namespace sgdscope {
+namespace {
+
+class SignSum : public Estimator {
+ public:
+  void Fields(FieldVisitor& visitor) override { memory_.Fields(visitor); }
+
+  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
+    return PerExample(gradients, memory_).Reduce({kernels::Reduction::Kind::kSigns});
+  }
+
+ private:
+  TileMemory memory_;
+};
+
+const Registration<Estimator, SignSum> kRegistration(
+    "sign_sum", "each weight's mean of the signs of the per-example gradients");
+
+}  // namespace
+}  // namespace sgdscope

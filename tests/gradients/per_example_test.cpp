@@ -1,0 +1,159 @@
+#include "gradients/per_example.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/rng.h"
+#include "tests/oracles.h"
+#include "tests/random_mlp.h"
+#include "tests/tensors.h"
+
+// Against a loop over single examples in double. Tolerances as in oracle_test.cpp: each number goes
+// through sums of Sums() terms; what sums over theta is summed in double.
+
+namespace sgdscope {
+namespace {
+
+using oracle::Vector;
+
+constexpr uint64_t kCases = 2 * kCombinations;
+
+/// The gradients of single examples [n][p].
+std::vector<Vector> Rows(const RandomMlp& random) {
+  std::vector<Vector> rows;
+  for (const auto& example : random.examples) {
+    rows.push_back(oracle::Gradient(random.mlp, random.theta, example));
+  }
+  return rows;
+}
+
+double Largest(const std::vector<Vector>& rows) {
+  double largest = 0;
+  for (const Vector& row : rows) largest = std::max(largest, oracle::Norm(row));
+  return largest;
+}
+
+class PerExampleTest : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  /// Runs `check` on every network, with what the program and the loop found.
+  template <class Check>
+  void ForEachNetwork(const Check& check) {
+    for (uint64_t index = 0; index < kCases; ++index) {
+      const RandomMlp random = MakeRandomMlp(index);
+      SCOPED_TRACE(random.Text());
+      const OracleUnderTest it(random, GetParam());
+      const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
+      const double relative = 16 * random.Sums() * Epsilon(GetParam());
+      check(PerExample(gradients, TileMemory()), gradients, Rows(random), relative, index);
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Types, PerExampleTest, ::testing::Values(at::kDouble, at::kFloat),
+                         [](const auto& type) { return at::toString(type.param); });
+
+TEST_P(PerExampleTest, NormsDotsAndGram) {
+  ForEachNetwork([](const PerExample& per_example, const Gradients& gradients,
+                    const std::vector<Vector>& rows, double relative, uint64_t index) {
+    Stream stream(40, "v", index);
+    const at::Tensor v =
+        RandomTensor(stream, {gradients.parameters}, gradients.losses.scalar_type());
+    const double largest = Largest(rows);
+    Vector norms, dots, gram;
+    for (const Vector& row : rows) {
+      norms.push_back(oracle::Dot(row, row));
+      dots.push_back(oracle::Dot(row, ToVector(v)));
+      for (const Vector& other : rows) gram.push_back(oracle::Dot(row, other));
+    }
+    const auto n = static_cast<double>(rows.size());
+    for (const at::Tensor& measured :
+         {per_example.SquaredNorms(), per_example.Dots(v), per_example.Gram()}) {
+      EXPECT_EQ(measured.scalar_type(), at::kDouble);
+    }
+    const double scale = relative * n * largest;
+    ExpectNear(ToVector(per_example.SquaredNorms()), norms, scale * largest, "norms");
+    ExpectNear(ToVector(per_example.Dots(v)), dots, scale * oracle::Norm(ToVector(v)), "dots");
+    ExpectNear(ToVector(per_example.Gram()), gram, scale * largest * n, "gram");
+  });
+}
+
+TEST_P(PerExampleTest, ReducesEachCoordinate) {
+  ForEachNetwork([](const PerExample& per_example, const Gradients&,
+                    const std::vector<Vector>& rows, double relative, uint64_t index) {
+    using Kind = kernels::Reduction::Kind;
+    const auto n = static_cast<int64_t>(rows.size());
+    Stream stream(41, "ranks", index);
+    const auto out = static_cast<int64_t>(stream.Below((n + 1) / 2));
+    const float part = out + 1 < n - out ? 0.25f : 0.0f;
+    for (const kernels::Reduction& how :
+         {kernels::Reduction{Kind::kClip, out, n - 1 - out},
+          kernels::Reduction{Kind::kClip, out, n - 2 - out + (part == 0), part, part},
+          kernels::Reduction{Kind::kTrim, out, n - 1 - out}}) {
+      Vector expected(rows[0].size());
+      for (size_t k = 0; k < expected.size(); ++k) {
+        Vector values;
+        for (const Vector& row : rows) values.push_back(row[k]);
+        expected[k] = kernels::reference::Reduce(values, how) / static_cast<double>(n);
+      }
+      ExpectNear(ToVector(per_example.Reduce(how)), expected,
+                 relative * Largest(rows) * static_cast<double>(n),
+                 "kind " + std::to_string(static_cast<int>(how.kind)));
+    }
+  });
+}
+
+TEST_P(PerExampleTest, Signs) {
+  ForEachNetwork([](const PerExample& per_example, const Gradients&,
+                    const std::vector<Vector>& rows, double relative, uint64_t) {
+    const Vector signs = ToVector(per_example.Reduce({kernels::Reduction::Kind::kSigns}));
+    const auto n = static_cast<double>(rows.size());
+    for (size_t k = 0; k < signs.size(); ++k) {
+      double expected = 0;
+      double undecided = 0;  // by rounding
+      for (const Vector& row : rows) {
+        expected += (row[k] > 0) - (row[k] < 0);
+        undecided += row[k] != 0 && std::abs(row[k]) < relative * Largest(rows);
+      }
+      EXPECT_NEAR(signs[k], expected / n, undecided / n + relative) << k;
+    }
+  });
+}
+
+TEST_P(PerExampleTest, MedianOfMeans) {
+  ForEachNetwork([](const PerExample& per_example, const Gradients& gradients,
+                    const std::vector<Vector>& rows, double relative, uint64_t) {
+    const size_t n = rows.size();
+    for (size_t groups = 1; groups <= n; ++groups) {
+      Vector expected(rows[0].size());
+      for (size_t k = 0; k < expected.size(); ++k) {
+        Vector means;
+        for (size_t group = 0, i = 0; group < groups; ++group) {
+          const size_t count = n / groups + (group < n % groups);
+          means.push_back(0);
+          for (size_t end = i + count; i < end; ++i) means.back() += rows[i][k];
+          means.back() /= static_cast<double>(count);
+        }
+        std::ranges::sort(means);
+        expected[k] = (means[(groups - 1) / 2] + means[groups / 2]) / 2;
+      }
+      const double scale = relative * static_cast<double>(n) * Largest(rows);
+      const at::Tensor median = per_example.MedianOfMeans(static_cast<int64_t>(groups));
+      ExpectNear(ToVector(median), expected, scale, std::to_string(groups) + " groups");
+      if (groups == 1) ExpectNear(ToVector(median), ToVector(gradients.Mean()), scale, "the mean");
+    }
+  });
+}
+
+TEST(CovarianceTrace, IsTheUnbiasedOneOfKnownNumbers) {
+  // g_1 = (1, 0), g_2 = (3, 4): deviations (-1, -2) and (1, 2), squared 5 each, over n - 1 = 1.
+  const at::Tensor norms = ToTensor({1, 25}, {2});
+  EXPECT_DOUBLE_EQ(CovarianceTrace(norms, ToTensor({2, 2}, {2})).item<double>(), 10);
+  EXPECT_TRUE(
+      std::isnan(CovarianceTrace(ToTensor({4}, {1}), ToTensor({2, 0}, {2})).item<double>()));
+}
+
+}  // namespace
+}  // namespace sgdscope
