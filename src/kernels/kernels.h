@@ -54,17 +54,17 @@ void ReduceColumns(const double* values, int64_t n, int64_t m, int64_t stride, c
                    double* out);
 
 /// The per-example gradients of a linear layer, which are not stored: those of unit `o` are
-/// d[i, o] * h[i, j].
+/// d[o, i] * h[i, j].
 template <class T>
 struct OuterProducts {
-  const T* d;  // [n, units]
+  const T* d;  // [units, n]
   const T* h;  // [n, inputs]
   int64_t n;
   int64_t units;
   int64_t inputs;
 };
 
-/// out[o, j] = what `how`, kClip or kTrim, makes of d[i, o] * h[i, j], i = 0 ... n-1, for the
+/// out[o, j] = what `how`, kClip or kTrim, makes of d[o, i] * h[i, j], i = 0 ... n-1, for the
 /// inputs j = begin ... end-1; NaN where one of them is not finite, and wherever a d or a nearby h
 /// is not. out: [units, inputs].
 void ReduceOuter(const OuterProducts<float>& values, const Reduction& how, int64_t begin,

@@ -262,30 +262,61 @@ int64_t CountBoth(const Word* a, const Word* b, int64_t words) {
   return count;
 }
 
-/// The derivatives by the layer's output, unit by unit, with the sets of their signs.
+/// What is known of numbers that were looked at.
 template <class T>
-struct Units {
-  std::vector<T> d;            // [units, n]
+class Range {
+ public:
+  Range()
+      : least_(hn::Set(hn::ScalableTag<T>(), std::numeric_limits<T>::infinity())),
+        largest_(hn::Zero(hn::ScalableTag<T>())),
+        finite_(hn::Zero(hn::ScalableTag<T>())) {}
+  HWY_INLINE void Add(V<T> v) {
+    const hn::ScalableTag<T> tag;
+    least_ = hn::Min(least_, v);
+    largest_ = hn::Max(largest_, hn::Abs(v));
+    finite_ = hn::MulAdd(v, hn::Zero(tag), finite_);  // NaN once a number is not finite
+  }
+  bool finite() const { return hn::GetLane(hn::SumOfLanes(hn::ScalableTag<T>(), finite_)) == 0; }
+  T least() const { return hn::GetLane(hn::MinOfLanes(hn::ScalableTag<T>(), least_)); }
+  T largest() const {  // magnitude
+    return hn::GetLane(hn::MaxOfLanes(hn::ScalableTag<T>(), largest_));
+  }
+
+ private:
+  V<T> least_;
+  V<T> largest_;
+  V<T> finite_;
+};
+
+/// The sets of examples at which the derivatives by the layer's outputs are negative or positive.
+template <class T>
+struct Signs {
+  int64_t words;
   std::vector<Word> negative;  // [units, words]
   std::vector<Word> positive;  // [units, words]
-  int64_t words;
-  T largest = 0;  // magnitude
+  T largest = 0;               // magnitude
   bool finite = true;
 
-  explicit Units(const OuterProducts<T>& values)
-      : d(values.units * values.n), words((values.n + kWordBits - 1) / kWordBits) {
-    negative.resize(values.units * words);
-    positive.resize(values.units * words);
-    for (int64_t i = 0; i < values.n; ++i) {
-      const Word bit = Word{1} << (i % kWordBits);
-      for (int64_t o = 0; o < values.units; ++o) {
-        const T v = values.d[i * values.units + o];
-        d[o * values.n + i] = v;
-        finite &= std::isfinite(v);
-        largest = std::max(largest, std::abs(v));
-        (v < 0 ? negative : positive)[o * words + i / kWordBits] |= v == 0 ? Word{0} : bit;
+  explicit Signs(const OuterProducts<T>& values)
+      : words((values.n + kWordBits - 1) / kWordBits),
+        negative(values.units * words),
+        positive(values.units * words) {
+    for (int64_t o = 0; o < values.units; ++o) {
+      const T* d = values.d + o * values.n;
+      for (int64_t i = 0; i < values.n; ++i) {
+        negative[o * words + i / kWordBits] |= Word{d[i] < 0} << (i % kWordBits);
+        positive[o * words + i / kWordBits] |= Word{d[i] > 0} << (i % kWordBits);
       }
     }
+    const hn::ScalableTag<T> tag;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(tag));
+    const int64_t count = values.units * values.n;
+    Range<T> range;
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) range.Add(hn::LoadU(tag, values.d + i));
+    for (; i < count; ++i) range.Add(hn::Set(tag, values.d[i]));
+    largest = range.largest();
+    finite = range.finite();
   }
 };
 
@@ -306,25 +337,24 @@ struct Block {
         nonzero(words) {}
 
   void Load(const OuterProducts<T>& values, int64_t begin, int64_t count) {
-    const int64_t width = kTogether * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<T>()));
+    const hn::ScalableTag<T> tag;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(tag));
     std::ranges::fill(nonzero, 0);
-    least = std::numeric_limits<T>::infinity();
-    largest = 0;
-    finite = true;
+    Range<T> range;
     for (int64_t i = 0; i < values.n; ++i) {
-      const T* from = values.h + i * values.inputs + begin;
-      T* to = h.get() + i * width;
-      bool any = false;
-      for (int64_t j = 0; j < count; ++j) {
-        to[j] = from[j];
-        any |= from[j] != 0;
-        finite &= std::isfinite(from[j]);
-        least = std::min(least, from[j]);
-        largest = std::max(largest, std::abs(from[j]));
-      }
-      std::fill(to + count, to + width, T(0));
-      if (any) nonzero[i / kWordBits] |= Word{1} << (i % kWordBits);
+      T* row = h.get() + i * kTogether * lanes;
+      std::copy_n(values.h + i * values.inputs + begin, count, row);
+      std::fill(row + count, row + kTogether * lanes, T(0));
+      const V<T> first = hn::Load(tag, row);
+      const V<T> second = hn::Load(tag, row + lanes);
+      range.Add(first);
+      range.Add(second);
+      const bool any = !hn::AllTrue(tag, hn::Eq(hn::Or(first, second), hn::Zero(tag)));
+      nonzero[i / kWordBits] |= Word{any} << (i % kWordBits);
     }
+    least = range.least();
+    largest = range.largest();
+    finite = range.finite();
   }
 };
 
@@ -399,8 +429,8 @@ void ReduceOuterImpl(const OuterProducts<T>& values, const Reduction& how, int64
   const int64_t width = kTogether * lanes;
   const int64_t n = values.n;
   const Recipe<T> recipe(how, n);
-  const Units<T> units(values);
-  const int64_t words = units.words;
+  const Signs<T> signs(values);
+  const int64_t words = signs.words;
   Block<T> block(n, words);
   const auto buffer = hwy::AllocateAligned<T>(n * lanes);
   const auto row = hwy::AllocateAligned<T>(width);
@@ -408,17 +438,17 @@ void ReduceOuterImpl(const OuterProducts<T>& values, const Reduction& how, int64
   for (int64_t j = begin; j < end; j += width) {
     const int64_t columns = std::min(width, end - j);
     block.Load(values, j, columns);
-    const bool finite = units.finite && block.finite;
-    const bool overflows = !std::isfinite(units.largest * block.largest);
+    const bool finite = signs.finite && block.finite;
+    const bool overflows = !std::isfinite(signs.largest * block.largest);
     for (int64_t o = 0; o < values.units; ++o) {
       T* to = out + o * values.inputs + j;
       if (!finite) {
         std::fill(to, to + columns, std::numeric_limits<T>::quiet_NaN());
         continue;
       }
-      const T* d = units.d.data() + o * n;
-      const Word* negative = units.negative.data() + o * words;
-      const Word* positive = units.positive.data() + o * words;
+      const T* d = values.d + o * n;
+      const Word* negative = signs.negative.data() + o * words;
+      const Word* positive = signs.positive.data() + o * words;
       const int64_t below = CountBoth(negative, block.nonzero.data(), words);
       const int64_t above = CountBoth(positive, block.nonzero.data(), words);
       const int64_t zeros = n - below - above;

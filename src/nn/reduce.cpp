@@ -40,13 +40,14 @@ void Columns(const at::Tensor& values, const kernels::Reduction& how, const at::
   });
 }
 
+/// d: [units, n].
 template <class T>
 void Outer(const at::Tensor& d, const at::Tensor& h, const kernels::Reduction& how,
            const at::Tensor& out) {
   // A multiple of what the kernel looks at together: so the bits don't depend on the threads.
   constexpr int64_t kColumns = 128;
   const int64_t inputs = h.size(1);
-  const kernels::OuterProducts<T> values = {d.data_ptr<T>(), h.data_ptr<T>(), h.size(0), d.size(1),
+  const kernels::OuterProducts<T> values = {d.data_ptr<T>(), h.data_ptr<T>(), h.size(0), d.size(0),
                                             inputs};
   at::parallel_for(0, (inputs + kColumns - 1) / kColumns, 1, [&](int64_t begin, int64_t end) {
     kernels::ReduceOuter(values, how, begin * kColumns, std::min(end * kColumns, inputs),
@@ -70,9 +71,9 @@ void ReduceColumns(const at::Tensor& values, const kernels::Reduction& how, cons
 void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduction& how,
                  const at::Tensor& out) {
   if (h.scalar_type() == at::kDouble) {
-    Outer<double>(d.contiguous(), h.contiguous(), how, out);
+    Outer<double>(d.t().contiguous(), h.contiguous(), how, out);
   } else {
-    Outer<float>(d.contiguous(), h.contiguous(), how, out);
+    Outer<float>(d.t().contiguous(), h.contiguous(), how, out);
   }
 }
 

@@ -115,7 +115,7 @@ void ExpectOuter(const std::vector<T>& d, const std::vector<T>& h, int64_t n, in
     for (int64_t j = 0; j < inputs; ++j) {
       std::vector<double> values(n);
       for (int64_t i = 0; i < n; ++i) {
-        values[i] = static_cast<double>(d[i * units + o]) * static_cast<double>(h[i * inputs + j]);
+        values[i] = static_cast<double>(d[o * n + i]) * static_cast<double>(h[i * inputs + j]);
       }
       ASSERT_NEAR(out[o * inputs + j], kernels::reference::Reduce(values, how),
                   Tolerance<T>(values, how))
@@ -135,7 +135,7 @@ class Reduce : public ::testing::TestWithParam<int64_t> {
     for (const Values kind : kAllValues) {
       Stream stream(seed, "reduce", static_cast<uint64_t>(kind));
       const std::vector<T> h = Draw<T>(stream, kind, n, inputs);
-      std::vector<T> d = Draw<T>(stream, Values::kTanh, n, units);
+      std::vector<T> d = Draw<T>(stream, Values::kTanh, units, n);
       for (T& v : d) v = stream.Uniform() < 0.4 ? T(0) : v;
       const std::string what = "n " + std::to_string(n) + ", kind " +
                                std::to_string(static_cast<int>(kind)) + ", ranks " +
@@ -179,7 +179,7 @@ TEST_P(Reduce, ColumnsInPartsAreTheWhole) {
   constexpr int64_t n = 50, units = 3, inputs = 400;
   Stream stream(5, "parts");
   const auto h = Draw<float>(stream, Values::kPixels, n, inputs);
-  const auto d = Draw<float>(stream, Values::kTanh, n, units);
+  const auto d = Draw<float>(stream, Values::kTanh, units, n);
   std::vector<float> whole(units * inputs), parts(units * inputs);
   const Reduction how = Clip(n, 4, false);
   kernels::ReduceOuter({d.data(), h.data(), n, units, inputs}, how, 0, inputs, whole.data());
@@ -205,7 +205,7 @@ TEST_P(Reduce, WhatIsNotFiniteIsNeverHidden) {
     for (const double c : {1.0, 2.0, 25.0, 50.0}) {
       Stream stream(7, "not finite");
       const auto clean_h = Draw<float>(stream, Values::kRelu, n, inputs);
-      const auto clean_d = Draw<float>(stream, Values::kTanh, n, units);
+      const auto clean_d = Draw<float>(stream, Values::kTanh, units, n);
       std::vector<float> out(units * inputs);
       auto h = clean_h;
       h[17 * inputs + 11] = bad;
@@ -216,7 +216,7 @@ TEST_P(Reduce, WhatIsNotFiniteIsNeverHidden) {
       for (int64_t j = 0; j < inputs; ++j) EXPECT_EQ(std::isnan(out[j]), j == 11) << j;
 
       auto d = clean_d;
-      d[80 * units + 1] = bad;
+      d[n + 80] = bad;
       kernels::ReduceOuter({d.data(), clean_h.data(), n, units, inputs}, Clip(n, c, false), 0,
                            inputs, out.data());
       for (int64_t j = 0; j < inputs; ++j) EXPECT_TRUE(std::isnan(out[inputs + j]));
@@ -228,7 +228,7 @@ TEST_P(Reduce, AProductThatOverflowsIsNotHiddenAndSparesTheOthers) {
   constexpr int64_t n = 40, inputs = 35;
   Stream stream(8, "overflow");
   auto h = Draw<float>(stream, Values::kRelu, n, inputs);
-  auto d = Draw<float>(stream, Values::kTanh, n, 1);
+  auto d = Draw<float>(stream, Values::kTanh, 1, n);
   for (int64_t j = 0; j < inputs; ++j) h[3 * inputs + j] = 0;
   h[3 * inputs + 5] = 1e30f;
   d[3] = 1e30f;
