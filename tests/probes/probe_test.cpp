@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/registry.h"
+#include "run/checkpoint.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
@@ -176,7 +177,7 @@ TEST(ProbeContract, StateIsAllThatARestartNeeds) {
       std::map<std::string, at::Tensor> saved;
       for (const auto& [name, tensor] : run.stepper().State()) saved[name] = tensor.clone();
       ShortRun resumed(config);
-      resumed.stepper().Restore(saved, "checkpoint");
+      RestoreState(saved, resumed.stepper().State(), "checkpoint");
       const Stepper::Measured expected = run.stepper().Step(step);
       const Stepper::Measured actual = resumed.stepper().Step(step);
       for (size_t i = 0; i < run.probe_count(); ++i) {
