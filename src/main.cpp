@@ -106,7 +106,7 @@ int Run(const Arguments& arguments) {
     const std::string changes = manifest.ContinueFrom(folder.manifest());
     if (!changes.empty()) console.Warn("rows may differ in the last bits from here on: " + changes);
   }
-  manifest.SetFiles(experiment.data().files);
+  manifest.SetData(experiment.data());
   InstallSignalHandlers();
   try {
     Trainer trainer(experiment, folder, console, manifest, stop_signal);

@@ -41,6 +41,10 @@ class FillRequired : public FieldVisitor {
   void Visit(const Field& field, std::optional<int64_t>& value) override {
     if (field.required) value = Whole(field);
   }
+  void Visit(const Field& field, std::optional<std::string>& value) override {
+    if (field.required) value = field.allowed.empty() ? "text" : field.allowed[0];
+  }
+  void OptionalGroup(const Field&, bool&, const std::function<void(FieldVisitor&)>&) override {}
   void Group(const Field&, const std::function<void(FieldVisitor&)>& fields) override {
     fields(*this);
   }

@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/fields.h"
 
 namespace sgdscope {
 
-/// The steps at which something happens: every so many steps, or epochs, from step 0 on.
+/// The steps at which something happens: every so many steps or epochs, from step 0 on, or at steps
+/// that are evenly spaced on a logarithmic axis.
 class Cadence {
  public:
   /// Without a default: every step, unless the config names a cadence.
@@ -19,18 +21,23 @@ class Cadence {
 
   void Fields(FieldVisitor& visitor);
   /// Whether the config names one.
-  bool given() const { return every_ || every_epochs_; }
-  /// Settles the cadence in steps. Error kConfig at `path` if both are given.
+  bool given() const { return every_ || every_epochs_ || at_; }
+  /// Settles the cadence in steps. Error kConfig at `path` if the config names more than one.
   void Prepare(const std::string& path, int64_t steps_per_epoch);
-  bool At(int64_t step) const { return step % period_ == 0; }
-  int64_t period() const { return period_; }  // in steps
+  /// Whether `step` >= 0 is one of them; after Prepare, for runs of up to 10^15 steps.
+  bool At(int64_t step) const;
 
  private:
+  void Check(const std::string& path) const;
+
   std::optional<int64_t> every_;
   std::optional<int64_t> every_epochs_;
+  std::optional<std::string> at_;
+  std::optional<int64_t> per_decade_;
   std::optional<int64_t> default_every_;
   std::optional<int64_t> default_every_epochs_;
   int64_t period_ = 1;
+  std::vector<int64_t> log_steps_;  // sorted; empty: every period_ steps
 };
 
 }  // namespace sgdscope

@@ -119,6 +119,7 @@ class Reader : public FieldVisitor {
   void Visit(const Field& field, std::vector<std::string>& value) override { Read(field, value); }
   void Visit(const Field& field, std::optional<bool>& value) override { Read(field, value); }
   void Visit(const Field& field, std::optional<int64_t>& value) override { Read(field, value); }
+  void Visit(const Field& field, std::optional<std::string>& value) override { Read(field, value); }
 
   void Group(const Field& field, const FieldsFunction& fields) override {
     const Place place = PlaceOf(field, "an object");
@@ -127,6 +128,13 @@ class Reader : public FieldVisitor {
     } else {
       ReadAbsent([&] { ReadFields(Json::object(), place.path, fields); });
     }
+  }
+
+  void OptionalGroup(const Field& field, bool& given, const FieldsFunction& fields) override {
+    const Place place = PlaceOf(field, "an object");
+    const Json* json = Find(place);
+    given = json != nullptr;
+    if (given) ReadFields(*json, place.path, fields);
   }
 
   void Choose(const Field& field, AnyChoice& choice) override {

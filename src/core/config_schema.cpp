@@ -18,6 +18,7 @@ class SchemaWriter : public FieldVisitor {
   void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<std::string>& value) override { Add(field, value); }
 
   void Group(const Field& field, const FieldsFunction& fields) override {
     SchemaWriter writer;
@@ -25,6 +26,12 @@ class SchemaWriter : public FieldVisitor {
     // An absent group reads as an empty one, so it may be left out only if nothing in it is
     // required.
     Property(field, field.required || !writer.required_.empty()).update(writer.Object());
+  }
+
+  void OptionalGroup(const Field& field, bool&, const FieldsFunction& fields) override {
+    SchemaWriter writer;
+    fields(writer);
+    Property(field, false).update(writer.Object());
   }
 
   void Choose(const Field& field, AnyChoice& choice) override {

@@ -26,12 +26,14 @@ class TableRows : public FieldVisitor {
   void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<std::string>& value) override { Add(field, value); }
 
   void Group(const Field& field, const FieldsFunction& fields) override {
-    AddRow(field, "object", "", "");
-    const std::string outer = std::exchange(path_, JoinPath(path_, field.name));
-    fields(*this);
-    path_ = outer;
+    AddObject(field, "", fields);
+  }
+
+  void OptionalGroup(const Field& field, bool&, const FieldsFunction& fields) override {
+    AddObject(field, "absent", fields);
   }
 
   void Choose(const Field& field, AnyChoice& choice) override {
@@ -62,6 +64,13 @@ class TableRows : public FieldVisitor {
     const TypeWords words = WordsOf(value);
     AddRow(field, words.element.empty() ? words.schema : "list of " + words.element,
            DefaultText(value), field.allowed.empty() ? RangeText(field) : Join(field.allowed));
+  }
+
+  void AddObject(const Field& field, const std::string& value, const FieldsFunction& fields) {
+    AddRow(field, "object", value, "");
+    const std::string outer = std::exchange(path_, JoinPath(path_, field.name));
+    fields(*this);
+    path_ = outer;
   }
 
   void AddRow(const Field& field, const std::string& type, const std::string& value,

@@ -32,8 +32,14 @@ class Writer : public FieldVisitor {
   void Visit(const Field& field, std::optional<int64_t>& value) override {
     if (value) object_[field.name] = *value;
   }
+  void Visit(const Field& field, std::optional<std::string>& value) override {
+    if (value) object_[field.name] = *value;
+  }
   void Group(const Field& field, const FieldsFunction& fields) override {
     object_[field.name] = WriteFields(fields);
+  }
+  void OptionalGroup(const Field& field, bool& given, const FieldsFunction& fields) override {
+    if (given) object_[field.name] = WriteFields(fields);
   }
   void Choose(const Field& field, AnyChoice& choice) override {
     if (!choice.selected().empty()) object_[field.name] = WriteChoice(choice);

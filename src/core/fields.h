@@ -44,8 +44,12 @@ class FieldVisitor {
   /// An optional field is absent from the config when it has no value.
   virtual void Visit(const Field& field, std::optional<bool>& value) = 0;
   virtual void Visit(const Field& field, std::optional<int64_t>& value) = 0;
+  virtual void Visit(const Field& field, std::optional<std::string>& value) = 0;
   /// An object with fields of its own.
   virtual void Group(const Field& field, const std::function<void(FieldVisitor&)>& fields) = 0;
+  /// The same for an object that may be absent; `given`: whether the config has it.
+  virtual void OptionalGroup(const Field& field, bool& given,
+                             const std::function<void(FieldVisitor&)>& fields) = 0;
   /// An object whose key `name` picks a registered leaf.
   virtual void Choose(const Field& field, AnyChoice& choice) = 0;
   /// A list of such objects.

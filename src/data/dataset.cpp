@@ -12,6 +12,9 @@ void Dataset::Fields(FieldVisitor& visitor) {
                "of each channel), per_image, or none",
        .allowed = NormalizeNames()},
       normalize_);
+  visitor.OptionalGroup(
+      {.name = "label_noise", .help = "wrong labels in the training set, not in the test set"},
+      has_label_noise_, [this](FieldVisitor& group) { label_noise_.Fields(group); });
 }
 
 }  // namespace sgdscope

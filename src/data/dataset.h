@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/fields.h"
+#include "data/label_noise.h"
 
 namespace sgdscope {
 
@@ -18,6 +19,9 @@ struct Split {
   at::Tensor
       inputs;  // [N, ...shape], uint8 as in the files, or float64 where the source is synthetic
   at::Tensor labels;  // [N] int64 in 0 ... classes-1
+  // With label noise only, in the training set:
+  at::Tensor original_labels = {};  // [N] int64
+  at::Tensor corrupt = {};          // [N] bool: the label differs from the original one
   int64_t size() const { return labels.size(0); }
 };
 
@@ -45,10 +49,12 @@ struct LoadedData {
 /// A source of examples with labels; leaves register by the name in the config.
 class Dataset : public Configurable {
  public:
-  /// The leaf's own fields, then `normalize`.
+  /// The leaf's own fields, then `normalize` and `label_noise`.
   void Fields(FieldVisitor& visitor) final;
   /// One of NormalizeNames() (data/normalize.h).
   const std::string& normalize() const { return normalize_; }
+  /// Null where the config has none. Load gives the original labels: the experiment adds the noise.
+  const LabelNoise* label_noise() const { return has_label_noise_ ? &label_noise_ : nullptr; }
   /// at::kByte, or at::kDouble where the source is synthetic.
   virtual at::ScalarType InputType() const { return at::kByte; }
   /// Sizes without reading the data. Error kConfig if the fields contradict each other; `path`: the
@@ -66,6 +72,8 @@ class Dataset : public Configurable {
 
  private:
   std::string normalize_;
+  LabelNoise label_noise_;
+  bool has_label_noise_ = false;
 };
 
 }  // namespace sgdscope

@@ -76,7 +76,7 @@ class Probe : public Configurable {
   virtual void OwnPrepare(const ProbeContext& context) { (void)context; }
   /// Whether Measure is called at every step, also where nothing is logged (for running sums).
   virtual bool EveryStep() const { return false; }
-  /// Whether the config gives `every` or `every_epochs`; known from OwnPrepare on.
+  /// Whether the config gives `every`, `every_epochs` or `at`; known from OwnPrepare on.
   bool cadence_given() const { return cadence_given_; }
 
  private:

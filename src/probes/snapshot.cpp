@@ -29,7 +29,7 @@ class Snapshot : public Probe {
  protected:
   void OwnFields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "steps",
-                   .help = "the steps to write, in place of every or every_epochs",
+                   .help = "the steps to write, in place of every, every_epochs or at",
                    .unit = "steps",
                    .min = 0},
                   steps_);
@@ -43,7 +43,7 @@ class Snapshot : public Probe {
       throw Error(ErrorKind::kConfig, context.path,
                   steps_.empty() ? "neither steps nor a cadence is given"
                                  : "both steps and a cadence are given",
-                  "Give steps (a list), or every, or every_epochs.");
+                  "Give steps (a list), or every, every_epochs or at.");
     }
     lags_.CheckOrder(context);
     for (size_t i = 0; i < steps_.size(); ++i) {

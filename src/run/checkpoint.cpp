@@ -74,4 +74,20 @@ std::optional<Checkpoint> LoadLastCheckpoint(const fs::path& folder,
   return std::nullopt;
 }
 
+void RestoreState(const std::map<std::string, at::Tensor>& saved,
+                  const std::map<std::string, at::Tensor>& live, const std::string& where) {
+  for (const auto& [name, tensor] : live) {
+    const auto found = saved.find(name);
+    if (found == saved.end()) throw Error(ErrorKind::kData, where, "has no tensor " + name);
+    if (found->second.sizes() != tensor.sizes() ||
+        found->second.scalar_type() != tensor.scalar_type()) {
+      throw Error(ErrorKind::kData, where, "tensor " + name + " has another shape or type");
+    }
+    tensor.copy_(found->second);
+  }
+  if (saved.size() != live.size()) {
+    throw Error(ErrorKind::kData, where, "has tensors that this run does not know");
+  }
+}
+
 }  // namespace sgdscope

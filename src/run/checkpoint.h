@@ -27,4 +27,9 @@ void SaveCheckpoint(const std::filesystem::path& folder, const Checkpoint& check
 std::optional<Checkpoint> LoadLastCheckpoint(const std::filesystem::path& folder,
                                              const std::function<void(const std::string&)>& warn);
 
+/// Copies saved state into the live tensors. Error kData at `where` if names, shapes or types
+/// differ.
+void RestoreState(const std::map<std::string, at::Tensor>& saved,
+                  const std::map<std::string, at::Tensor>& live, const std::string& where);
+
 }  // namespace sgdscope

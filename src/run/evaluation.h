@@ -1,28 +1,41 @@
 #pragma once
 
-#include <limits>
+#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "core/csv.h"
 #include "core/torch.h"
 #include "run/experiment.h"
 
 namespace sgdscope {
 
-/// Loss and accuracy of a whole split.
+/// Loss and accuracy over some examples; kNotMeasured where there are none.
 struct SplitScore {
-  double loss;      // mean over the examples
-  double accuracy;  // share of examples whose largest logit is the label's
+  double loss = kNotMeasured;      // mean over the examples
+  double accuracy = kNotMeasured;  // share of examples whose largest logit is the label's
 };
 
-/// Before the first evaluation.
-inline constexpr SplitScore kNotScored = {std::numeric_limits<double>::quiet_NaN(),
-                                          std::numeric_limits<double>::quiet_NaN()};
+/// What one sweep over a split finds.
+struct Sweep {
+  SplitScore all;
+  SplitScore pristine;  // these two only in a split with label noise
+  SplitScore corrupt;
+  at::Tensor right;  // [N] bool: the largest logit is the label's
+};
 
-/// Evaluates theta on all examples of an oracle's split, in chunks.
-SplitScore Score(const Oracle& oracle, const at::Tensor& theta);
+/// Evaluates theta on all examples of an oracle's split, in chunks. `corrupt` [N] bool: the
+/// split's, undefined without label noise.
+Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& corrupt);
 
-/// Columns of eval.csv.
-std::vector<std::string> EvalColumns();
+/// Columns of eval.csv; six more with label noise.
+std::vector<std::string> EvalColumns(const RunConfig& config);
+
+/// The row of eval.csv before step `step`. With label noise of fraction eps and K classes
+/// (coherent_gradients, sections 2.1 and 3.3, with K = 10):
+///   proper_accuracy = share of pristine examples in the training set
+///   overfit = ta - [eps / K + (1 - eps) va], with ta, va the accuracies on training and test set
+std::vector<double> EvalRow(const Experiment& experiment, int64_t step, const Sweep& train,
+                            const SplitScore& test);
 
 }  // namespace sgdscope

@@ -11,6 +11,9 @@ namespace {
 void MoveTo(at::Device device, Split& split) {
   split.inputs = split.inputs.to(device);
   split.labels = split.labels.to(device);
+  if (!split.corrupt.defined()) return;
+  split.original_labels = split.original_labels.to(device);
+  split.corrupt = split.corrupt.to(device);
 }
 
 void CheckDevice(at::Device device) {
@@ -61,6 +64,9 @@ void Experiment::UseData(LoadedData data) {
   ConfigureDevice(config_);
   data_ = std::move(data);
   Settle(data_.train.size());
+  if (const LabelNoise* noise = config_.data->label_noise()) {
+    AddLabelNoise(*noise, shape_.classes, static_cast<uint64_t>(config_.seed), data_.train);
+  }
   MoveTo(device(), data_.train);
   MoveTo(device(), data_.test);
   normalizer_.emplace(config_.data->normalize(), data_.train, config_.scalar_type());

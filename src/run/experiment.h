@@ -21,8 +21,8 @@ class Experiment {
   /// known. Reads no data. Error kConfig. Keeps a reference to `config`.
   explicit Experiment(RunConfig& config);
 
-  /// Reads the data, checks again with its real size, and moves it to the device. Error kData;
-  /// kResource if the device is not there.
+  /// Reads the data, checks again with its real size, adds the config's label noise, and moves it
+  /// to the device. Error kData; kResource if the device is not there.
   void LoadData();
   /// The same with given data instead of the config's data set, for benchmarks and `describe`.
   void UseData(LoadedData data);

@@ -109,9 +109,9 @@ std::string Manifest::ContinueFrom(const std::filesystem::path& earlier) {
   return changes;
 }
 
-void Manifest::SetFiles(const std::vector<FileRecord>& files) {
+void Manifest::SetData(const LoadedData& data) {
   Json list = Json::array();
-  for (const FileRecord& file : files) {
+  for (const FileRecord& file : data.files) {
     list.push_back({{"path", file.path}, {"bytes", file.bytes}, {"crc32", file.crc32}});
   }
   if (facts_.contains("data") && ChecksumsOf(facts_["data"]) != ChecksumsOf(list)) {
@@ -122,6 +122,9 @@ void Manifest::SetFiles(const std::vector<FileRecord>& files) {
         "Bring the old files back, or start a new run with --overwrite or --output FOLDER.");
   }
   facts_["data"] = list;
+  if (data.train.corrupt.defined()) {
+    facts_["corrupt_examples"] = data.train.corrupt.sum().item<int64_t>();
+  }
 }
 
 void Manifest::Write(const std::string& status, const std::string& reason, int64_t steps_done) {

@@ -22,8 +22,9 @@ class Manifest {
   /// LibTorch, another processor); "" if nothing has.
   std::string ContinueFrom(const std::filesystem::path& earlier);
 
-  /// Records the data files. Error kData if an earlier process of this run read other ones.
-  void SetFiles(const std::vector<FileRecord>& files);
+  /// Records the data files and, with label noise, the number of corrupt examples. Error kData if
+  /// an earlier process of this run read other files.
+  void SetData(const LoadedData& data);
   /// Writes the file atomically. `status`: running, done, diverged, interrupted or failed;
   /// `reason`: a sentence, empty for running and done; `steps_done`: steps whose rows are final.
   void Write(const std::string& status, const std::string& reason, int64_t steps_done);

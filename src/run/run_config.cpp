@@ -84,7 +84,13 @@ void RunConfig::Fields(FieldVisitor& visitor) {
   visitor.Group({.name = "log", .help = "rows of metrics.csv"},
                 [this](FieldVisitor& v) { log.Fields(v); });
   visitor.Group({.name = "eval", .help = "rows of eval.csv; there is one for the end in any case"},
-                [this](FieldVisitor& v) { eval.Fields(v); });
+                [this](FieldVisitor& v) {
+                  eval.Fields(v);
+                  v.Visit({.name = "learned",
+                           .help = "write learned.csv: for each training example the first and the "
+                                   "last evaluated step at which it was right"},
+                          learned);
+                });
   visitor.Group({.name = "checkpoint", .help = "resuming starts from the last checkpoint"},
                 [this](FieldVisitor& v) {
                   v.Visit({.name = "every_steps",

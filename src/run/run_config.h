@@ -38,6 +38,7 @@ struct RunConfig {
   ChoiceList<Probe> probes;
   Cadence log = Cadence::EverySteps(1);
   Cadence eval = Cadence::EveryEpochs(1);
+  bool learned = false;  // eval.learned
   int64_t checkpoint_every = 1000;
   std::string output;
 

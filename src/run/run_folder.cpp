@@ -83,8 +83,8 @@ void RunFolder::CheckSameConfig() const {
 
 void RunFolder::RemoveRun() const {
   // Only what runs write: the user may keep other things here.
-  for (const auto& name : {"config.json", "manifest.json", "metrics.csv", "eval.csv", "log.txt",
-                           "checkpoints", "snapshots"}) {
+  for (const auto& name : {"config.json", "manifest.json", "metrics.csv", "eval.csv", "learned.csv",
+                           "label_noise.safetensors", "log.txt", "checkpoints", "snapshots"}) {
     fs::remove_all(path_ / name);
   }
 }

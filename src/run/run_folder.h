@@ -31,6 +31,8 @@ class RunFolder {
   std::filesystem::path manifest() const { return path_ / "manifest.json"; }
   std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
   std::filesystem::path eval() const { return path_ / "eval.csv"; }
+  std::filesystem::path learned() const { return path_ / "learned.csv"; }
+  std::filesystem::path label_noise() const { return path_ / "label_noise.safetensors"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path log() const { return path_ / "log.txt"; }
 

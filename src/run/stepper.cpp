@@ -1,7 +1,5 @@
 #include "run/stepper.h"
 
-#include "core/error.h"
-
 namespace sgdscope {
 
 Stepper::Stepper(Experiment& experiment) : experiment_(experiment) {
@@ -47,22 +45,6 @@ std::map<std::string, at::Tensor> Stepper::State() const {
     }
   }
   return state;
-}
-
-void Stepper::Restore(const std::map<std::string, at::Tensor>& saved, const std::string& where) {
-  const auto live = State();
-  for (const auto& [name, tensor] : live) {
-    const auto found = saved.find(name);
-    if (found == saved.end()) throw Error(ErrorKind::kData, where, "has no tensor " + name);
-    if (found->second.sizes() != tensor.sizes() ||
-        found->second.scalar_type() != tensor.scalar_type()) {
-      throw Error(ErrorKind::kData, where, "tensor " + name + " has another shape or type");
-    }
-    tensor.copy_(found->second);
-  }
-  if (saved.size() != live.size()) {
-    throw Error(ErrorKind::kData, where, "has tensors that this run does not know");
-  }
 }
 
 }  // namespace sgdscope

@@ -28,8 +28,6 @@ class Stepper {
   /// All state by name: "theta", "update.<name>", "probe.<label>.<name>". The tensors are the live
   /// ones.
   std::map<std::string, at::Tensor> State() const;
-  /// Copies saved state into the live one. Error kData at `where` if names or shapes differ.
-  void Restore(const std::map<std::string, at::Tensor>& saved, const std::string& where);
 
  private:
   Experiment& experiment_;

@@ -1,6 +1,5 @@
 #include "run/trainer.h"
 
-#include <array>
 #include <cmath>
 #include <cstdio>
 
@@ -26,6 +25,10 @@ Outcome Trainer::Run() {
 
 void Trainer::Open() {
   const auto metrics_columns = MetricsLog::Columns(experiment_);
+  const auto eval_columns = EvalColumns(experiment_.config());
+  const Split& train = experiment_.data().train;
+  if (train.corrupt.defined()) WriteLabelNoise(folder_.label_noise(), train);
+  if (experiment_.config().learned) learned_.emplace(train);
   std::optional<Checkpoint> checkpoint;
   if (folder_.resumed()) {
     checkpoint = LoadLastCheckpoint(folder_.checkpoints(),
@@ -34,14 +37,14 @@ void Trainer::Open() {
                              : "no checkpoint yet: starting from step 0");
   }
   if (checkpoint) {
-    stepper_.Restore(checkpoint->state, folder_.checkpoints().string());
+    RestoreState(checkpoint->state, State(), folder_.checkpoints().string());
     start_ = checkpoint->step;
     metrics_csv_ =
         std::make_unique<CsvWriter>(folder_.metrics(), metrics_columns, checkpoint->metrics_bytes);
-    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(), checkpoint->eval_bytes);
+    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), eval_columns, checkpoint->eval_bytes);
   } else {
     metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), metrics_columns);
-    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns());
+    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), eval_columns);
   }
   metrics_.emplace(experiment_, *metrics_csv_);
 }
@@ -67,13 +70,14 @@ Outcome Trainer::Loop() {
 
 bool Trainer::Evaluate(int64_t step) {
   if (metrics_->Flush()) return false;
-  const SplitScore train = Score(experiment_.train(), stepper_.theta());
-  const SplitScore test = Score(experiment_.test(), stepper_.theta());
-  if (!std::isfinite(train.loss)) return false;
-  eval_csv_->Row(std::array{static_cast<double>(step), experiment_.sampler().EpochAt(step),
-                            train.loss, train.accuracy, test.loss, test.accuracy});
+  const Sweep train =
+      SweepSplit(experiment_.train(), stepper_.theta(), experiment_.data().train.corrupt);
+  const SplitScore test = SweepSplit(experiment_.test(), stepper_.theta(), {}).all;
+  if (!std::isfinite(train.all.loss)) return false;
+  eval_csv_->Row(EvalRow(experiment_, step, train, test));
   eval_csv_->Flush();
-  last_train_ = train;
+  if (learned_) learned_->Add(step, train.right);
+  last_train_ = train.all;
   last_test_ = test;
   return true;
 }
@@ -82,9 +86,18 @@ void Trainer::Save(int64_t step) {
   // The rows must be on the disk before a checkpoint says that they are there.
   metrics_csv_->Sync();
   eval_csv_->Sync();
-  SaveCheckpoint(folder_.checkpoints(),
-                 {step, metrics_csv_->bytes(), eval_csv_->bytes(), stepper_.State()});
+  SaveCheckpoint(folder_.checkpoints(), {step, metrics_csv_->bytes(), eval_csv_->bytes(), State()});
   manifest_.Write("running", "", step);
+}
+
+std::map<std::string, at::Tensor> Trainer::State() const {
+  auto state = stepper_.State();
+  if (learned_) state.merge(learned_->State());
+  return state;
+}
+
+void Trainer::WriteLearned() const {
+  if (learned_) learned_->Write(folder_.learned());
 }
 
 Outcome Trainer::Finish(int64_t step) {
@@ -94,6 +107,7 @@ Outcome Trainer::Finish(int64_t step) {
   if (!Evaluate(step)) return Diverged(step);
   metrics_csv_->Sync();
   eval_csv_->Sync();
+  WriteLearned();
   manifest_.Write("done", "", step);
   char summary[160];
   std::snprintf(summary, sizeof(summary),
@@ -107,6 +121,7 @@ Outcome Trainer::Finish(int64_t step) {
 Outcome Trainer::Diverged(int64_t step) {
   const auto found = metrics_->Flush();
   metrics_csv_->Sync();
+  WriteLearned();
   const std::string reason =
       found ? "the loss of step " + std::to_string(*found) + " is not finite"
             : "the training loss before step " + std::to_string(step) + " is not finite";
@@ -119,6 +134,7 @@ Outcome Trainer::Diverged(int64_t step) {
 Outcome Trainer::Interrupted(int64_t step) {
   if (metrics_->Flush()) return Diverged(step);
   Save(step);
+  WriteLearned();
   const int signal = stop_signal_;
   const std::string reason = "signal " + std::to_string(signal) + " before step " +
                              std::to_string(step) + "; --resume goes on from there";

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "run/console.h"
 #include "run/evaluation.h"
 #include "run/experiment.h"
+#include "run/learned.h"
 #include "run/manifest.h"
 #include "run/metrics_log.h"
 #include "run/run_folder.h"
@@ -40,6 +42,9 @@ class Trainer {
   /// Evaluates theta before step `step` into eval.csv; false if the run has diverged.
   bool Evaluate(int64_t step);
   void Save(int64_t step);
+  /// All that a checkpoint holds; the live tensors.
+  std::map<std::string, at::Tensor> State() const;
+  void WriteLearned() const;
   Outcome Finish(int64_t step);
   Outcome Diverged(int64_t step);
   Outcome Interrupted(int64_t step);
@@ -55,8 +60,9 @@ class Trainer {
   std::unique_ptr<CsvWriter> metrics_csv_;
   std::unique_ptr<CsvWriter> eval_csv_;
   std::optional<MetricsLog> metrics_;
-  SplitScore last_train_ = kNotScored;
-  SplitScore last_test_ = kNotScored;
+  std::optional<Learned> learned_;
+  SplitScore last_train_;
+  SplitScore last_test_;
 };
 
 }  // namespace sgdscope

@@ -130,6 +130,9 @@ TEST(RunConfig, WhatDoesNotFitTogetherIsRefused) {
   ExpectRefused({"batch_size=101"}, {"sampler", "100"});
   ExpectRefused({"sampler.name=full"}, {"sampler", "batch_size"});
   ExpectRefused({"log={\"every\": 1, \"every_epochs\": 1}"}, {"log", "both"});
+  ExpectRefused({"eval={\"every\": 1, \"at\": \"log\"}"}, {"eval", "both every and at"});
+  ExpectRefused({R"(probes=[{"name": "gradient_norm", "per_decade": 5}])"},
+                {"probes[0].per_decade", "without at"});
   ExpectRefused({R"(probes=[{"name": "taylor"}])"}, {"probes[0].long_ago_lag", "300", "20"});
   ExpectRefused({R"(probes=[{"name": "taylor", "recent_lag": 9, "long_ago_lag": 9}])"},
                 {"probes[0].recent_lag", "9"});

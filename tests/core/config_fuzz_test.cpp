@@ -20,9 +20,11 @@ using toy::FieldsOf;
 // Written by hand, not taken from the declaration: the keys of each object, or of each leaf.
 const std::map<std::string, std::set<std::string>> kKnownKeys = {
     {"",
-     {"name", "seed", "epochs", "momentum", "offset", "shift", "nesterov", "deterministic",
-      "hidden", "augment", "data", "learning_rate", "main_probe", "extra_probe", "probes"}},
+     {"name", "seed", "epochs", "momentum", "offset", "shift", "nesterov", "deterministic", "order",
+      "hidden", "augment", "data", "noise", "learning_rate", "main_probe", "extra_probe",
+      "probes"}},
     {"data", {"path", "kind"}},
+    {"noise", {"fraction"}},
     {"constant", {"name", "value"}},
     {"steps", {"name", "at", "factor"}},
     {"taylor", {"name", "every", "recent_lag"}},
@@ -38,6 +40,7 @@ void ExpectKnownKeys(const Json& object, const std::string& kind) {
 void ExpectOnlyKnownKeys(const Json& config) {
   ExpectKnownKeys(config, "");
   ExpectKnownKeys(config.at("data"), "data");
+  ExpectKnownKeys(config.value("noise", Json::object()), "noise");
   const auto leaf = [](const Json& object, const std::string& by_default) {
     if (object.is_object()) ExpectKnownKeys(object, object.value("name", by_default));
   };

@@ -174,9 +174,11 @@ TEST(ConfigRead, AbsentFieldsKeepTheirDefaults) {
   EXPECT_EQ(config.epochs, std::nullopt);
   EXPECT_EQ(config.momentum, 0.9);
   EXPECT_EQ(config.deterministic, std::nullopt);
+  EXPECT_EQ(config.order, std::nullopt);
   EXPECT_EQ(config.hidden, std::vector<int64_t>{2000});
   EXPECT_EQ(config.data.path, "p");
   EXPECT_EQ(config.data.kind, "permute");
+  EXPECT_FALSE(config.has_noise);
   EXPECT_EQ(config.learning_rate.selected(), "constant");
   EXPECT_EQ(config.main_probe.selected(), "taylor");
   EXPECT_EQ(config.extra_probe.selected(), "");
@@ -193,9 +195,12 @@ TEST(ConfigRead, AllKindsOfFields) {
   EXPECT_EQ(config.shift, -2.5e-3);
   EXPECT_TRUE(config.nesterov);
   EXPECT_EQ(config.deterministic, false);
+  EXPECT_EQ(config.order, "down");
   EXPECT_EQ(config.hidden, (std::vector<int64_t>{1, 20}));
   EXPECT_EQ(config.augment, (std::vector<std::string>{"crop", "flip"}));
   EXPECT_EQ(config.data.kind, "uniform");
+  EXPECT_TRUE(config.has_noise);
+  EXPECT_EQ(config.noise.fraction, 0.5);
   const auto& steps = dynamic_cast<toy::Steps&>(*config.learning_rate);
   EXPECT_EQ(steps.at, std::vector<int64_t>{5});
   EXPECT_EQ(steps.factor, 0.5);
@@ -258,6 +263,7 @@ TEST(ConfigRead, WrongTypes) {
   ExpectRefusedWith("hidden", "[1, [2]]", {"hidden[1]: found [2]"});
   ExpectRefusedWith("augment", "[1]", {"augment[0]: found 1, must be one of \"flip\", \"crop\""});
   ExpectRefusedWith("data", "3", {"data: found 3, must be an object"});
+  ExpectRefusedWith("noise", "0.5", {"noise: found 0.5, must be an object"});
   ExpectRefusedWith("probes", "{}", {"probes: found {}, must be a list of objects"});
   ExpectRefused("[1]", {"config: found [1], must be an object"});
 }
@@ -285,6 +291,8 @@ TEST(ConfigRead, AllowedStrings) {
   ExpectRefusedWith("data", R"({"path": "p", "kind": "permutte"})",
                     {"data.kind: found \"permutte\", must be one of \"permute\", \"uniform\"",
                      "Did you mean 'permute'?"});
+  ExpectRefusedWith("order", "\"dwon\"",
+                    {"order: found \"dwon\", must be one of \"up\", \"down\"", "'down'"});
   ExpectRefusedWith("augment", R"(["flip", "flop"])", {"augment[1]: found \"flop\"", "'flip'"});
 }
 
@@ -311,6 +319,7 @@ TEST(ConfigRead, MissingFields) {
       {"learning_rate: is missing, must be a number or an object with the key name: one of "
        "\"constant\", \"steps\""});
   ExpectRefused(R"({"seed": 1, "learning_rate": 1})", {"data.path: is missing, must be a string"});
+  ExpectRefusedWith("noise", "{}", {"noise.fraction: is missing, must be a number >= 0 and <= 1"});
   ExpectRefused(R"({"seed": 1, "learning_rate": {"name": "constant"}, "data": {"path": "p"}})",
                 {"learning_rate.value: is missing"});
 }

@@ -45,8 +45,9 @@ TEST(ConfigWrite, AllFieldsWithTheirValues) {
   ReadText(kFull, config);
   EXPECT_EQ(WriteFields(FieldsOf(config)).dump(),
             R"({"name":"a","seed":7,"epochs":3,"momentum":0.0,"offset":-5,"shift":-0.0025,)"
-            R"("nesterov":true,"deterministic":false,"hidden":[1,20],"augment":["crop","flip"],)"
-            R"("data":{"path":"q","kind":"uniform"},)"
+            R"("nesterov":true,"deterministic":false,"order":"down","hidden":[1,20],)"
+            R"("augment":["crop","flip"],)"
+            R"("data":{"path":"q","kind":"uniform"},"noise":{"fraction":0.5},)"
             R"("learning_rate":{"name":"steps","at":[5],"factor":0.5},)"
             R"("main_probe":{"name":"plain"},)"
             R"("extra_probe":{"name":"taylor","every":2,"recent_lag":10},)"
@@ -124,6 +125,12 @@ TEST(ConfigSchema, DescribesEveryKindOfField) {
             R"("kind":{"description":"how labels are changed","type":"string",)"
             R"("enum":["permute","uniform"],"default":"permute"}},)"
             R"("required":["path"],"additionalProperties":false})");
+  EXPECT_EQ(property("order"),
+            R"({"description":"as it comes if absent","type":"string","enum":["up","down"]})");
+  EXPECT_EQ(property("noise"),
+            R"({"description":"none if absent","type":"object","properties":{)"
+            R"("fraction":{"description":"how much","type":"number","minimum":0,"maximum":1}},)"
+            R"("required":["fraction"],"additionalProperties":false})");
 }
 
 TEST(ConfigSchema, KeepsFractionsInLimits) {
@@ -215,6 +222,9 @@ TEST(ConfigTable, ShowsEveryKindOfField) {
   expect_row({"data", "object", "what to learn from"});
   expect_row({"data.path", "string", "required"});
   expect_row({"data.kind", "string", "\"permute\"", "permute, uniform"});
+  expect_row({"order", "string", "absent", "up, down"});
+  expect_row({"noise", "object", "absent", "none if absent"});
+  expect_row({"noise.fraction", "number", "required", ">= 0 and <= 1"});
   expect_row({"learning_rate", "number or object", "required", "name: constant, steps"});
   expect_row({"main_probe", "object", "{\"name\":\"taylor\"", "name: plain, taylor"});
   expect_row({"probes", "list of object", "[]", "name: plain, taylor"});

@@ -78,6 +78,14 @@ struct Data {
   std::string kind = "permute";
 };
 
+struct Noise {
+  void Fields(FieldVisitor& visitor) {
+    visitor.Visit({.name = "fraction", .help = "how much", .required = true, .min = 0, .max = 1},
+                  fraction);
+  }
+  double fraction = 0;
+};
+
 struct Config : Configurable {
   void Fields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "name", .help = "names the run"}, name);
@@ -92,6 +100,8 @@ struct Config : Configurable {
     visitor.Visit({.name = "shift", .help = "any number"}, shift);
     visitor.Visit({.name = "nesterov", .help = "whether to look ahead"}, nesterov);
     visitor.Visit({.name = "deterministic", .help = "left to the device if absent"}, deterministic);
+    visitor.Visit({.name = "order", .help = "as it comes if absent", .allowed = {"up", "down"}},
+                  order);
     visitor.Visit({.name = "hidden", .help = "units of each layer", .min = 1, .max = 10000},
                   hidden);
     visitor.Visit(
@@ -99,6 +109,8 @@ struct Config : Configurable {
         augment);
     visitor.Group({.name = "data", .help = "what to learn from"},
                   [this](FieldVisitor& group) { data.Fields(group); });
+    visitor.OptionalGroup({.name = "noise", .help = "none if absent"}, has_noise,
+                          [this](FieldVisitor& group) { noise.Fields(group); });
     visitor.Choose({.name = "learning_rate", .help = "step size", .required = true}, learning_rate);
     visitor.Choose({.name = "main_probe", .help = "measured at each step"}, main_probe);
     visitor.Choose({.name = "extra_probe", .help = "an optional choice"}, extra_probe);
@@ -113,9 +125,12 @@ struct Config : Configurable {
   double shift = 0;
   bool nesterov = false;
   std::optional<bool> deterministic;
+  std::optional<std::string> order;
   std::vector<int64_t> hidden = {2000};
   std::vector<std::string> augment;
   Data data;
+  Noise noise;
+  bool has_noise = false;
   Choice<Rate> learning_rate{AnyChoice::Shorthand{"constant", "value"}};
   Choice<Probe> main_probe{"taylor"};
   Choice<Probe> extra_probe;
@@ -126,8 +141,8 @@ struct Config : Configurable {
 inline const std::string kSmallest = R"({"seed": 1, "learning_rate": 0.1, "data": {"path": "p"}})";
 inline const std::string kFull = R"({
   "name": "a", "seed": 7, "epochs": 3, "momentum": 0, "offset": -5, "shift": -2.5e-3,
-  "nesterov": true, "deterministic": false, "hidden": [1, 20], "augment": ["crop", "flip"],
-  "data": {"path": "q", "kind": "uniform"},
+  "nesterov": true, "deterministic": false, "order": "down", "hidden": [1, 20], "augment": ["crop", "flip"],
+  "data": {"path": "q", "kind": "uniform"}, "noise": {"fraction": 0.5},
   "learning_rate": {"name": "steps", "at": [5], "factor": 0.5},
   "main_probe": {"name": "plain"}, "extra_probe": {"name": "taylor", "every": 2},
   "probes": [{"name": "taylor", "recent_lag": 3}, {"name": "plain"}]})";

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/registry.h"
+#include "run/checkpoint.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
@@ -147,6 +148,25 @@ TEST(ProbeContract, LogsAtItsCadence) {
   }
 }
 
+TEST(ProbeContract, LogsAtLogSpacedSteps) {
+  std::vector<Json> probes = AllProbes(1);
+  for (Json& probe : probes) {
+    probe.erase("every");
+    probe["at"] = "log";
+    probe["per_decade"] = 2;
+  }
+  const TempFolder folder;
+  ShortRun run(ConfigWith(probes, folder, kUpdates[0]));
+  const std::set<int64_t> due = {0, 1, 3, 10};  // the next one is 32
+  for (int64_t step = 0; step < kSteps; ++step) {
+    const Stepper::Measured measured = run.stepper().Step(step);
+    for (size_t i = 0; i < run.probe_count(); ++i) {
+      EXPECT_EQ(run.probe(i).LogsAt(step), due.contains(step)) << i << " at " << step;
+      EXPECT_EQ(measured.probes[i].defined(), run.probe(i).MeasuresAt(step)) << i << " at " << step;
+    }
+  }
+}
+
 /// What a resume does, at every step: a fresh run with the saved state measures the same bits.
 TEST(ProbeContract, StateIsAllThatARestartNeeds) {
   for (const int64_t every : {1, 4}) {
@@ -157,7 +177,7 @@ TEST(ProbeContract, StateIsAllThatARestartNeeds) {
       std::map<std::string, at::Tensor> saved;
       for (const auto& [name, tensor] : run.stepper().State()) saved[name] = tensor.clone();
       ShortRun resumed(config);
-      resumed.stepper().Restore(saved, "checkpoint");
+      RestoreState(saved, resumed.stepper().State(), "checkpoint");
       const Stepper::Measured expected = run.stepper().Step(step);
       const Stepper::Measured actual = resumed.stepper().Step(step);
       for (size_t i = 0; i < run.probe_count(); ++i) {

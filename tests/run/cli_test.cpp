@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/csv.h"
+#include "core/tensor_file.h"
 #include "core/torch.h"
 #include "run/checkpoint.h"
 #include "tests/run/folder_watch.h"
@@ -130,11 +132,13 @@ void ExpectDiverges(const Json& json) {
     EXPECT_TRUE(std::isfinite(std::stod(rows[i].substr(rows[i].rfind(',') + 1)))) << rows[i];
   }
   EXPECT_EQ(manifest["steps_done"], rows.size() - 1);
+  EXPECT_EQ(Lines(ReadFile(run / "learned.csv")).size(), 201) << "a row for each example";
 }
 
 TEST(Cli, DivergenceExitsWith4AndKeepsTheFiniteRows) {
   Json json = SmallConfig();
   json["update"]["learning_rate"] = 1e25;
+  json["eval"]["learned"] = true;
   ExpectDiverges(json);
 }
 
@@ -142,7 +146,7 @@ TEST(Cli, DivergenceIsNoticedWithoutEvaluationOrCheckpoint) {
   Json json = SmallConfig();
   json["update"]["learning_rate"] = 1e25;
   json["steps"] = 3000;
-  json["eval"]["every"] = 3000;
+  json["eval"] = {{"every", 3000}, {"learned", true}};
   json["checkpoint"]["every_steps"] = 3000;
   ExpectDiverges(json);
 }
@@ -234,6 +238,55 @@ TEST(Cli, ARunLeavesAFolderThatSaysEverything) {
     EXPECT_NE(manifest["versions"].value(version, ""), "") << version;
   }
   EXPECT_TRUE(manifest["data"].is_array());
+  EXPECT_FALSE(manifest.contains("corrupt_examples"));
+  EXPECT_FALSE(fs::exists(run / "label_noise.safetensors"));
+  EXPECT_FALSE(fs::exists(run / "learned.csv"));
+}
+
+TEST(Cli, LabelNoiseAndWhatWasLearnedStandInTheRunFolder) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["data"]["label_noise"] = {{"fraction", 0.5}, {"kind", "uniform"}};
+  json["eval"] = {{"at", "log"}, {"per_decade", 2}, {"learned", true}};
+  const fs::path run = folder / "run";
+  RunWell({"run", WriteConfig(folder, json), "--output", run.string()});
+
+  const TensorFile noise = ReadTensorFile(run / "label_noise.safetensors");
+  const at::Tensor labels = noise.tensors.at("labels");
+  const at::Tensor originals = noise.tensors.at("original_labels");
+  const at::Tensor corrupt = noise.tensors.at("corrupt");
+  ASSERT_EQ(labels.size(0), 200);
+  EXPECT_TRUE(corrupt.equal(labels.ne(originals).to(at::kByte)));
+  const auto count = corrupt.sum().item<int64_t>();
+  EXPECT_EQ(ReadJson(run / "manifest.json")["corrupt_examples"], count);
+
+  const auto eval = Lines(ReadFile(run / "eval.csv"));
+  ASSERT_EQ(eval.size(), 1 + 6);  // steps 0, 1, 3, 10, 32 and the end
+  EXPECT_TRUE(eval[0].ends_with(
+      "test_accuracy,train_pristine_loss,train_pristine_accuracy,train_corrupt_loss,"
+      "train_corrupt_accuracy,proper_accuracy,overfit"));
+  EXPECT_TRUE(eval[5].starts_with("32,3.2,")) << eval[5];
+  std::string proper_accuracy;
+  AppendNumber(static_cast<double>(200 - count) / 200, proper_accuracy);
+  EXPECT_NE(eval[6].find("," + proper_accuracy + ","), std::string::npos) << eval[6];
+
+  const auto learned = Lines(ReadFile(run / "learned.csv"));
+  ASSERT_EQ(learned.size(), 1 + 200);
+  EXPECT_EQ(learned[0], "example,label,original_label,corrupt,first_right,last_right");
+  int64_t right_at_the_end = 0;
+  for (int64_t i = 0; i < 200; ++i) {
+    const std::string& row = learned[static_cast<size_t>(1 + i)];
+    const auto number = [&](const at::Tensor& of) {
+      return std::to_string(of[i].item<int64_t>()) + ",";
+    };
+    const std::string begin =
+        std::to_string(i) + "," + number(labels) + number(originals) + number(corrupt);
+    EXPECT_TRUE(row.starts_with(begin)) << row;
+    if (row.ends_with(",60")) ++right_at_the_end;
+  }
+  std::string accuracy;
+  AppendNumber(static_cast<double>(right_at_the_end) / 200, accuracy);
+  EXPECT_NE(eval[6].find("," + accuracy + ","), std::string::npos) << eval[6];
 }
 
 TEST(Cli, TheCommandLineWinsAndTheResolvedConfigGivesTheSameRun) {
@@ -287,6 +340,7 @@ TEST(Cli, ARunningFolderIsLockedAndAnInterruptSavesTheRun) {
   TempFolder folder;
   Json json = SmallConfig();
   json["steps"] = 100'000'000;  // until the signal
+  json["eval"]["learned"] = true;
   const std::string config = WriteConfig(folder, json);
   const fs::path run = folder / "run";
   fs::create_directory(run);
@@ -310,6 +364,7 @@ TEST(Cli, ARunningFolderIsLockedAndAnInterruptSavesTheRun) {
   EXPECT_EQ(checkpoint->metrics_bytes, fs::file_size(run / "metrics.csv"));
   const auto rows = Lines(ReadFile(run / "metrics.csv"));
   EXPECT_EQ(rows.size() - 1, manifest["steps_done"]) << "one row a step, up to the interrupt";
+  EXPECT_EQ(Lines(ReadFile(run / "learned.csv")).size(), 201) << "a row for each example";
 }
 
 }  // namespace

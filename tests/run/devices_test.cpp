@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include "run/evaluation.h"
+#include "run/learned.h"
 #include "tests/experiment_helper.h"
 #include "tests/tensors.h"
 
@@ -19,6 +21,28 @@ TEST(Devices, StartFromIdenticalWeightsAndBatches) {
     EXPECT_TRUE(SameBits(on_cpu.inputs, on_cuda.inputs.cpu())) << step;
     EXPECT_TRUE(SameBits(on_cpu.labels, on_cuda.labels.cpu())) << step;
   }
+}
+
+TEST(Devices, HaveTheSameLabelNoiseAndTheSameEvaluationToRounding) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  Json config = SyntheticConfig({{"dtype", "float64"}});
+  config["data"]["label_noise"] = {{"fraction", 0.5}};
+  ShortRun cpu(config);
+  config["device"] = "cuda";
+  ShortRun cuda(config);
+  const Split& there = cuda.experiment().data().train;
+  const Split& here = cpu.experiment().data().train;
+  EXPECT_TRUE(there.corrupt.is_cuda());
+  EXPECT_TRUE(there.labels.cpu().equal(here.labels));
+  EXPECT_TRUE(there.original_labels.cpu().equal(here.original_labels));
+  const Sweep a = SweepSplit(cpu.experiment().train(), cpu.stepper().theta(), here.corrupt);
+  const Sweep b = SweepSplit(cuda.experiment().train(), cuda.stepper().theta(), there.corrupt);
+  EXPECT_TRUE(b.right.cpu().equal(a.right));
+  EXPECT_NEAR(b.pristine.loss, a.pristine.loss, 1e-13);
+  EXPECT_NEAR(b.corrupt.loss, a.corrupt.loss, 1e-13);
+  Learned learned(there);
+  learned.Add(3, b.right);
+  EXPECT_TRUE(learned.State().at("learned.last_right").cpu().eq(3).equal(a.right));
 }
 
 TEST(Devices, ComputeTheSameStepsToRounding) {

@@ -132,14 +132,42 @@ TEST(Schema, AcceptsEveryShippedConfigAndItsResolvedForm) {
   EXPECT_GE(configs, 1);
 }
 
+TEST(Schema, AcceptsLabelNoiseLearnedAndLogSpacedCadences) {
+  Json json = SmallConfig();
+  json["data"]["label_noise"] = {{"fraction", 0.25}};
+  json["eval"] = {{"at", "log"}, {"per_decade", 5}, {"learned", true}};
+  json["probes"] = Json::parse(R"([{"name": "gradient_norm", "at": "log"}])");
+  EXPECT_TRUE(Fits(json, ConfigSchema()));
+  auto config = ReadRunConfig(json);
+  const Json resolved = ResolvedConfig(*config);
+  EXPECT_TRUE(Fits(resolved, ConfigSchema()));
+  EXPECT_EQ(resolved["eval"], json["eval"]);
+  EXPECT_EQ(resolved["data"]["label_noise"]["kind"], "permute");
+}
+
 TEST(Schema, RefusesWhatReadingRefuses) {
   const Json schema = ConfigSchema();
   ASSERT_TRUE(Fits(SmallConfig(), schema));
-  for (const std::string change :
-       {"learning_rate=1", "seed=-1", "seed=\"1\"", "seed=1.5", "threads=2000", "dtype=float16",
-        "update.learning_rate=0", "update.momentum=1", "update.beta1=0.5", "model.hidden=[0]",
-        "model.name=unknown", "probes=[{\"every\": 1}]", "probes=[{\"name\": \"sgd\"}]", "log=3",
-        "eval.sometimes=1", "data={}"}) {
+  for (const std::string change : {"learning_rate=1",
+                                   "seed=-1",
+                                   "seed=\"1\"",
+                                   "seed=1.5",
+                                   "threads=2000",
+                                   "dtype=float16",
+                                   "update.learning_rate=0",
+                                   "update.momentum=1",
+                                   "update.beta1=0.5",
+                                   "model.hidden=[0]",
+                                   "model.name=unknown",
+                                   "probes=[{\"every\": 1}]",
+                                   "probes=[{\"name\": \"sgd\"}]",
+                                   "log=3",
+                                   "eval.sometimes=1",
+                                   "data={}",
+                                   "data.label_noise={}",
+                                   "data.label_noise.fraction=1.5",
+                                   "eval.at=linear",
+                                   "eval={\"at\": \"log\", \"per_decade\": 0}"}) {
     Json config = SmallConfig();
     ApplyOverride(config, change);
     EXPECT_FALSE(Fits(config, schema)) << change;

@@ -89,6 +89,21 @@ TEST(MetricsLog, RowsComeWhenTheLogOrAProbeIsDueWithTheOthersEmpty) {
                                       "10,1,2.5,,,20,21,22,23,24,25", "12,1.2,3,10,11,,,,,,"}));
 }
 
+TEST(MetricsLog, ALogSpacedProbeHasItsRowsAndSoHasALogSpacedLog) {
+  Log log(R"({"at": "log", "per_decade": 1})",
+          R"([{"name": "gradient_norm", "at": "log", "per_decade": 2}])");
+  for (int64_t step = 0; step < 40; ++step) log.Add(step, 1);
+  log.log().Flush();
+  const auto rows = log.Rows();
+  EXPECT_EQ(rows, (std::vector<std::string>{rows[0], "0,0,1,10,11", "1,0.1,1,10,11",
+                                            "3,0.3,1,10,11", "10,1,1,10,11", "32,3.2,1,10,11"}));
+  Log thinned(R"({"at": "log", "per_decade": 1})", R"([{"name": "gradient_norm", "every": 25}])");
+  for (int64_t step = 0; step < 40; ++step) thinned.Add(step, 1);
+  thinned.log().Flush();
+  EXPECT_EQ(thinned.Rows(), (std::vector<std::string>{rows[0], "0,0,1,10,11", "1,0.1,1,,",
+                                                      "10,1,1,,", "25,2.5,1,10,11"}));
+}
+
 TEST(MetricsLog, ASnapshotAloneMakesNoRow) {
   Log log(R"({"every": 100})",
           R"([{"name": "snapshot", "every": 2, "recent_lag": 1, "long_ago_lag": 2}])");

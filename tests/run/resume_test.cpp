@@ -24,9 +24,11 @@ Json ProbedConfig(int64_t steps) {
   config["steps"] = steps;
   config["log"]["every"] = 3;
   config["eval"]["every"] = 10;  // at every checkpoint, and between them
+  config["eval"]["learned"] = true;
+  config["data"]["label_noise"] = {{"fraction", 0.3}};
   config["probes"] = Json::parse(
       R"([{"name": "taylor", "every": 7, "recent_lag": 5, "long_ago_lag": 50, "hessian": true},
-          {"name": "gradient_norm"}])");
+          {"name": "gradient_norm"}, {"name": "gradient_norm", "label": "rare", "at": "log"}])");
   return config;
 }
 
@@ -48,7 +50,8 @@ class Reference {
   }
 
   void ExpectSame(const fs::path& other) const {
-    for (const std::string name : {"metrics.csv", "eval.csv"}) {
+    for (const std::string name :
+         {"metrics.csv", "eval.csv", "learned.csv", "label_noise.safetensors"}) {
       // EXPECT_EQ would print both files.
       EXPECT_TRUE(ReadFile(run() / name) == ReadFile(other / name)) << name << " differs";
     }

@@ -64,7 +64,8 @@ TEST(RunFolder, OnlyWhatRunsWriteIsReplaced) {
     std::filesystem::create_directory(folder / folder_of_a_run);
     WriteFileAtomically(folder / folder_of_a_run / "file", "");
   }
-  for (const std::string name : {"manifest.json", "eval.csv", "log.txt", "notes.txt"}) {
+  for (const std::string name : {"manifest.json", "eval.csv", "learned.csv",
+                                 "label_noise.safetensors", "log.txt", "notes.txt"}) {
     WriteFileAtomically(folder / name, "");
   }
   Begun(folder.path(), IfExists::kOverwrite);
