@@ -50,6 +50,79 @@ struct Mlp {
   }
 };
 
+// Layers on one image [channels, height, width].
+
+/// A convolution whose parameters are weight [out, in, kernel, kernel], then bias [out].
+struct Convolution {
+  size_t in, out, kernel, stride, padding;
+  bool bias;
+  size_t height, width;
+
+  size_t rows() const { return (height + 2 * padding - kernel) / stride + 1; }
+  size_t columns() const { return (width + 2 * padding - kernel) / stride + 1; }
+  size_t positions() const { return rows() * columns(); }
+  size_t fan_in() const { return in * kernel * kernel; }
+  size_t size() const { return out * (fan_in() + (bias ? 1 : 0)); }
+
+  /// Calls use(place in the output, place in the weight, place in the input) for every product.
+  template <class Use>
+  void ForEachProduct(const Use& use) const {
+    for (size_t o = 0; o < out; ++o)
+      for (size_t y = 0; y < rows(); ++y)
+        for (size_t x = 0; x < columns(); ++x)
+          for (size_t c = 0; c < in; ++c)
+            for (size_t i = 0; i < kernel; ++i)
+              for (size_t j = 0; j < kernel; ++j) {
+                const size_t row = y * stride + i;
+                const size_t column = x * stride + j;
+                if (row < padding || row >= height + padding) continue;
+                if (column < padding || column >= width + padding) continue;
+                use((o * rows() + y) * columns() + x, ((o * in + c) * kernel + i) * kernel + j,
+                    (c * height + row - padding) * width + column - padding);
+              }
+  }
+
+  /// The output [out, rows, columns]; the parameters lie in `theta` from `offset` on.
+  Vector Forward(const Vector& theta, size_t offset, const Vector& h) const {
+    Vector z(out * positions());
+    for (size_t k = 0; bias && k < z.size(); ++k) {
+      z[k] = theta[offset + out * fan_in() + k / positions()];
+    }
+    ForEachProduct(
+        [&](size_t at, size_t weight, size_t from) { z[at] += theta[offset + weight] * h[from]; });
+    return z;
+  }
+
+  /// The gradient by the parameters [size()] of a loss whose derivative by the output is dz.
+  Vector Gradient(const Vector& h, const Vector& dz) const {
+    Vector gradient(size());
+    ForEachProduct(
+        [&](size_t at, size_t weight, size_t from) { gradient[weight] += dz[at] * h[from]; });
+    for (size_t k = 0; bias && k < dz.size(); ++k) {
+      gradient[out * fan_in() + k / positions()] += dz[k];
+    }
+    return gradient;
+  }
+};
+
+/// Of each window, the first place in h that holds its maximum.
+inline std::vector<size_t> MaxPlaces(size_t channels, size_t height, size_t width, size_t kernel,
+                                     size_t stride, const Vector& h) {
+  std::vector<size_t> places;
+  for (size_t c = 0; c < channels; ++c)
+    for (size_t y = 0; y + kernel <= height; y += stride)
+      for (size_t x = 0; x + kernel <= width; x += stride) {
+        size_t best = (c * height + y) * width + x;
+        for (size_t i = 0; i < kernel; ++i)
+          for (size_t j = 0; j < kernel; ++j) {
+            const size_t place = (c * height + y + i) * width + x + j;
+            if (h[place] > h[best]) best = place;
+          }
+        places.push_back(best);
+      }
+  return places;
+}
+
 // Activations: a(z) and its first two derivatives; those of relu at 0 are 0.
 
 inline double Activate(const std::string& name, double z) {

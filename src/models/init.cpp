@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "core/rng.h"
@@ -34,6 +35,10 @@ at::Tensor InitialTheta(const Network& network, uint64_t seed, at::ScalarType dt
   uint64_t index = 0;
   for (const Parameter& parameter : network.table.parameters()) {
     Stream stream(seed, "init", index++);
+    if (parameter.start) {
+      std::fill_n(values + parameter.offset, parameter.size, *parameter.start);
+      continue;
+    }
     const Spread spread = SpreadOf(parameter, network.init);
     if (spread.scale == 0) continue;
     for (int64_t i = parameter.offset; i < parameter.offset + parameter.size; ++i) {

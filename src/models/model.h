@@ -27,7 +27,8 @@ class Model : public Configurable {
                         const std::string& path) const = 0;
 };
 
-/// How weights start; biases start at 0 except for torch_default.
+/// How weights start; biases start at 0 except for torch_default. Parameters with a `start` of
+/// their own start there.
 ///   xavier_uniform  uniform within +-sqrt(6 / (fan_in + fan_out))
 ///   xavier_normal   normal, variance 2 / (fan_in + fan_out)
 ///   he_normal       normal, variance 2 / fan_in

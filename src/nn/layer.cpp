@@ -8,11 +8,12 @@
 namespace sgdscope {
 
 int64_t ParameterTable::Add(const std::string& name, const std::vector<int64_t>& shape,
-                            int64_t fan_in, int64_t fan_out, bool is_bias) {
+                            int64_t fan_in, int64_t fan_out, bool is_bias,
+                            std::optional<double> start) {
   int64_t size = 1;
   for (const int64_t extent : shape) size *= extent;
   const int64_t offset = size_;
-  parameters_.push_back({name, shape, offset, size, fan_in, fan_out, is_bias});
+  parameters_.push_back({name, shape, offset, size, fan_in, fan_out, is_bias, start});
   size_ += size;
   return offset;
 }

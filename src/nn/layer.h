@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct Parameter {
   int64_t fan_in;   // of the layer, also for its bias
   int64_t fan_out;  // of the layer, also for its bias
   bool is_bias;
+  std::optional<double> start;  // of all its numbers; nothing: as the model's init says
 };
 
 /// Ways to cut theta into blocks: every number of its own; the weights into one unit with its bias;
@@ -38,7 +40,7 @@ class ParameterTable {
  public:
   /// Appends a parameter; returns its place in theta.
   int64_t Add(const std::string& name, const std::vector<int64_t>& shape, int64_t fan_in,
-              int64_t fan_out, bool is_bias);
+              int64_t fan_out, bool is_bias, std::optional<double> start = {});
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t size() const { return size_; }  // p
 
@@ -168,6 +170,23 @@ class Layer {
 /// `name`.
 std::unique_ptr<Layer> MakeLinear(ParameterTable& table, const std::string& name, int64_t in,
                                   int64_t out, bool bias);
+
+/// Convolution of images [n, in, height, width] with W [out, in, kernel, kernel] row-major, then b
+/// [out] (if `bias`), declared in `table` under `name`. Zeros surround the image, `padding` wide.
+std::unique_ptr<Layer> MakeConv2d(ParameterTable& table, const std::string& name,
+                                  int64_t in_channels, int64_t out_channels, int64_t kernel,
+                                  int64_t stride, int64_t padding, bool bias);
+
+/// alpha h with one learnable number alpha, which starts at 0: the gain at the end of a residual
+/// branch (SkipInit, De and Smith 2020).
+std::unique_ptr<Layer> MakeScale(ParameterTable& table, const std::string& name);
+
+/// The maximum of each window of kernel x kernel pixels that lies in the image: [n, c, height,
+/// width] to [n, c, (height - kernel) / stride + 1, (width - kernel) / stride + 1]. Of equal maxima
+/// the first one counts.
+std::unique_ptr<Layer> MakeMaxPool2d(int64_t kernel, int64_t stride);
+/// The mean of each channel: [n, c, height, width] to [n, c].
+std::unique_ptr<Layer> MakeGlobalAveragePool();
 
 /// Names that MakeActivation knows: "relu", "tanh", "identity".
 std::vector<std::string> ActivationNames();

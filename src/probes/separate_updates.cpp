@@ -21,6 +21,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/error.h"
 #include "core/registry.h"
 #include "core/rng.h"
 #include "probes/probe.h"
@@ -108,6 +109,18 @@ class LayerMove {
 class SeparateUpdates : public Probe {
  public:
   SeparateUpdates() : Probe(Cadence::EverySteps(100)) { batches_.names = {"updating"}; }
+
+  /// Only in weight matrices does a weight, or a row, move the output of one unit by one number.
+  void CheckNetwork(const ParameterTable& table, const std::string& path) const override {
+    if (block_ == kTensor) return;
+    for (const Parameter& parameter : table.parameters()) {
+      if (parameter.shape.size() == 2 || parameter.is_bias) continue;
+      throw Error(ErrorKind::kConfig, path + ".block",
+                  "\"" + block_ + "\" needs a network of fully connected layers, but " +
+                      parameter.name + " is no weight matrix",
+                  "Use \"block\": \"tensor\", which any network allows, or the model mlp.");
+    }
+  }
 
   std::vector<std::string> Values() const override {
     std::vector<std::string> values;

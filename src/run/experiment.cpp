@@ -30,7 +30,10 @@ void ConfigureDevice(const RunConfig& config) {
   at::set_num_threads(static_cast<int>(config.threads));
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowTF32CuDNN(false);
+  at::globalContext().setDeterministicCuDNN(true);
 }
+
+std::string ProbePath(size_t i) { return "probes[" + std::to_string(i) + "]"; }
 
 }  // namespace
 
@@ -39,6 +42,9 @@ Experiment::Experiment(RunConfig& config)
   config_.data->Resolve();
   network_ = config_.model->Build(shape_.shape, shape_.classes, "model");
   loss_ = Registry<Loss>::entries().at(config_.loss).make();
+  for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
+    (*config_.probes.choices()[i])->CheckNetwork(network_.table, ProbePath(i));
+  }
   if (shape_.train_size > 0) Settle(shape_.train_size);
 }
 
@@ -51,9 +57,9 @@ void Experiment::Settle(int64_t train_size) {
   config_.log.Prepare("log", per_epoch);
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
-    const std::string path = "probes[" + std::to_string(i) + "]";
     (*config_.probes.choices()[i])
-        ->Prepare({path, config_.output, static_cast<uint64_t>(config_.seed), steps_, sampler});
+        ->Prepare(
+            {ProbePath(i), config_.output, static_cast<uint64_t>(config_.seed), steps_, sampler});
   }
 }
 

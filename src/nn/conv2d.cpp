@@ -1,0 +1,268 @@
+// Convolution. With u [n, K, P] the unfolded input (im2col): u[i, k, p] is what weight k =
+// (channel, row, column) of K = in * kernel^2 meets at position p of the P of an output image:
+//   z[i, o, p] = sum_k W[o, k] u[i, k, p] + b[o]
+// With dz = dL/dz [n, out, P]:  dL/dW = sum_i dz_i u_i^T [out, K],  dL/db = sum_ip dz[i, :, p]
+// [out]. Along theta + s (dW, db), with h(s):  z' = h' * W + h * dW + db,  z'' = h'' * W + 2 h' *
+// dW at s = 0.
+//
+// Single examples, g_i = (dz_i u_i^T, sum_p dz_ip):
+//   <g_i, v>  = sum_op dz[i, o, p] (h_i * v)[o, p]: one convolution with v for weights
+//   |g_i|^2   = sum_pq <dz_p, dz_q> (<u_p, u_q> + 1) where these P^2 (out + K) multiplications in
+//               double are fewer than half of the P out K that g_i itself takes, else from tiles
+//   <g_i, g_j>  from tiles
+//
+// A tile covers whole output channels, or a part of one where not even one fits. Beside the tile
+// there is the unfolded input of as many examples as fit into max_numbers, at least one, of the
+// input channels that the tile needs, and a second copy of it where groups have more than one
+// example. It is kept from tile to tile where it holds everything, else made again for each.
+
+#include <algorithm>
+
+#include "nn/layer.h"
+#include "nn/taps.h"
+
+namespace sgdscope {
+namespace {
+
+/// Numbers in a tile of Gram, which needs all examples at once, and of SquaredNorms, which does not
+/// and had better stay in the cache.
+constexpr int64_t kGramTile = 1 << 22;
+constexpr int64_t kNormTile = 1 << 18;
+
+struct Range {
+  int64_t begin;
+  int64_t size;
+};
+
+at::Tensor Narrow(const at::Tensor& tensor, int64_t dim, Range range) {
+  return tensor.narrow(dim, range.begin, range.size);
+}
+
+/// Calls use(part) for parts of [0, size) of `most` numbers, in order; the last may be shorter.
+template <class Use>
+void ForEachPart(int64_t size, int64_t most, const Use& use) {
+  for (int64_t begin = 0; begin < size; begin += most) {
+    use(Range{begin, std::min(most, size - begin)});
+  }
+}
+
+/// How many things of `each` numbers fit into `numbers`; at least 1, at most `all`.
+int64_t Fitting(int64_t numbers, int64_t each, int64_t all) {
+  return std::clamp<int64_t>(numbers / each, 1, all);
+}
+
+/// A batch cut into groups of examples that follow one another.
+struct Groups {
+  at::Tensor input;     // [groups, examples, in, height, width]
+  at::Tensor d;         // [groups, examples, out, P]
+  at::Tensor unfolded;  // [groups, examples * P, K], or undefined: too large
+};
+
+class Conv2d : public Layer {
+ public:
+  Conv2d(ParameterTable& table, const std::string& name, int64_t in, int64_t out, int64_t kernel,
+         int64_t stride, int64_t padding, bool bias)
+      : in_(in), out_(out), kernel_(kernel), stride_(stride), padding_(padding), bias_(bias) {
+    const int64_t area = kernel * kernel;
+    weight_offset_ =
+        table.Add(name + ".weight", {out, in, kernel, kernel}, in * area, out * area, false);
+    if (bias) bias_offset_ = table.Add(name + ".bias", {out}, in * area, out * area, true);
+  }
+
+  at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
+    return Recorded(*this, h, Convolve(h, Weight(pass.theta), Bias(pass.theta)), pass);
+  }
+
+  Line ForwardLine(const Line& h, const LinePass& pass) const override {
+    const at::Tensor weight = Weight(pass.theta);
+    const at::Tensor weight_move = Weight(pass.direction);
+    Line z;
+    z.value = ValueOnLine(*this, h.value, pass, [&](const at::Tensor& rest) {
+      return Convolve(rest, weight, Bias(pass.theta));
+    });
+    z.slope = Convolve(h.value, weight_move, Bias(pass.direction)).mul(pass.scale);
+    if (h.slope.defined()) z.slope = z.slope.add(Convolve(h.slope, weight, {}));
+    if (pass.curvature && h.slope.defined()) {
+      z.curvature = Convolve(h.slope, weight_move, {}).mul(2 * pass.scale);
+      if (h.curvature.defined()) z.curvature = z.curvature.add(Convolve(h.curvature, weight, {}));
+    }
+    if (!h.moved.defined()) {
+      // z is affine in (W, b): where the input stays, the slope is the whole change.
+      z.moved = z.value.add(z.slope);
+    } else {
+      const at::Tensor bias = Bias(pass.theta);
+      z.moved = Convolve(h.moved, weight.add(weight_move, pass.scale),
+                         bias_ ? bias.add(Bias(pass.direction), pass.scale) : bias);
+    }
+    return z;
+  }
+
+  void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
+                     const at::Tensor& gradient) const override {
+    // Weights are asked for, but only their shape counts: no gradient of the input is computed.
+    const auto [input, weight, bias] = at::convolution_backward(
+        output_gradient, tap.input.detach(), Weight(gradient), at::IntArrayRef({out_}),
+        {stride_, stride_}, {padding_, padding_}, {1, 1}, /*transposed=*/false, {0, 0},
+        /*groups=*/1, {false, true, bias_});
+    Weight(gradient).copy_(weight);
+    if (bias_) Bias(gradient).copy_(bias);
+  }
+
+  at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
+    const int64_t positions = d[0][0].numel();
+    const bool by_positions = 2 * positions * (out_ + fan_in()) < out_ * fan_in();
+    const int64_t each = by_positions ? positions * (positions + fan_in()) : out_ * fan_in();
+    const at::Tensor h = tap.input.detach();
+    std::vector<at::Tensor> parts;
+    ForEachPart(d.size(0), Fitting(kNormTile, each, d.size(0)), [&](Range examples) {
+      const at::Tensor some_h = Narrow(h, 0, examples);
+      const at::Tensor some_d = Narrow(d, 0, examples);
+      parts.push_back(by_positions ? NormsByPositions(some_h, some_d)
+                                   : NormsByTiles({this, some_h, {}}, some_d));
+    });
+    return at::cat(parts);
+  }
+
+  at::Tensor Dots(const Tap& tap, const at::Tensor& d, const at::Tensor& v) const override {
+    return ExampleDots(d, Convolve(tap.input.detach(), Weight(v), Bias(v)));
+  }
+
+  at::Tensor Gram(const Tap& tap, const at::Tensor& d) const override {
+    at::Tensor gram = at::zeros({d.size(0), d.size(0)}, d.options().dtype(at::kDouble));
+    ForEachTile(tap, d, d.size(0), kGramTile, [&](int64_t, const at::Tensor& tile) {
+      const at::Tensor rows = tile.to(at::kDouble);
+      gram.addmm_(rows, rows.t());
+    });
+    return gram;
+  }
+
+  void ForEachTile(const Tap& tap, const at::Tensor& d, int64_t groups, int64_t max_numbers,
+                   const UseTile& use) const override {
+    const Groups batch = Group(tap.input.detach(), d, groups, max_numbers);
+    const int64_t most = std::max<int64_t>(1, max_numbers / groups);  // coordinates of a tile
+    ForEachPart(out_, Fitting(most, fan_in(), out_), [&](Range channels) {
+      ForEachPart(fan_in(), std::min(most, fan_in()), [&](Range weights) {
+        const at::Tensor tile = WeightTile(batch, channels, weights, max_numbers);
+        use(weight_offset_ + channels.begin * fan_in() + weights.begin, tile.flatten(1));
+      });
+    });
+    if (!bias_) return;
+    const at::Tensor sums = batch.d.sum(at::IntArrayRef({1, 3}));  // [groups, out]
+    ForEachPart(out_, most, [&](Range channels) {
+      use(bias_offset_ + channels.begin, Narrow(sums, 1, channels).contiguous());
+    });
+  }
+
+  std::string Describe() const override {
+    return "conv " + std::to_string(in_) + " -> " + std::to_string(out_) + ", " +
+           std::to_string(kernel_) + " x " + std::to_string(kernel_) + ", stride " +
+           std::to_string(stride_) + ", padding " + std::to_string(padding_) +
+           (bias_ ? "" : " (no bias)");
+  }
+
+ private:
+  int64_t fan_in() const { return in_ * kernel_ * kernel_; }  // K
+
+  at::Tensor Weight(const at::Tensor& theta) const {  // [out, in, kernel, kernel], a view
+    return theta.narrow(0, weight_offset_, out_ * fan_in()).view({out_, in_, kernel_, kernel_});
+  }
+  at::Tensor Bias(const at::Tensor& theta) const {  // [out], a view; undefined without bias
+    return bias_ ? theta.narrow(0, bias_offset_, out_) : at::Tensor();
+  }
+
+  at::Tensor Convolve(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias) const {
+    return at::conv2d(h, weight, bias, {stride_, stride_}, {padding_, padding_});
+  }
+
+  /// Rows `weights` of u [n, K, P].
+  at::Tensor Unfold(const at::Tensor& h, Range weights) const {
+    const Range channels = ChannelsOf(weights);
+    const at::Tensor rows = at::im2col(Narrow(h, 1, channels), {kernel_, kernel_}, {1, 1},
+                                       {padding_, padding_}, {stride_, stride_});
+    return rows.narrow(1, weights.begin - channels.begin * kernel_ * kernel_, weights.size);
+  }
+
+  /// The input channels that some of the K weights of a unit see.
+  Range ChannelsOf(Range weights) const {
+    const int64_t area = kernel_ * kernel_;
+    const int64_t first = weights.begin / area;
+    return {first, (weights.begin + weights.size - 1) / area - first + 1};
+  }
+
+  /// |g_i|^2 [n] without g_i.
+  at::Tensor NormsByPositions(const at::Tensor& h, const at::Tensor& d) const {
+    const at::Tensor u = Unfold(h, {0, fan_in()}).to(at::kDouble);
+    const at::Tensor dz = d.flatten(2).to(at::kDouble);
+    const at::Tensor inputs = u.transpose(1, 2).bmm(u);  // [n, P, P]
+    const at::Tensor outputs = dz.transpose(1, 2).bmm(dz);
+    const at::Tensor norms =
+        outputs.mul(bias_ ? inputs.add(1) : inputs).sum(at::IntArrayRef({1, 2}));
+    return norms.clamp_min(0);  // rounding can make a zero negative
+  }
+
+  at::Tensor NormsByTiles(const Tap& tap, const at::Tensor& d) const {
+    at::Tensor norms = at::zeros({d.size(0)}, d.options().dtype(at::kDouble));
+    ForEachTile(tap, d, d.size(0), kNormTile,
+                [&](int64_t, const at::Tensor& tile) { norms.add_(ExampleDots(tile, tile)); });
+    return norms;
+  }
+
+  Groups Group(const at::Tensor& h, const at::Tensor& d, int64_t groups,
+               int64_t max_numbers) const {
+    const int64_t examples = h.size(0) / groups;
+    Groups batch{
+        h.unflatten(0, {groups, examples}), d.flatten(2).unflatten(0, {groups, examples}), {}};
+    if (h.size(0) * fan_in() * batch.d.size(3) <= max_numbers) {
+      batch.unfolded = UnfoldGroups(batch.input, {0, fan_in()});
+    }
+    return batch;
+  }
+
+  /// Groups of images [g, e, in, height, width] to the inputs of some weights [g, e * P, weights].
+  at::Tensor UnfoldGroups(const at::Tensor& h, Range weights) const {
+    const at::Tensor u = Unfold(h.flatten(0, 1), weights).transpose(1, 2);  // [g * e, P, weights]
+    return u.reshape({h.size(0), -1, weights.size});
+  }
+
+  /// Sums of dz_i u_i^T over the examples of each group: [groups, channels, weights].
+  at::Tensor WeightTile(const Groups& batch, Range channels, Range weights,
+                        int64_t max_numbers) const {
+    const int64_t groups = batch.d.size(0);
+    const int64_t examples = batch.d.size(1);
+    const at::Tensor d =
+        Narrow(batch.d, 2, channels).transpose(1, 2);  // [groups, out, examples, P]
+    if (batch.unfolded.defined()) return d.flatten(2).bmm(Narrow(batch.unfolded, 2, weights));
+    const int64_t each = ChannelsOf(weights).size * kernel_ * kernel_ * d.size(3);
+    const int64_t fitting = Fitting(max_numbers, each, groups * examples);
+    const int64_t rows = std::max<int64_t>(1, fitting / examples);
+    at::Tensor tile = at::zeros({groups, channels.size, weights.size}, d.options());
+    ForEachPart(groups, rows, [&](Range g) {
+      ForEachPart(examples, std::min(fitting, examples), [&](Range e) {
+        const at::Tensor h = Narrow(Narrow(batch.input, 0, g), 1, e);
+        const at::Tensor dz = Narrow(Narrow(d, 0, g), 2, e).flatten(2);  // [g, out, e * P]
+        Narrow(tile, 0, g).baddbmm_(dz, UnfoldGroups(h, weights));
+      });
+    });
+    return tile;
+  }
+
+  int64_t in_;
+  int64_t out_;
+  int64_t kernel_;
+  int64_t stride_;
+  int64_t padding_;
+  bool bias_;
+  int64_t weight_offset_ = 0;
+  int64_t bias_offset_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> MakeConv2d(ParameterTable& table, const std::string& name,
+                                  int64_t in_channels, int64_t out_channels, int64_t kernel,
+                                  int64_t stride, int64_t padding, bool bias) {
+  return std::make_unique<Conv2d>(table, name, in_channels, out_channels, kernel, stride, padding,
+                                  bias);
+}
+
+}  // namespace sgdscope

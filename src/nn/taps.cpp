@@ -1,0 +1,40 @@
+#include "nn/taps.h"
+
+#include <algorithm>
+
+namespace sgdscope {
+
+at::Tensor Recorded(const Layer& layer, const at::Tensor& h, const at::Tensor& z,
+                    const Pass& pass) {
+  if (pass.taps == nullptr) return z;
+  // The first layer's output depends on nothing differentiable; it becomes the leaf.
+  if (!z.requires_grad()) z.requires_grad_(true);
+  pass.taps->push_back({&layer, h, z});
+  return z;
+}
+
+at::Tensor ValueOnLine(const Layer& layer, const at::Tensor& h, const LinePass& pass,
+                       const std::function<at::Tensor(const at::Tensor&)>& forward) {
+  if (pass.known == nullptr) return forward(h);
+  const auto tap =
+      std::ranges::find_if(*pass.known, [&](const Tap& t) { return t.layer == &layer; });
+  const at::Tensor known = tap->output.detach();
+  const int64_t rest = h.size(0) - known.size(0);
+  if (rest == 0) return known;
+  return at::cat({known, forward(h.narrow(0, known.size(0), rest))});
+}
+
+at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b) {
+  constexpr int64_t kPart = 1 << 16;  // half a MiB of doubles stays in the cache
+  const int64_t examples = std::max<int64_t>(1, kPart * a.size(0) / a.numel());
+  std::vector<at::Tensor> dots;
+  for (int64_t begin = 0; begin < a.size(0); begin += examples) {
+    const int64_t size = std::min(examples, a.size(0) - begin);
+    const at::Tensor products =
+        a.narrow(0, begin, size).to(at::kDouble).mul(b.narrow(0, begin, size));
+    dots.push_back(products.flatten(1).sum(1));
+  }
+  return at::cat(dots);
+}
+
+}  // namespace sgdscope

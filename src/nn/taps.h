@@ -1,0 +1,24 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "core/torch.h"
+#include "nn/layer.h"
+
+// What layers with parameters do with taps.
+
+namespace sgdscope {
+
+/// The output z of `layer` at the input h, recorded if `pass` asks for taps.
+at::Tensor Recorded(const Layer& layer, const at::Tensor& h, const at::Tensor& z, const Pass& pass);
+
+/// The output of `layer` at theta for all of h: `forward` of the examples beyond those whose output
+/// `pass.known` has.
+at::Tensor ValueOnLine(const Layer& layer, const at::Tensor& h, const LinePass& pass,
+                       const std::function<at::Tensor(const at::Tensor&)>& forward);
+
+/// <a_i, b_i> [n] of a and b [n, ...], in double.
+at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace sgdscope
