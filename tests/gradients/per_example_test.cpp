@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "tests/experiment_helper.h"
 #include "tests/oracles.h"
 #include "tests/random_mlp.h"
 #include "tests/tensors.h"
@@ -145,6 +146,52 @@ TEST_P(PerExampleTest, MedianOfMeans) {
       if (groups == 1) ExpectNear(ToVector(median), ToVector(gradients.Mean()), scale, "the mean");
     }
   });
+}
+
+/// Networks with convolutions and pooling: against the mean gradients of batches of one.
+TEST(PerExample, OfConvolutionalNetworks) {
+  for (uint64_t index = 0; index < 6; ++index) {
+    Stream stream(42, "convnet", index);
+    Json json = SyntheticConfig({{"dtype", "float64"}});
+    json["data"]["shape"] = {1 + static_cast<int64_t>(stream.Below(3)), 8, 8};
+    json["model"] = {{"name", "convnet"},
+                     {"channels", {2 + static_cast<int64_t>(stream.Below(4)), 3}},
+                     {"hidden", Json::array()},
+                     {"pool", 1 + static_cast<int64_t>(stream.Below(2))},
+                     {"bias", index % 2 == 0}};
+    SCOPED_TRACE(json["model"].dump());
+    ShortRun run(json);
+    const Oracle& oracle = run.experiment().train();
+    const at::Tensor& theta = run.stepper().theta();
+    constexpr int64_t n = 11;
+    const at::Tensor indices = at::arange(n, at::kLong);
+    std::vector<at::Tensor> rows;
+    for (int64_t i = 0; i < n; ++i) {
+      rows.push_back(oracle.Evaluate(oracle.Load(indices.narrow(0, i, 1)), theta).Mean());
+    }
+    const at::Tensor all = at::stack(rows);  // [n, p]
+    const Gradients gradients = oracle.Evaluate(oracle.Load(indices), theta);
+    const PerExample per_example(gradients, TileMemory());
+    const double scale = all.norm().item<double>();
+    const auto expect_near = [&](const at::Tensor& actual, const at::Tensor& expected, double size,
+                                 const std::string& what) {
+      constexpr double kRelative = 1e3 * std::numeric_limits<double>::epsilon();
+      ExpectNear(ToVector(actual), ToVector(expected), kRelative * size, what);
+    };
+    expect_near(per_example.Gram(), all.mm(all.t()), scale * scale, "gram");
+    expect_near(per_example.SquaredNorms(), all.pow(2).sum(1), scale * scale, "norms");
+    const at::Tensor v = RandomTensor(stream, {all.size(1)});
+    expect_near(per_example.Dots(v), all.mv(v), scale * v.norm().item<double>(), "dots");
+    const at::Tensor sorted = std::get<0>(all.sort(0));
+    const at::Tensor clipped = at::min(at::max(all, sorted[2]), sorted[n - 3]).mean(0);
+    expect_near(per_example.Reduce({kernels::Reduction::Kind::kClip, 2, n - 3}), clipped, scale,
+                "winsorized");
+    expect_near(per_example.Reduce({kernels::Reduction::Kind::kTrim, 2, n - 3}),
+                sorted.narrow(0, 2, n - 4).mean(0), scale, "trimmed");
+    expect_near(per_example.Reduce(MedianOf(n)), sorted[n / 2], scale, "median");
+    expect_near(per_example.MedianOfMeans(n), sorted[n / 2], scale, "median of groups of one");
+    expect_near(per_example.MedianOfMeans(1), all.mean(0), scale, "mean");
+  }
 }
 
 TEST(CovarianceTrace, IsTheUnbiasedOneOfKnownNumbers) {

@@ -35,7 +35,7 @@ struct ModelCase {
         direction(RandomTensor(stream, {network.table.size()}, dtype)) {}
 
   double LossAt(const at::Tensor& at) const {
-    return oracle.Losses(batch, at).mean().item<double>();
+    return oracle.Losses(batch, at).Mean()().item<double>();
   }
 
   Stream stream;
@@ -62,7 +62,7 @@ constexpr double kDifference = 1e-8;
 
 TEST_P(EveryModel, GradientIsTheSlopeOfTheLoss) {
   const ModelCase it(GetParam());
-  const at::Tensor gradient = it.oracle.Evaluate(it.batch, it.theta).mean;
+  const at::Tensor gradient = it.oracle.Evaluate(it.batch, it.theta).Mean();
   Vector slopes;
   for (int64_t k = 0; k < it.theta.numel(); ++k) {
     const at::Tensor ahead = it.theta.clone(), behind = it.theta.clone();
@@ -76,7 +76,7 @@ TEST_P(EveryModel, GradientIsTheSlopeOfTheLoss) {
 TEST_P(EveryModel, HessianVectorProductIsTheSlopeOfTheGradient) {
   const ModelCase it(GetParam());
   const auto gradient = [&](double s) {
-    return ToVector(it.oracle.Evaluate(it.batch, it.theta.add(it.direction, s)).mean);
+    return ToVector(it.oracle.Evaluate(it.batch, it.theta.add(it.direction, s)).Mean());
   };
   Vector slopes = oracle::Plus(gradient(kStep), -1, gradient(-kStep));
   for (double& slope : slopes) slope /= 2 * kStep;
@@ -89,14 +89,14 @@ TEST_P(EveryModel, LineAgreesWithGradientAndHessian) {
   const ModelCase it(GetParam());
   const double scale = -0.1;
   const LineLosses line = it.oracle.AlongLine(it.batch, it.theta, it.direction, scale, true);
-  const at::Tensor gradient = it.oracle.Evaluate(it.batch, it.theta).mean;
+  const at::Tensor gradient = it.oracle.Evaluate(it.batch, it.theta).Mean();
   const at::Tensor product = it.oracle.HessianVectorProduct(it.batch, it.theta, it.direction);
   const double slope = scale * gradient.dot(it.direction).item<double>();
   const double curvature = scale * scale * product.dot(it.direction).item<double>();
   // Two ways of a few hundred roundings each.
-  EXPECT_NEAR(line.slope.mean().item<double>(), slope, 1e-12 * (1 + std::abs(slope)));
-  EXPECT_NEAR(line.curvature.mean().item<double>(), curvature, 1e-12 * (1 + std::abs(curvature)));
-  EXPECT_NEAR(line.moved.mean().item<double>(), it.LossAt(it.theta.add(it.direction, scale)),
+  EXPECT_NEAR(line.slope.Mean()().item<double>(), slope, 1e-12 * (1 + std::abs(slope)));
+  EXPECT_NEAR(line.curvature.Mean()().item<double>(), curvature, 1e-12 * (1 + std::abs(curvature)));
+  EXPECT_NEAR(line.moved.Mean()().item<double>(), it.LossAt(it.theta.add(it.direction, scale)),
               1e-12);
 }
 
@@ -108,12 +108,12 @@ TEST_P(EveryModel, EvaluatingChangesNothing) {
     const at::Tensor inputs = it.batch.inputs.clone();
     const Gradients first = it.oracle.Evaluate(it.batch, it.theta);
     const at::Tensor losses = first.losses.clone();
-    const at::Tensor mean = first.mean.clone();
+    const at::Tensor mean = first.Mean().clone();
     EXPECT_EQ(mean.scalar_type(), dtype);
     it.oracle.AlongLine(it.batch, it.theta, it.direction, 0.1, true, &first);
     const Gradients second = it.oracle.Evaluate(it.batch, it.theta);
     EXPECT_TRUE(SameBits(first.losses, losses) && SameBits(second.losses, losses));
-    EXPECT_TRUE(SameBits(first.mean, mean) && SameBits(second.mean, mean));
+    EXPECT_TRUE(SameBits(first.Mean(), mean) && SameBits(second.Mean(), mean));
     EXPECT_TRUE(SameBits(it.theta, theta) && SameBits(it.batch.inputs, inputs));
   }
 }
