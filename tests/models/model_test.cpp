@@ -35,7 +35,7 @@ struct ModelCase {
         direction(RandomTensor(stream, {network.table.size()}, dtype)) {}
 
   double LossAt(const at::Tensor& at) const {
-    return oracle.Losses(batch, at).Mean()().item<double>();
+    return oracle.Losses(batch, at).mean().item<double>();
   }
 
   Stream stream;
@@ -94,9 +94,9 @@ TEST_P(EveryModel, LineAgreesWithGradientAndHessian) {
   const double slope = scale * gradient.dot(it.direction).item<double>();
   const double curvature = scale * scale * product.dot(it.direction).item<double>();
   // Two ways of a few hundred roundings each.
-  EXPECT_NEAR(line.slope.Mean()().item<double>(), slope, 1e-12 * (1 + std::abs(slope)));
-  EXPECT_NEAR(line.curvature.Mean()().item<double>(), curvature, 1e-12 * (1 + std::abs(curvature)));
-  EXPECT_NEAR(line.moved.Mean()().item<double>(), it.LossAt(it.theta.add(it.direction, scale)),
+  EXPECT_NEAR(line.slope.mean().item<double>(), slope, 1e-12 * (1 + std::abs(slope)));
+  EXPECT_NEAR(line.curvature.mean().item<double>(), curvature, 1e-12 * (1 + std::abs(curvature)));
+  EXPECT_NEAR(line.moved.mean().item<double>(), it.LossAt(it.theta.add(it.direction, scale)),
               1e-12);
 }
 
