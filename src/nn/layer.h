@@ -124,14 +124,14 @@ class Layer {
   virtual Variants ForwardVariants(const Variants& h, const VariantPass& pass) const;
 
   /// [m, out]: by how much the output grows for each 1 by which unit units[v] of the input does.
-  /// Only for layers that record taps.
+  /// Only for fully connected layers.
   virtual at::Tensor Columns(const at::Tensor& theta, const at::Tensor& units) const;
 
   /// Of v [p], the parameters of each unit of this layer: [units, weights], the bias last. Only for
-  /// layers that record taps.
+  /// fully connected layers.
   virtual at::Tensor UnitRows(const at::Tensor& v) const;
   /// [n, weights]: what each of a unit's parameters is multiplied by, so that its output moves by
-  /// delta * input when a parameter moves by delta. Only for layers that record taps.
+  /// delta * input when a parameter moves by delta. Only for fully connected layers.
   virtual at::Tensor UnitInputs(const Tap& tap) const;
 
   /// Writes this layer's part of sum_i dL_i/dtheta to its place in `gradient` [p], given its
