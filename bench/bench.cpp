@@ -51,7 +51,7 @@ struct Setup {
   Setup(const Json& hidden, const Json& probes, const Json& gradient = {{"name", "mean"}}) {
     Json json = ParseConfig(R"({
       "name": "bench", "steps": 1000000000, "batch_size": 100,
-      "data": {"name": "mnist"},
+      "data": {"name": "mnist", "label_noise": {"fraction": 0.5}},
       "update": {"name": "sgd", "learning_rate": 0.1}
     })",
                             "bench");
@@ -109,6 +109,13 @@ void MedianOfMeansStep3x256(benchmark::State& state) {
 void SignSumStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array(), {{"name", "sign_sum"}}});
 }
+/// The argument: whether with the Gram matrix.
+void CovarianceStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, {{{"name", "covariance"}, {"gram", state.range(0) == 1}}}});
+}
+void CoherenceStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, {{{"name", "coherence"}}}});
+}
 
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
@@ -143,6 +150,8 @@ BENCHMARK(WinsorizedStep3x256)
     ->UseRealTime();
 BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(CovarianceStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(CoherenceStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

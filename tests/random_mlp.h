@@ -97,14 +97,17 @@ inline Split MakeSplit(const std::vector<oracle::Example>& examples) {
 /// A RandomMlp as tensors: the oracle under test, theta, and the batch of all examples.
 class OracleUnderTest {
  public:
-  OracleUnderTest(const RandomMlp& random, at::ScalarType dtype)
+  /// `corrupt` [N] bool: under label noise.
+  OracleUnderTest(const RandomMlp& random, at::ScalarType dtype, const at::Tensor& corrupt = {})
       : network_(MakeNetwork(random.mlp)),
         loss_(Registry<Loss>::entries().at(random.mlp.loss).make()),
         split_(MakeSplit(random.examples)),
         normalizer_("none", split_, dtype),
         oracle(network_, *loss_, split_, normalizer_),
         theta(ToTensor(random.theta, {network_.table.size()}, dtype)),
-        batch(oracle.Load(at::arange(split_.size(), at::kLong))) {}
+        batch(oracle.Load(at::arange(split_.size(), at::kLong))) {
+    split_.corrupt = corrupt;
+  }
 
   const Network& network() const { return network_; }
   const Loss& loss() const { return *loss_; }

@@ -44,6 +44,9 @@ class Oracle {
   /// The layout of theta.
   const ParameterTable& table() const { return network_.table; }
 
+  /// The examples that batches are made of.
+  const Split& split() const { return split_; }
+
   /// Examples in the split.
   int64_t size() const { return split_.size(); }
 

@@ -104,10 +104,9 @@ at::Tensor PerExample::MedianOfMeans(int64_t groups) const {
   return out;
 }
 
-at::Tensor CovarianceTrace(const at::Tensor& squared_norms, const at::Tensor& mean) {
+at::Tensor CovarianceTrace(const at::Tensor& squared_norms, const at::Tensor& squared_norm) {
   const auto n = static_cast<double>(squared_norms.size(0));
-  const at::Tensor exact = mean.to(at::kDouble);
-  return squared_norms.sum().sub(at::dot(exact, exact).mul(n)).div(n - 1);
+  return squared_norms.sum().sub(squared_norm.mul(n)).div(n - 1);
 }
 
 }  // namespace sgdscope

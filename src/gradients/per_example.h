@@ -53,7 +53,7 @@ class PerExample {
 
 /// tr Sigma, the trace of the covariance of the per-example gradients, unbiased (division by n - 1;
 /// NaN for one example): (sum_i |g_i|^2 - n |g|^2) / (n - 1), a scalar in double. squared_norms:
-/// |g_i|^2 [n]; mean: g [p].
-at::Tensor CovarianceTrace(const at::Tensor& squared_norms, const at::Tensor& mean);
+/// |g_i|^2 [n]; squared_norm: |g|^2 of their mean, a scalar; both in double.
+at::Tensor CovarianceTrace(const at::Tensor& squared_norms, const at::Tensor& squared_norm);
 
 }  // namespace sgdscope

@@ -20,6 +20,10 @@ void Probe::Prepare(const ProbeContext& context) {
   OwnPrepare(context);
 }
 
+at::Tensor Ratio(const at::Tensor& numerator, const at::Tensor& denominator) {
+  return numerator.div(denominator).masked_fill(denominator.eq(0), kNotMeasured);
+}
+
 void Lags::Fields(FieldVisitor& visitor) {
   constexpr double kLongest = 1e15;
   visitor.Visit({.name = "recent_lag",

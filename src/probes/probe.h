@@ -36,6 +36,7 @@ struct ProbeContext {
   uint64_t seed;
   int64_t steps;  // of the whole run
   const Sampler& sampler;
+  bool label_noise = false;  // whether Split::corrupt will be there
 };
 
 /// Measures a step without disturbing it: it modifies nothing that it sees. Leaves register by
@@ -89,6 +90,9 @@ class Probe : public Configurable {
   Cadence cadence_;
   bool cadence_given_ = false;
 };
+
+/// numerator / denominator, kNotMeasured where the denominator is 0. A NaN stays what it is.
+at::Tensor Ratio(const at::Tensor& numerator, const at::Tensor& denominator);
 
 /// Fields `recent_lag` and `long_ago_lag` of probes that look at earlier batches, and their check.
 struct Lags {

@@ -58,8 +58,8 @@ void Experiment::Settle(int64_t train_size) {
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     (*config_.probes.choices()[i])
-        ->Prepare(
-            {ProbePath(i), config_.output, static_cast<uint64_t>(config_.seed), steps_, sampler});
+        ->Prepare({ProbePath(i), config_.output, static_cast<uint64_t>(config_.seed), steps_,
+                   sampler, config_.data->label_noise() != nullptr});
   }
 }
 

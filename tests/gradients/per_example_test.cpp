@@ -197,9 +197,10 @@ TEST(PerExample, OfConvolutionalNetworks) {
 TEST(CovarianceTrace, IsTheUnbiasedOneOfKnownNumbers) {
   // g_1 = (1, 0), g_2 = (3, 4): deviations (-1, -2) and (1, 2), squared 5 each, over n - 1 = 1.
   const at::Tensor norms = ToTensor({1, 25}, {2});
-  EXPECT_DOUBLE_EQ(CovarianceTrace(norms, ToTensor({2, 2}, {2})).item<double>(), 10);
-  EXPECT_TRUE(
-      std::isnan(CovarianceTrace(ToTensor({4}, {1}), ToTensor({2, 0}, {2})).item<double>()));
+  const at::Tensor squared_norm = at::scalar_tensor(8, at::kDouble);  // of their mean (2, 2)
+  EXPECT_DOUBLE_EQ(CovarianceTrace(norms, squared_norm).item<double>(), 10);
+  EXPECT_TRUE(std::isnan(
+      CovarianceTrace(ToTensor({4}, {1}), at::scalar_tensor(4, at::kDouble)).item<double>()));
 }
 
 }  // namespace

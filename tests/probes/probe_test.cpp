@@ -42,6 +42,10 @@ std::vector<Json> AllProbes(int64_t every) {
       ProbeConfig("taylor", every, {{"batches", {"long_ago"}}, {"cumulative", "none"}}));
   probes.push_back(ProbeConfig("separate_updates", every, {{"exact_up_to", 10}, {"samples", 5}}));
   probes.push_back(ProbeConfig("separate_updates", every, {{"block", "tensor"}}));
+  probes.push_back(ProbeConfig("covariance", every, {{"gram", true}}));
+  probes.push_back(
+      ProbeConfig("coherence", every, {{"cumulative", "logged"}, {"whole_set", true}}));
+  probes.push_back(ProbeConfig("coherence", every, {{"cumulative", "none"}, {"nulls", 0}}));
   return probes;
 }
 
@@ -49,6 +53,7 @@ Json ConfigWith(const std::vector<Json>& probes, const TempFolder& folder, const
                 const std::string& dtype = "float32") {
   Json config =
       SyntheticConfig({{"update", update}, {"dtype", dtype}, {"output", folder.path().string()}});
+  config["data"]["label_noise"] = {{"fraction", 0.5}};  // some probes need it
   config["probes"] = Json::array();
   for (size_t i = 0; i < probes.size(); ++i) {
     config["probes"].push_back(probes[i]);

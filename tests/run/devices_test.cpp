@@ -49,9 +49,14 @@ TEST(Devices, ComputeTheSameStepsToRounding) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   const Json probes = {
       {{"name", "taylor"}, {"recent_lag", 2}, {"long_ago_lag", 8}, {"hessian", true}},
-      {{"name", "gradient_norm"}}};
-  ShortRun cpu(SyntheticConfig({{"dtype", "float64"}, {"probes", probes}}));
-  ShortRun cuda(SyntheticConfig({{"dtype", "float64"}, {"probes", probes}, {"device", "cuda"}}));
+      {{"name", "gradient_norm"}},
+      {{"name", "covariance"}, {"gram", true}},
+      {{"name", "coherence"}, {"whole_set", true}}};
+  Json config = SyntheticConfig({{"dtype", "float64"}, {"probes", probes}});
+  config["data"]["label_noise"] = {{"fraction", 0.5}};
+  ShortRun cpu(config);
+  config["device"] = "cuda";
+  ShortRun cuda(config);
   for (int64_t step = 0; step < 30; ++step) {
     const Stepper::Measured a = cpu.stepper().Step(step);
     const Stepper::Measured b = cuda.stepper().Step(step);

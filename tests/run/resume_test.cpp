@@ -28,7 +28,8 @@ Json ProbedConfig(int64_t steps) {
   config["data"]["label_noise"] = {{"fraction", 0.3}};
   config["probes"] = Json::parse(
       R"([{"name": "taylor", "every": 7, "recent_lag": 5, "long_ago_lag": 50, "hessian": true},
-          {"name": "gradient_norm"}, {"name": "gradient_norm", "label": "rare", "at": "log"}])");
+          {"name": "gradient_norm"}, {"name": "gradient_norm", "label": "rare", "at": "log"},
+          {"name": "coherence", "every": 11}])");
   return config;
 }
 

@@ -1,0 +1,123 @@
+// How the gradients g_i of the updating batch's n examples scatter around their mean g, and how far
+// they agree. Exact for this batch, sums in double. With S = sum_i |g_i|^2:
+//   trace               tr Sigma = (S - n |g|^2) / (n - 1), unbiased
+//   mean_squared_norm   S / n
+//   squared_norm        |g|^2
+//   noise_scale         tr Sigma / |G|^2, |G|^2 = |g|^2 - tr Sigma / n: the simple noise scale with
+//                       the unbiased |G|^2 of McCandlish et al., An empirical model of large-batch
+//                       training (2018), equations 2.9 and A.2 (B_small = 1, B_big = n)
+//   m_coherence         |sum_i g_i|^2 / S: 1 for orthogonal gradients, n for equal ones; Chatterjee
+//                       and Zielinski, Making coherence out of nothing at all (2020)
+//   gradient_diversity  S / |sum_i g_i|^2: 1 / m_coherence; Yin et al., Gradient diversity: a key
+//                       ingredient for scalable distributed learning (2018)
+// Where |G|^2 is not positive the batch is too small to tell it from 0, and noise_scale is not
+// measured. An average over steps is made of trace and of squared_norm - trace / n, and divided
+// last: the mean of the ratios is biased (McCandlish et al., appendix A.1).
+//
+// And of the pairs i != j, from the Gram matrix (if `gram`):
+//   stiffness_sign     mean of sign <g_i, g_j>; Fort et al., Stiffness: a new perspective on
+//                      generalization in neural networks (2019)
+//   stiffness_cos      mean of cos(g_i, g_j), same source; the cosine with a gradient 0 counts as 0
+//   ..._within         the same over pairs of examples with the same label
+//   ..._between        over pairs with different labels. Pairs are weighted equally, where Fort et
+//                      al. weight pairs of classes equally: a batch need not have all of them
+//   confusion_min      min <g_i, g_j>: minus the smallest eta of gradient confusion; Sankararaman
+//                      et al., The impact of neural network overparameterization on gradient
+//                      confusion and stochastic gradient descent (2019), definition 2.1
+//   confusion_min_cos  min cos(g_i, g_j)
+
+#include <limits>
+
+#include "core/registry.h"
+#include "gradients/per_example.h"
+#include "probes/probe.h"
+
+namespace sgdscope {
+namespace {
+
+/// Mean of the values [n, n] of the pairs in `pairs` [n, n] bool; kNotMeasured if there are none.
+at::Tensor MeanOver(const at::Tensor& pairs, const at::Tensor& values) {
+  return Ratio(values.masked_fill(pairs.logical_not(), 0).sum(), pairs.sum(at::kDouble));
+}
+
+/// numerator / denominator, 0 where the denominator is 0. A NaN stays what it is.
+at::Tensor RatioOrZero(const at::Tensor& numerator, const at::Tensor& denominator) {
+  return numerator.div(denominator).masked_fill(denominator.eq(0), 0);
+}
+
+class Covariance : public Probe {
+ public:
+  std::vector<std::string> Values() const override {
+    std::vector<std::string> values = {"trace",       "mean_squared_norm", "squared_norm",
+                                       "noise_scale", "m_coherence",       "gradient_diversity"};
+    if (!gram_) return values;
+    for (const char* pairs : {"", "_within", "_between"}) {
+      values.push_back(std::string("stiffness_sign") + pairs);
+      values.push_back(std::string("stiffness_cos") + pairs);
+    }
+    values.insert(values.end(), {"confusion_min", "confusion_min_cos"});
+    return values;
+  }
+
+  at::Tensor Measure(const StepView& view) override {
+    const PerExample per_example(view.gradients, TileMemory());
+    const at::Tensor moments = Moments(per_example.SquaredNorms(), view.gradients.Mean());
+    if (!gram_) return moments;
+    return at::cat({moments, OfPairs(per_example.Gram(), view.batch.labels)});
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "gram",
+                   .help = "also stiffness and gradient confusion, which compare all pairs of the "
+                           "batch: n^2 numbers"},
+                  gram_);
+  }
+
+ private:
+  static at::Tensor Moments(const at::Tensor& squared_norms, const at::Tensor& mean) {
+    const int64_t size = squared_norms.size(0);
+    const auto n = static_cast<double>(size);
+    const at::Tensor exact = mean.to(at::kDouble);
+    const at::Tensor squared_norm = at::dot(exact, exact);
+    const at::Tensor mean_squared_norm = squared_norms.mean();
+    const at::Tensor not_measured = at::full_like(squared_norm, kNotMeasured);
+    const at::Tensor trace = size > 1 ? CovarianceTrace(squared_norms, squared_norm) : not_measured;
+    const at::Tensor signal = squared_norm.sub(trace.div(n));  // |G|^2
+    const at::Tensor noise_scale =
+        size > 1 ? trace.div(signal).masked_fill(signal.le(0), kNotMeasured) : not_measured;
+    return at::stack({trace, mean_squared_norm, squared_norm, noise_scale,
+                      Ratio(squared_norm.mul(n), mean_squared_norm),
+                      Ratio(mean_squared_norm, squared_norm.mul(n))});
+  }
+
+  static at::Tensor OfPairs(const at::Tensor& gram, const at::Tensor& labels) {
+    const int64_t n = gram.size(0);
+    if (n == 1) return at::full({8}, kNotMeasured, gram.options());
+    const at::Tensor norms = gram.diagonal().sqrt();
+    const at::Tensor cosines = RatioOrZero(gram, norms.unsqueeze(1).mul(norms));
+    const at::Tensor signs = RatioOrZero(gram, gram.abs());  // at::sign makes 0 of a NaN
+    const at::Tensor places = at::arange(n, labels.options());
+    const at::Tensor itself = places.unsqueeze(1).eq(places);
+    const at::Tensor others = itself.logical_not();
+    const at::Tensor same_class = labels.unsqueeze(1).eq(labels);
+    std::vector<at::Tensor> values;
+    for (const at::Tensor& pairs :
+         {others, others.logical_and(same_class), same_class.logical_not()}) {
+      values.push_back(MeanOver(pairs, signs));
+      values.push_back(MeanOver(pairs, cosines));
+    }
+    for (const at::Tensor& of : {gram, cosines}) {
+      values.push_back(of.masked_fill(itself, std::numeric_limits<double>::infinity()).min());
+    }
+    return at::stack(values);
+  }
+
+  bool gram_ = false;
+};
+
+const Registration<Probe, Covariance> kRegistration(
+    "covariance", "how far the gradients of the batch's examples scatter, and how far they agree");
+
+}  // namespace
+}  // namespace sgdscope
