@@ -1,0 +1,1 @@
+"""Measures training steps of PyTorch, Opacus and JAX next to the same steps in sgdscope."""

@@ -1,0 +1,54 @@
+"""The plain training step in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from peers.data import CLASSES, INPUTS, Dataset, Shuffle
+
+LEARNING_RATE = 0.1
+
+
+def network(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them; the widths are those of the input, of each hidden layer, of the output."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def name_of(hidden: Sequence[int]) -> str:
+    return "-".join(map(str, (INPUTS, *hidden, CLASSES)))
+
+
+class PlainStep:
+    """A training step as a careful user of PyTorch writes it; the loss stays on the device."""
+
+    def __init__(self, hidden: Sequence[int], data: Dataset) -> None:
+        device = data.images.device
+        self.images, self.labels = data.images, data.labels
+        self.shuffle = Shuffle(len(data.images), device)
+        self.model = network((INPUTS, *hidden, CLASSES)).to(device)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LEARNING_RATE)
+
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [n, 784] in 0..1 and labels [n] of a batch."""
+        inputs = self.images.index_select(0, indices)
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float().div_(255)
+        return inputs, self.labels.index_select(0, indices)
+
+    def loss_of(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.cross_entropy(self.model(batch[0]), batch[1])
+
+    def __call__(self) -> None:
+        batch = self.fetch(self.shuffle.next())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss_of(batch)
+        loss.backward()
+        self.optimizer.step()
+        self.kept = loss.detach()

@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""Tests of scripts/bench_peers.py on small networks and times made up here: python tests/peers_test.py"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import stat
+import sys
+import tempfile
+import unittest
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from unittest import mock
+
+try:
+    import torch
+except ImportError:
+    print("skipped: this Python has no PyTorch")
+    sys.exit(77)
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+
+# isort: split
+import bench_peers
+import numpy as np
+from peers import coherent_gradients, inherent_noise
+from peers.data import Dataset
+from peers.errors import MissingPeer, PeerError
+from peers.jax_peer import JaxStep, as_jax, load_jax
+from peers.per_example import Opacus, OpacusGhostNorms, OuterProducts, TorchFunc, WholeOuterProducts
+from peers.pytorch import PlainStep, network
+from peers.report import as_json
+from peers.sgdscope_bench import SgdscopeBench
+from peers.timing import JAX, PYTORCH, SGDSCOPE, Measured, Turns, ratio
+from peers.winsorize import (
+    REDUCTIONS,
+    by_topk,
+    ranks,
+    reference_gradients,
+    reference_norms,
+    reference_trace,
+    reference_winsorized,
+    relative_difference,
+    rounding_bound,
+)
+from torch.nn import functional
+
+ALL_WAYS = (OuterProducts, WholeOuterProducts, TorchFunc, Opacus)
+torch.set_num_threads(1)  # on a busy machine waiting for a second one costs more than it brings
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+def missing(name: str) -> bool:
+    return importlib.util.find_spec(name) is None
+
+
+def small_data() -> Dataset:
+    random = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (300, 784), dtype=torch.uint8, generator=random)
+    return Dataset(images, torch.randint(0, 10, (300,), generator=random), "small")
+
+
+class Winsorizing(unittest.TestCase):
+    def test_the_reference_on_values_worked_out_by_hand(self) -> None:
+        # Ranks 1 and 3 of 5: 0 goes up to 1, 100 down to 3. Ranks 0 and 4 are the mean, rank 2 twice the median.
+        values = np.array([[100.0], [1.0], [2.0], [0.0], [3.0]])
+        for percentile, expected in ((25, (3 + 1 + 2 + 1 + 3) / 5), (0, 106 / 5), (50, 2.0)):
+            self.assertAlmostEqual(reference_winsorized(values, percentile)[0], expected, places=14)
+        self.assertEqual(ranks(100, 2), (2, 97))
+        self.assertEqual(ranks(100, 50), (50, 50))
+
+    def test_every_reduction_equals_the_reference(self) -> None:
+        random = np.random.default_rng(5)
+        for n in (1, 7, 100, 128):
+            for percentile in (0, 1, 2, 4, 8, 25, 40):
+                values = random.normal(size=(n, 23)) * (random.random((n, 23)) < 0.5)  # ties among the zeros
+                expected = reference_winsorized(values, percentile)
+                for name, reduce in REDUCTIONS.items():
+                    with self.subTest(name=name, n=n, percentile=percentile):
+                        found = reduce(torch.tensor(values).t().contiguous(), percentile).numpy()
+                        # Two sums of n terms, each rounded n times.
+                        bound = 2 * n * EPSILON * np.abs(values).max()
+                        self.assertLessEqual(np.abs(found - expected).max(), bound)
+
+
+class Gradients(unittest.TestCase):
+    def setUp(self) -> None:
+        torch.manual_seed(7)
+        self.widths, self.n = (6, 5, 4, 3), 9
+        self.inputs, self.labels = torch.randn(self.n, 6), torch.randint(0, 3, (self.n,))
+        self.expected = reference_gradients(self.model(), self.inputs, self.labels)
+        self.bound = rounding_bound(self.widths, self.n)
+
+    def model(self) -> torch.nn.Sequential:
+        torch.manual_seed(11)
+        return network(self.widths)
+
+    def test_the_reference_equals_differences_of_the_loss(self) -> None:
+        model = self.model().double()
+        weights = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+        step = 1e-5
+        for weight in (0, 17, 34, len(weights) - 1):
+            losses = []
+            for sign in (1, -1):
+                moved = weights.clone()
+                moved[weight] += sign * step
+                torch.nn.utils.vector_to_parameters(moved, model.parameters())
+                losses.append(functional.cross_entropy(model(self.inputs.double()), self.labels, reduction="none"))
+            found = ((losses[0] - losses[1]) / (2 * step)).detach().numpy()
+            # Central differences: the loss' rounding over the step, and the step's square.
+            np.testing.assert_allclose(self.expected[:, weight], found, atol=10 * EPSILON / step + 10 * step**2)
+
+    def test_every_way_equals_the_reference(self) -> None:
+        for way in ALL_WAYS:
+            if way is Opacus and missing("opacus"):
+                continue
+            with self.subTest(way=way.name), mock.patch("peers.per_example.CPU_BLOCK", 4 * self.n):
+                made = way(self.model())
+                gradients = torch.cat([part.flatten(1) for part in made.gradients(self.inputs, self.labels)], dim=1)
+                self.assertLessEqual(relative_difference(gradients, self.expected), self.bound)
+                blocks = list(made.blocks(self.inputs, self.labels))
+                self.assertLessEqual(relative_difference(torch.cat(blocks), self.expected.T), self.bound)
+                self.assertGreater(len(blocks), 5)
+                self.check_moments(made)
+
+    @unittest.skipIf(missing("opacus"), "no Opacus here")
+    def test_opacus_ghost_norms_equal_the_reference(self) -> None:
+        made = OpacusGhostNorms(self.model())
+        self.check_moments(made)
+        self.check_moments(made)  # nothing of the first batch is left
+
+    def check_moments(self, way: OuterProducts) -> None:
+        squares, means = way.moments(self.inputs, self.labels)
+        mean = torch.cat([part.flatten() for part in means])
+        self.assertLessEqual(relative_difference(squares, (self.expected**2).sum(1)), 2 * self.bound)
+        self.assertLessEqual(relative_difference(mean, self.expected.mean(0)), self.bound)
+
+    @unittest.skipIf(missing("jax"), "no JAX here")
+    def test_jax_equals_the_reference(self) -> None:
+        torch.manual_seed(13)
+        data, jax = small_data().as_float(), load_jax("cpu", 1)
+        model, indices = network((784, 5, 10)), torch.arange(100)
+        gradients = reference_gradients(model, data.images[:100], data.labels[:100])
+        bound = rounding_bound((784, 5, 10), 100)
+        for kind, expected in (
+            ("winsorized", reference_winsorized(gradients, 2)),
+            ("norms", reference_norms(gradients)),
+            ("trace", reference_trace(gradients)),
+        ):
+            step = JaxStep(jax, model, (as_jax(jax, data.images), as_jax(jax, data.labels)), kind, 2)
+            self.assertLessEqual(relative_difference(step.value(indices), expected), bound)
+            step()
+            step.finish()
+
+
+class Measuring(unittest.TestCase):
+    """The whole of coherent_gradients on a small network, next to a program that pretends to be sgdscope_bench."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = Path(temporary.name)
+        self.turns = Turns(rounds=2, seconds=1e-4)
+
+    def program(self, microseconds: dict[str, float], device: str = "cpu") -> str:
+        """Prints these times, twice as many of the processor, and where its images are."""
+        entries = [
+            {"name": f"{name}/real_time", "real_time": 1e3 * time, "cpu_time": 2e3 * time, "time_unit": "ns"}
+            for name, time in microseconds.items()
+        ]
+        path = self.root / "bench"
+        path.write_text(
+            f"#!{sys.executable}\nimport json, os\n"
+            f"context = {{'device': {device!r}, 'images': os.environ.get('SGDSCOPE_BENCH_MNIST')}}\n"
+            f"print(json.dumps({{'context': context, 'benchmarks': {entries!r}}}))\n"
+        )
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    def measure(self, ours: SgdscopeBench | None = None, **patches: object) -> Measured:
+        def no_jax(*_: object) -> None:
+            raise MissingPeer("JAX", "not installed", "jax")
+
+        with contextlib.ExitStack() as stack:
+            for name, value in {"HIDDEN": (6,), "load_jax": no_jax, **patches}.items():
+                stack.enter_context(mock.patch.object(coherent_gradients, name, value))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            return coherent_gradients.measure(small_data(), ours, self.turns, 1)
+
+    def test_peers_take_turns_and_those_missing_are_named(self) -> None:
+        program = self.program({"PlainStep3x256": 10, "WinsorizedStep3x256/2": 25, "WinsorizedStep3x256/25": 125})
+        with mock.patch.dict(sys.modules, {"opacus": None}):
+            measured = self.measure(SgdscopeBench(program, "cpu", 1, None, self.turns))
+        winsorized = measured.of(PYTORCH, "winsorized_2")
+        self.assertIn("outer products, topk", winsorized)
+        self.assertIn("torch.func, quantile", winsorized)
+        self.assertEqual({len(times) for times in winsorized.values()}, {2})
+        self.assertEqual(measured.of(SGDSCOPE, "winsorized_25"), {"": [125.0, 125.0]})
+        text = coherent_gradients.report(measured)
+        self.assertEqual(text.count("not measured: Opacus: not installed; to have it measured:"), 1)
+        self.assertEqual(text.count("-m pip install jax"), 1)
+        self.assertIn("not measured: PerExampleNormsStep3x256, which", text)
+        self.assertNotIn("not measured: WinsorizedStep3x256/25", text)
+
+    def test_a_peer_that_computes_something_else_does_not_count(self) -> None:
+        wrong = {"topk": by_topk, "wrong": lambda values, percentile: by_topk(values, percentile + 1)}
+        measured = self.measure(REDUCTIONS=wrong, WAYS=(OuterProducts,))
+        winsorized = measured.of(PYTORCH, "winsorized_2")
+        self.assertIn("outer products, topk", winsorized)
+        self.assertNotIn("outer products, wrong", winsorized)
+        self.assertIn("not counted: winsorized, c = 2 by PyTorch, outer products, wrong", "".join(measured.remarks))
+
+    def test_steps_descend_along_what_was_measured(self) -> None:
+        with mock.patch.object(coherent_gradients, "HIDDEN", (6,)):
+            data = small_data().as_float()
+            for make, *arguments in (
+                (coherent_gradients.WinsorizedStep, OuterProducts, lambda values, _: values.mean(1)),
+                (coherent_gradients.NormsStep, OuterProducts),
+                (coherent_gradients.TraceStep, TorchFunc),
+            ):
+                step = coherent_gradients.from_seed(make, data, *arguments)
+                plain = coherent_gradients.from_seed(PlainStep, (6,), data)
+                for one in (step, plain):
+                    torch.manual_seed(2)
+                    one()
+                found, expected = (torch.nn.utils.parameters_to_vector(s.model.parameters()) for s in (step, plain))
+                bound = rounding_bound((784, 6, 10), 100)
+                self.assertLessEqual(relative_difference(found, expected.detach().double().numpy()), bound)
+
+    def test_sgdscope_bench_is_told_the_folder_and_asked_for_the_clock(self) -> None:
+        program, kinds = self.program({"PlainStep/64": 10, "Other/64": 1}), {"PlainStep/64": "plain"}
+        for data, clock, images, expected in ((None, "wall", None, 10), (str(self.root), "cpu", str(self.root), 20)):
+            with mock.patch.dict("os.environ", {"SGDSCOPE_BENCH_MNIST": "elsewhere"}):
+                ours = SgdscopeBench(program, "cpu", 1, data, Turns(1, 0.1, clock))
+            self.assertEqual(ours.measure(kinds), {"plain": expected})
+            self.assertEqual(ours.context["images"], images)
+
+    def test_sgdscope_bench_without_what_is_needed_is_refused(self) -> None:
+        program = self.program({"WinsorizedStep3x256/2": 25})
+        with self.assertRaisesRegex(PeerError, "reported no PlainStep3x256"):
+            SgdscopeBench(program, "cpu", 1, None, self.turns).measure({"PlainStep3x256": "plain"})
+        program = self.program({"PlainStep3x256": 25}, device="cuda")
+        with self.assertRaisesRegex(PeerError, "measured on cuda"):
+            SgdscopeBench(program, "cpu", 1, None, self.turns).measure({"PlainStep3x256": "plain"})
+
+
+class Verdicts(unittest.TestCase):
+    @staticmethod
+    def verdicts(measured: Measured, targets_of: Callable = coherent_gradients.targets_of) -> dict[str, bool]:
+        return {target.what: target.met() for target in targets_of(measured)}
+
+    @staticmethod
+    def measured(ours: dict[str, Sequence[float]], **peers: dict[str, dict[str, list[float]]]) -> Measured:
+        times = {SGDSCOPE: {kind: {"": list(values)} for kind, values in ours.items()}, **peers}
+        return Measured("784-64-10", times)
+
+    def test_bounds_hold_for_the_median_of_the_rounds_ratios(self) -> None:
+        # c = 2: ratios 2.5, 3 and 9, the bound being 3; c = 8: 5.1 throughout, the bound being 5.
+        measured = self.measured(
+            {"plain": (10, 20, 10), "winsorized_2": (25, 60, 90), "winsorized_8": (51, 102, 51), "norms": (12, 24, 12)},
+            **{
+                PYTORCH: {"winsorized_2": {"slow": [9e3, 9e3, 9e3], "topk": [2500.0, 6000.0, 100.0]}},
+                JAX: {"winsorized_2": {"fast": [1.0, 1.0, 1.0]}},
+            },
+        )
+        self.assertEqual(
+            self.verdicts(measured),
+            {
+                "sgdscope, winsorized, c = 2 / plain step": True,
+                "sgdscope, winsorized, c = 8 / plain step": False,
+                "sgdscope, norms / plain step": True,
+                "winsorized, c = 2: PyTorch's best / sgdscope": True,
+            },
+        )
+        self.assertEqual(str(ratio((25, 60, 90), (10, 20, 10))), "3.00 (2.50 to 9.00)")
+
+    def test_what_was_not_measured_gets_no_verdict(self) -> None:
+        self.assertEqual(self.verdicts(self.measured({"plain": (10,)})), {})
+        self.assertEqual(self.verdicts(Measured("784-64-10")), {})
+        self.assertEqual(self.verdicts(Measured("784-64-10"), inherent_noise.targets_of), {})
+
+    def test_verdicts_of_inherent_noise(self) -> None:
+        measured = self.measured(
+            {"plain": (10,), "taylor": (43,), "csv": (0.1,)}, **{PYTORCH: {"plain": {"a": [16.0], "b": [14.0]}}}
+        )
+        self.assertEqual(list(self.verdicts(measured, inherent_noise.targets_of).values()), [False, False, True])
+
+    def test_the_json_holds_every_round(self) -> None:
+        measured = self.measured({"plain": (10, 20)}, **{PYTORCH: {"plain": {"a": [16.0, 17.0]}}})
+        found = json.loads(json.dumps(as_json([measured], [], {})))
+        self.assertEqual(
+            found["networks"]["784-64-10"],
+            {"pytorch_us": {"plain": {"a": [16.0, 17.0]}}, "sgdscope_us": {"plain": [10, 20]}},
+        )
+
+
+class CommandLine(unittest.TestCase):
+    def test_defaults_are_those_of_inherent_noise(self) -> None:
+        options = bench_peers.parse_arguments([])
+        self.assertEqual((options.work, options.networks, options.clock), ("inherent_noise", [64, 2000, 8000], "wall"))
+
+    def test_processor_time_of_several_threads_is_refused(self) -> None:
+        error = io.StringIO()
+        with contextlib.redirect_stderr(error):
+            self.assertEqual(bench_peers.main(["--clock", "cpu", "--threads", "2"]), 2)
+        self.assertIn("--clock", error.getvalue())
+
+
+if __name__ == "__main__":
+    unittest.main()
