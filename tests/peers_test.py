@@ -203,7 +203,7 @@ class Measuring(unittest.TestCase):
         text = coherent_gradients.report(measured)
         self.assertEqual(text.count("not measured: Opacus: not installed; to have it measured:"), 1)
         self.assertEqual(text.count("-m pip install jax"), 1)
-        self.assertIn("not measured: PerExampleNormsStep3x256, which", text)
+        self.assertIn("not measured: CovarianceStep3x256/0, which", text)
         self.assertNotIn("not measured: WinsorizedStep3x256/25", text)
 
     def test_a_peer_that_computes_something_else_does_not_count(self) -> None:
@@ -261,7 +261,7 @@ class Verdicts(unittest.TestCase):
     def test_bounds_hold_for_the_median_of_the_rounds_ratios(self) -> None:
         # c = 2: ratios 2.5, 3 and 9, the bound being 3; c = 8: 5.1 throughout, the bound being 5.
         measured = self.measured(
-            {"plain": (10, 20, 10), "winsorized_2": (25, 60, 90), "winsorized_8": (51, 102, 51), "norms": (12, 24, 12)},
+            {"plain": (10, 20, 10), "winsorized_2": (25, 60, 90), "winsorized_8": (51, 102, 51), "trace": (12, 24, 12)},
             **{
                 PYTORCH: {"winsorized_2": {"slow": [9e3, 9e3, 9e3], "topk": [2500.0, 6000.0, 100.0]}},
                 JAX: {"winsorized_2": {"fast": [1.0, 1.0, 1.0]}},
@@ -272,7 +272,7 @@ class Verdicts(unittest.TestCase):
             {
                 "sgdscope, winsorized, c = 2 / plain step": True,
                 "sgdscope, winsorized, c = 8 / plain step": False,
-                "sgdscope, norms / plain step": True,
+                "sgdscope, covariance trace / plain step": True,
                 "winsorized, c = 2: PyTorch's best / sgdscope": True,
             },
         )

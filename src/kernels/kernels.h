@@ -30,6 +30,9 @@ struct LogitMoves {
 /// Examples whose shift is 0 cost nothing. NaN and infinity in u give NaN or infinity.
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);
 
+/// out[i] = sum_j rows[i, j]^2, in double. rows: [n, m].
+void SquaredRows(const float* rows, int64_t n, int64_t m, double* out);
+
 /// What to make of the n values v that a coordinate has in a batch, sorted v_0 <= ... <= v_{n-1}.
 /// `low` + `low_part` and `high` + `high_part` are positions counted from the smallest value: where
 /// the part (0 ... 1) is not 0, the threshold lies so far on the way to the next value.
@@ -73,6 +76,7 @@ void ReduceOuter(const OuterProducts<double>& values, const Reduction& how, int6
                  int64_t end, double* out);
 
 namespace reference {
+void SquaredRows(const float* rows, int64_t n, int64_t m, double* out);
 /// In double, by sorting. Values that are not finite give NaN.
 double Reduce(std::vector<double> values, const Reduction& how);
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);

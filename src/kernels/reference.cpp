@@ -32,6 +32,16 @@ double ChangeOf(const LogitMoves& moves, int64_t i, double shift, const double* 
 
 }  // namespace
 
+void SquaredRows(const float* rows, int64_t n, int64_t m, double* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    out[i] = 0;
+    for (int64_t j = 0; j < m; ++j) {
+      const double v = rows[i * m + j];
+      out[i] += v * v;
+    }
+  }
+}
+
 double Reduce(std::vector<double> values, const Reduction& how) {
   if (!std::ranges::all_of(values, [](double v) { return std::isfinite(v); })) {
     return std::numeric_limits<double>::quiet_NaN();

@@ -173,6 +173,27 @@ void CrossEntropyChangesImpl(const LogitMoves& moves, double* changes) {
   }
 }
 
+void SquaredRowsImpl(const float* rows, int64_t n, int64_t m, double* out) {
+  const hn::ScalableTag<double> tag;
+  const hn::Rebind<float, decltype(tag)> narrow;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(tag));
+  for (int64_t i = 0; i < n; ++i) {
+    const float* row = rows + i * m;
+    auto even = hn::Zero(tag);  // two sums, so that one addition needn't wait for the other
+    auto odd = hn::Zero(tag);
+    int64_t j = 0;
+    for (; j + 2 * lanes <= m; j += 2 * lanes) {
+      const auto a = hn::PromoteTo(tag, hn::LoadU(narrow, row + j));
+      const auto b = hn::PromoteTo(tag, hn::LoadU(narrow, row + j + lanes));
+      even = hn::MulAdd(a, a, even);
+      odd = hn::MulAdd(b, b, odd);
+    }
+    double sum = hn::GetLane(hn::SumOfLanes(tag, hn::Add(even, odd)));
+    for (; j < m; ++j) sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+    out[i] = sum;
+  }
+}
+
 }  // namespace sgdscope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -181,6 +202,7 @@ namespace sgdscope::kernels {
 
 HWY_EXPORT(CrossEntropyChangesImpl);
 HWY_EXPORT(GatherNormalizeImpl);
+HWY_EXPORT(SquaredRowsImpl);
 
 void CrossEntropyChanges(const LogitMoves& moves, double* changes) {
   HWY_DYNAMIC_DISPATCH(CrossEntropyChangesImpl)(moves, changes);
@@ -190,6 +212,10 @@ void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t
                      int64_t pixels, const float* shift, const float* scale, float* out) {
   HWY_DYNAMIC_DISPATCH(GatherNormalizeImpl)
   (in, index, n, channels, pixels, shift, scale, out);
+}
+
+void SquaredRows(const float* rows, int64_t n, int64_t m, double* out) {
+  HWY_DYNAMIC_DISPATCH(SquaredRowsImpl)(rows, n, m, out);
 }
 
 }  // namespace sgdscope::kernels

@@ -137,9 +137,6 @@ class Linear : public Layer {
     return theta.narrow(0, bias_offset_, out_);
   }
 
-  static at::Tensor SquaredRows(const at::Tensor& rows) {  // [n]
-    return rows.mul(rows).sum(1, false, at::kDouble);
-  }
   static at::Tensor Products(const at::Tensor& rows) {  // [n, n], of all pairs of rows
     const at::Tensor exact = rows.to(at::kDouble);
     return at::mm(exact, exact.t());

@@ -77,4 +77,15 @@ void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduct
   }
 }
 
+at::Tensor SquaredRows(const at::Tensor& rows) {
+  if (!rows.is_cpu() || rows.scalar_type() != at::kFloat) {
+    return rows.mul(rows).sum(1, false, at::kDouble);
+  }
+  const at::Tensor packed = rows.contiguous();
+  const at::Tensor out = at::empty({rows.size(0)}, rows.options().dtype(at::kDouble));
+  kernels::SquaredRows(packed.data_ptr<float>(), rows.size(0), rows.size(1),
+                       out.data_ptr<double>());
+  return out;
+}
+
 }  // namespace sgdscope

@@ -13,4 +13,7 @@ void ReduceColumns(const at::Tensor& values, const kernels::Reduction& how, cons
 void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduction& how,
                  const at::Tensor& out);
 
+/// sum_j rows[i, j]^2 [n], in double. rows: [n, m].
+at::Tensor SquaredRows(const at::Tensor& rows);
+
 }  // namespace sgdscope
