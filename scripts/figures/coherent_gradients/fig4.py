@@ -26,9 +26,10 @@ PERCENTILES = (0, 1, 2, 4, 8)  # c
 STRONG = PERCENTILES[2:]  # c > 1
 NAMES = {c: tuple(f"noise{percent}_c{c}" for percent in NOISE) for c in PERCENTILES}
 QUICK = ("steps=6000", "data.train_limit=20000", "eval.per_decade=10")
-SECONDS = {0: 19, 1: 28, 2: 30, 4: 35, 8: 42}  # of the quick runs
+SECONDS = {0: 24, 1: 27, 2: 30, 4: 35, 8: 42}  # of the quick runs
 FULL_SECONDS = {0: 150, 1: 220, 2: 240, 4: 290, 8: 360}
 OVER = 0.01  # of training accuracy over the proper accuracy: no more than chance gives
+OVER_CHANCE = 0.02  # the same where noise is all: who says always the most frequent digit has 0.012 already
 PEAK = 0.01  # of accuracy: less is no fall to speak of, the highest of several being always above the last
 
 LOOKS = {
@@ -155,15 +156,22 @@ def examples(run: Run) -> float:
 def claims(results: Results) -> list[Claim]:
     """Whether clipping keeps the network from learning the noise, and what it costs."""
     measure, place, judged = results.measure, "section 3.3, figure 4", "(mean over shares of noise)"
-    found = [
-        Claim(
-            f"With c = {c} the training accuracy does not exceed the proper accuracy.",
-            f"{place}, first observation",
-            "proper accuracy less the highest training accuracy: the least of those with noise",
-            measure(least_margin, *NAMES[c][1:]), -OVER,
-        )
-        for c in STRONG
-    ]  # fmt: skip
+    found = []
+    for c in STRONG:
+        found += [
+            Claim(
+                f"With c = {c} the training accuracy does not exceed the proper accuracy (25, 50 and 75 % noise).",
+                f"{place}, first observation",
+                "proper accuracy less the highest training accuracy: the least of the three",
+                measure(least_margin, *NAMES[c][1:-1]), -OVER,
+            ),
+            Claim(
+                f"With c = {c} the training accuracy does not exceed the proper accuracy (100 % noise).",
+                f"{place}, first observation",
+                "proper accuracy less the highest training accuracy",
+                measure(least_margin, NAMES[c][-1]), -OVER_CHANCE,
+            ),
+        ]  # fmt: skip
     for c, larger in itertools.pairwise(PERCENTILES):
         pair = (*NAMES[c], *NAMES[larger])
         found += [
