@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from figures.inherent_noise import fig3
-from sgdplot.errors import DATA, PlotError, need_matplotlib
+from sgdplot.errors import PlotError, exit_status_of, need_matplotlib
 from sgdplot.lines import X_AXES, make_x_axis
 from sgdplot.panels import draw_columns, draw_overlay
 from sgdplot.runs import Run, label_by_units, label_runs, open_run, suggestion
@@ -109,16 +109,8 @@ def draw(options: argparse.Namespace) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws and prints the files written; the exit status."""
-    try:
-        for file in draw(parse_arguments(sys.argv[1:] if arguments is None else arguments)):
-            print(file)
-    except PlotError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}\n  make the file readable", file=sys.stderr)
-        return DATA
-    return 0
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_status_of(lambda: print(*draw(parse_arguments(given)), sep="\n"))
 
 
 if __name__ == "__main__":

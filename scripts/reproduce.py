@@ -21,7 +21,7 @@ from reproduction.claims import Verdict
 from reproduction.plan import ROOT, default_folder, open_reproduction, plan, unique_jobs, variant
 from reproduction.report import write_report
 from reproduction.results import load_outcome, seconds_of
-from sgdplot.errors import DATA, PlotError, need_matplotlib
+from sgdplot.errors import exit_status_of, need_matplotlib
 
 
 CORES = 2  # of the machines on which jobs were timed
@@ -91,25 +91,22 @@ def show_report(folder: Path) -> None:
     print(f"report: {folder / 'report.html'} (the same as text: report.md)")
 
 
+def do(options: argparse.Namespace) -> None:
+    """One of the three."""
+    if options.command == "list":
+        show_list()
+        return
+    need_matplotlib()  # also before planning: before hours of runs, not after
+    if options.command == "plan":
+        print(plan(options.target, options.quick, options.out, options.data_path))
+    else:
+        show_report(options.folder)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does one of the three; the exit status."""
+    """Does what the command line asks for; the exit status."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if options.command == "list":
-            show_list()
-        elif options.command == "plan":
-            need_matplotlib()  # before hours of runs, not after
-            print(plan(options.target, options.quick, options.out, options.data_path))
-        else:
-            need_matplotlib()
-            show_report(options.folder)
-    except PlotError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}\n  make the file readable", file=sys.stderr)
-        return DATA
-    return 0
+    return exit_status_of(lambda: do(options))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's (DESIGN.md, section 5)
 
@@ -30,3 +31,16 @@ def need_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise PlotError("matplotlib", "this Python has none", HOW_TO_INSTALL, RESOURCE) from None
+
+
+def exit_status_of(work: Callable[[], None]) -> int:
+    """Does the work; says what was wrong, if anything was, and returns the exit status."""
+    try:
+        work()
+    except PlotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}\n  make the file readable", file=sys.stderr)
+        return DATA
+    return 0

@@ -2,8 +2,6 @@
 // largest, k = floor(fraction n): Yin et al., "Byzantine-robust distributed learning", 2018,
 // definition 2.
 
-#include <cmath>
-
 #include "core/registry.h"
 #include "estimators/estimator.h"
 #include "gradients/per_example.h"

@@ -25,38 +25,42 @@ int64_t TileMemory::Numbers(at::ScalarType type) const {
   return mebibytes * (int64_t{1} << 20) / static_cast<int64_t>(at::elementSize(type));
 }
 
-// The output gradients are those of the mean loss: each example's carries a factor 1/n.
+namespace {
+
+/// Sum of rule(tap, d) over the layers, in double; d are the derivatives of the mean loss: those of
+/// each example's own loss times 1/n.
+template <class Rule>
+at::Tensor SumOverLayers(const Gradients& gradients, const Rule& rule) {
+  at::NoGradGuard no_grad;
+  at::Tensor sum;
+  for (size_t i = 0; i < gradients.taps.size(); ++i) {
+    const at::Tensor part = rule(gradients.taps[i], gradients.output_gradients[i]);
+    sum = sum.defined() ? sum.add(part) : part;
+  }
+  return sum;
+}
+
+}  // namespace
 
 at::Tensor PerExample::SquaredNorms() const {
-  at::NoGradGuard no_grad;
-  at::Tensor sum = at::zeros({size()}, gradients_.losses.options().dtype(at::kDouble));
-  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Tap& tap = gradients_.taps[i];
-    sum.add_(tap.layer->SquaredNorms(tap, gradients_.output_gradients[i]));
-  }
   const auto n = static_cast<double>(size());
-  return sum.mul_(n * n);
+  return SumOverLayers(
+             gradients_,
+             [](const Tap& tap, const at::Tensor& d) { return tap.layer->SquaredNorms(tap, d); })
+      .mul(n * n);
 }
 
 at::Tensor PerExample::Dots(const at::Tensor& v) const {
-  at::NoGradGuard no_grad;
-  at::Tensor sum = at::zeros({size()}, gradients_.losses.options().dtype(at::kDouble));
-  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Tap& tap = gradients_.taps[i];
-    sum.add_(tap.layer->Dots(tap, gradients_.output_gradients[i], v));
-  }
-  return sum.mul_(static_cast<double>(size()));
+  return SumOverLayers(gradients_, [&](const Tap& tap,
+                                       const at::Tensor& d) { return tap.layer->Dots(tap, d, v); })
+      .mul(static_cast<double>(size()));
 }
 
 at::Tensor PerExample::Gram() const {
-  at::NoGradGuard no_grad;
-  at::Tensor sum = at::zeros({size(), size()}, gradients_.losses.options().dtype(at::kDouble));
-  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Tap& tap = gradients_.taps[i];
-    sum.add_(tap.layer->Gram(tap, gradients_.output_gradients[i]));
-  }
   const auto n = static_cast<double>(size());
-  return sum.mul_(n * n);
+  return SumOverLayers(gradients_,
+                       [](const Tap& tap, const at::Tensor& d) { return tap.layer->Gram(tap, d); })
+      .mul(n * n);
 }
 
 at::Tensor PerExample::Reduce(const kernels::Reduction& how) const {

@@ -11,6 +11,7 @@
 
 #include "nn/layer.h"
 #include "nn/reduce.h"
+#include "nn/taps.h"
 
 namespace sgdscope {
 namespace {
@@ -24,19 +25,15 @@ class Linear : public Layer {
   }
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    at::Tensor z = Affine(h, Weight(pass.theta), pass.theta);
-    if (pass.taps == nullptr) return z;
-    // The first layer's output depends on nothing differentiable; it becomes the leaf.
-    if (!z.requires_grad()) z.requires_grad_(true);
-    pass.taps->push_back({this, h, z});
-    return z;
+    return Recorded(*this, h, Affine(h, Weight(pass.theta), pass.theta), pass);
   }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
     const at::Tensor weight = Weight(pass.theta);
     const at::Tensor weight_move = Weight(pass.direction);
     Line z;
-    z.value = Value(h.value, weight, pass);
+    z.value = ValueOnLine(*this, h.value, pass,
+                          [&](const at::Tensor& rest) { return Affine(rest, weight, pass.theta); });
     z.slope = Move(h.value, weight_move, pass);
     if (h.slope.defined()) z.slope = at::addmm(z.slope, h.slope, weight.t());
     if (pass.curvature && h.slope.defined()) {
@@ -49,7 +46,8 @@ class Linear : public Layer {
 
   Variants ForwardVariants(const Variants& h, const VariantPass& pass) const override {
     if (!h.units.defined()) return {{}, Affine(h.values, Weight(pass.theta), pass.theta)};
-    const Tap& tap = TapIn(pass.taps);
+    const Tap& tap =
+        *std::ranges::find_if(pass.taps, [this](const Tap& t) { return t.layer == this; });
     const at::Tensor known = tap.input.detach().t().index_select(0, h.units);  // [m, n]
     const at::Tensor change =
         h.values.sub(known).unsqueeze(2).mul(Columns(pass.theta, h.units).unsqueeze(1));
@@ -144,19 +142,6 @@ class Linear : public Layer {
 
   at::Tensor Affine(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& theta) const {
     return bias_ ? at::addmm(Bias(theta), h, weight.t()) : at::mm(h, weight.t());
-  }
-
-  const Tap& TapIn(const std::vector<Tap>& taps) const {
-    return *std::ranges::find_if(taps, [this](const Tap& tap) { return tap.layer == this; });
-  }
-
-  /// The output at theta; only for the examples beyond those that `pass.known` has.
-  at::Tensor Value(const at::Tensor& h, const at::Tensor& weight, const LinePass& pass) const {
-    if (pass.known == nullptr) return Affine(h, weight, pass.theta);
-    const at::Tensor known = TapIn(*pass.known).output.detach();
-    const int64_t rest = h.size(0) - known.size(0);
-    if (rest == 0) return known;
-    return at::cat({known, Affine(h.narrow(0, known.size(0), rest), weight, pass.theta)});
   }
 
   /// scale * (h dW^T + db): what the move of this layer's own parameters does to z.
