@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from figures.coherent_gradients import CORRUPT, MIXED, NULLS, noise_jobs, noise_name, steps_until
+from figures.coherent_gradients import CORRUPT, MIXED, noise_jobs, noise_name, steps_until
+from figures.coherent_gradients._worlds import LOOKS, WORLDS, column, draw_worlds
 from reproduction.claims import Claim, Sample, TooLittle, columns_of, mean
 from reproduction.figure import Figure, Job
 from reproduction.results import Results
 from sgdplot.lines import Line
 from sgdplot.panels import draw_lines
 from sgdplot.runs import Run
-from sgdplot.style import COLOURS, Stroke, add_header, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
 PARTS = ("f_p", "f_c")
-WORLDS = ("", *(f"{null}." for null in NULLS))
 FIRST = 10  # steps: before the curves of the real data cross
 LEARNING = (0.5, 0.9)  # of the corrupt examples: in between, they are being learned
 PER_DECADE = 12  # means over steps that are drawn
-PRISTINE_LOOK, CORRUPT_LOOK = Stroke("pristine", COLOURS[0], "-", 1.1), Stroke("corrupt", COLOURS[4], "-", 1.1)
 
 
 def jobs(quick: bool) -> list[Job]:
@@ -32,33 +31,21 @@ def jobs(quick: bool) -> list[Job]:
     return noise_jobs(MIXED, quick)
 
 
-def column(world: str, part: str) -> str:
-    """Of the probe."""
-    return f"coherence.{world}{part}"
-
-
 # ------------------------------------------------------------------------------------------- the picture
 
 
 def draw(results: Results) -> dict[str, Picture]:
-    """The real data and the null worlds (rows) for each share of noise (columns)."""
-    figure = new_figure(8.4, 7.6)
-    grid = figure.subplots(len(WORLDS), len(MIXED), sharex=True, sharey=True)
-    for percent, panels in zip(MIXED, grid.T):
-        runs = results.runs(noise_name(percent))
-        panels[0].set_title(f"{percent} % noise")
-        for world, axes in zip(WORLDS, panels):
-            axes.axhline(0.5, color="#999999", linewidth=0.8, zorder=1)
-            for part, look in zip(PARTS, (PRISTINE_LOOK, CORRUPT_LOOK)):
-                draw_lines(axes, [_means(run, column(world, part)) for run in runs], [look] * len(runs))
+    """The real data and the null worlds for each share of noise."""
+    figure, grid = draw_worlds(results, _draw_panel, True, "step, counted from 1", r"$f^p_t$ and $f^c_t$")
     for axes in grid.flat:
         axes.set_xscale("log")
-    for row, axes in enumerate(grid[:, 0]):
-        axes.set_ylabel("real data" if row == 0 else f"null world {row}")
-    figure.supxlabel("step, counted from 1", fontsize=9.5)
-    figure.supylabel(r"$f^p_t$ and $f^c_t$", fontsize=11)
-    add_header(figure, None, [PRISTINE_LOOK, CORRUPT_LOOK])
     return {"fig2": figure}
+
+
+def _draw_panel(axes: Axes, runs: Sequence[Run], world: str) -> None:
+    axes.axhline(0.5, color="#999999", linewidth=0.8, zorder=1)
+    for part, look in zip(PARTS, LOOKS):
+        draw_lines(axes, [_means(run, column(world, part)) for run in runs], [look] * len(runs))
 
 
 def _means(run: Run, name: str) -> Line:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from figures.coherent_gradients import MIXED, noise_jobs, noise_name
-from figures.coherent_gradients.fig2 import CORRUPT_LOOK, PRISTINE_LOOK, WORLDS, column
+from figures.coherent_gradients._worlds import LOOKS, WORLDS, column, draw_worlds
 from reproduction.claims import Claim, Sample, TooLittle
 from reproduction.figure import Figure, Job
 from reproduction.results import Results
 from sgdplot.lines import Line
 from sgdplot.panels import draw_lines
 from sgdplot.runs import Run
-from sgdplot.style import DASHES, Stroke, add_header, new_figure
+from sgdplot.style import DASHES, Stroke
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
 PARTS = ("i_p", "i_c")
@@ -41,24 +43,17 @@ def first_steps(run: Run, name: str) -> np.ndarray:
 
 
 def draw(results: Results) -> dict[str, Picture]:
-    """The real data and the null worlds (rows) for each share of noise (columns)."""
-    figure = new_figure(8.4, 7.6)
-    grid = figure.subplots(len(WORLDS), len(MIXED), sharex=True, sharey="col")
-    for percent, panels in zip(MIXED, grid.T):
-        runs = results.runs(noise_name(percent))
-        panels[0].set_title(f"{percent} % noise")
-        for world, axes in zip(WORLDS, panels):
-            for part, look in zip(PARTS, (PRISTINE_LOOK, CORRUPT_LOOK)):
-                lines = [Line(np.arange(1, FIRST + 1), first_steps(run, column(world, part))) for run in runs]
-                draw_lines(axes, lines, [Stroke(look.label, look.colour, dash, look.width) for dash in DASHES[: len(runs)]])
+    """The real data and the null worlds for each share of noise."""
+    figure, grid = draw_worlds(results, _draw_panel, "col", "steps so far", r"$i^p_t$ and $i^c_t$")
     for axes in grid[0]:
         axes.set_ylim(bottom=0)
-    for row, axes in enumerate(grid[:, 0]):
-        axes.set_ylabel("real data" if row == 0 else f"null world {row}")
-    figure.supxlabel("steps so far", fontsize=9.5)
-    figure.supylabel(r"$i^p_t$ and $i^c_t$", fontsize=11)
-    add_header(figure, None, [PRISTINE_LOOK, CORRUPT_LOOK])
     return {"fig3": figure}
+
+
+def _draw_panel(axes: Axes, runs: Sequence[Run], world: str) -> None:
+    for part, look in zip(PARTS, LOOKS):
+        lines = [Line(np.arange(1, FIRST + 1), first_steps(run, column(world, part))) for run in runs]
+        draw_lines(axes, lines, [Stroke(look.label, look.colour, dash, look.width) for dash in DASHES[: len(runs)]])
 
 
 # -------------------------------------------------------------------------------------------- the claims
