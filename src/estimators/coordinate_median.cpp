@@ -13,8 +13,12 @@ class CoordinateMedian : public Estimator {
  public:
   void Fields(FieldVisitor& visitor) override { memory_.Fields(visitor); }
 
-  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
-    return PerExample(gradients, memory_).Reduce(MedianOf(gradients.losses.size(0)));
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    CheckSingleExamples(network, path);
+  }
+
+  at::Tensor Estimate(const EstimatorView& view) override {
+    return PerExample(view.gradients, memory_).Reduce(MedianOf(view.gradients.losses.size(0)));
   }
 
  private:

@@ -8,9 +8,7 @@ namespace {
 
 class Mean : public Estimator {
  public:
-  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
-    return gradients.Mean();
-  }
+  at::Tensor Estimate(const EstimatorView& view) override { return view.gradients.Mean(); }
 };
 
 const Registration<Estimator, Mean> kRegistration("mean", "the gradient of the batch's mean loss");

@@ -22,9 +22,13 @@ class MedianOfMeans : public Estimator {
     memory_.Fields(visitor);
   }
 
-  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
-    const int64_t n = gradients.losses.size(0);
-    return PerExample(gradients, memory_).MedianOfMeans(std::min(groups_, n));
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    CheckSingleExamples(network, path);
+  }
+
+  at::Tensor Estimate(const EstimatorView& view) override {
+    const int64_t n = view.gradients.losses.size(0);
+    return PerExample(view.gradients, memory_).MedianOfMeans(std::min(groups_, n));
   }
 
  private:

@@ -12,8 +12,12 @@ class SignSum : public Estimator {
  public:
   void Fields(FieldVisitor& visitor) override { memory_.Fields(visitor); }
 
-  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
-    return PerExample(gradients, memory_).Reduce({kernels::Reduction::Kind::kSigns});
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    CheckSingleExamples(network, path);
+  }
+
+  at::Tensor Estimate(const EstimatorView& view) override {
+    return PerExample(view.gradients, memory_).Reduce({kernels::Reduction::Kind::kSigns});
   }
 
  private:

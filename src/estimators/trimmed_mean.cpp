@@ -21,12 +21,16 @@ class TrimmedMean : public Estimator {
     memory_.Fields(visitor);
   }
 
-  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    CheckSingleExamples(network, path);
+  }
+
+  at::Tensor Estimate(const EstimatorView& view) override {
     constexpr double kRounding = 1e-9;  // of fraction * n where it is meant to be whole
-    const int64_t n = gradients.losses.size(0);
+    const int64_t n = view.gradients.losses.size(0);
     const auto out = static_cast<int64_t>(fraction_ * static_cast<double>(n) + kRounding);
-    if (out == 0) return gradients.Mean();
-    return PerExample(gradients, memory_)
+    if (out == 0) return view.gradients.Mean();
+    return PerExample(view.gradients, memory_)
         .Reduce({kernels::Reduction::Kind::kTrim, out, n - 1 - out});
   }
 

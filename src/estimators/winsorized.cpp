@@ -34,9 +34,13 @@ class Winsorized : public Estimator {
     memory_.Fields(visitor);
   }
 
-  at::Tensor Estimate(const Batch&, const Gradients& gradients) override {
-    if (percentile_ == 0) return gradients.Mean();
-    return PerExample(gradients, memory_).Reduce(Clip(gradients.losses.size(0)));
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    CheckSingleExamples(network, path);
+  }
+
+  at::Tensor Estimate(const EstimatorView& view) override {
+    if (percentile_ == 0) return view.gradients.Mean();
+    return PerExample(view.gradients, memory_).Reduce(Clip(view.gradients.losses.size(0)));
   }
 
  private:

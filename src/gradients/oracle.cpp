@@ -2,6 +2,11 @@
 
 namespace sgdscope {
 
+Batch Part(const Batch& batch, int64_t begin, int64_t size) {
+  return {batch.indices.narrow(0, begin, size), batch.inputs.narrow(0, begin, size),
+          batch.labels.narrow(0, begin, size)};
+}
+
 Oracle::Oracle(const Network& network, const Loss& loss, const Split& split,
                const Normalizer& normalizer)
     : network_(network), loss_(loss), split_(split), normalizer_(normalizer) {}
@@ -11,27 +16,42 @@ Batch Oracle::Load(const at::Tensor& indices) const {
   return {indices, normalizer_.Gather(split_, indices), split_.labels.index_select(0, on_device)};
 }
 
-Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta) const {
+Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph) const {
   std::vector<Tap> taps;
   at::Tensor losses;
-  {
-    at::AutoGradMode enable(true);
-    const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
-    losses = loss_.Losses(z, batch.labels);
+  at::AutoGradMode enable(true);
+  const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
+  losses = loss_.Losses(z, batch.labels);
+  torch::autograd::variable_list places;
+  for (const Tap& tap : taps) places.push_back(tap.output);
+  if (keep_graph) {
+    for (const Tap& tap : taps) {
+      if (tap.input.requires_grad()) places.push_back(tap.input);
+    }
   }
-  torch::autograd::variable_list outputs;
-  for (const Tap& tap : taps) outputs.push_back(tap.output);
   // d(mean loss) = (1/n) sum_i dL_i
   const at::Tensor weights =
       at::full({batch.size()}, 1.0 / static_cast<double>(batch.size()), losses.options());
-  auto output_gradients = torch::autograd::grad({losses}, outputs, {weights});
+  auto by_place = torch::autograd::grad({losses}, places, {weights}, keep_graph, keep_graph);
 
   Gradients gradients;
   gradients.losses = losses.detach();
+  gradients.output_gradients.assign(by_place.begin(), by_place.begin() + taps.size());
+  auto next = by_place.begin() + taps.size();
+  for (const Tap& tap : taps) {
+    if (!keep_graph) break;
+    gradients.input_gradients.push_back(tap.input.requires_grad() ? *next++ : at::Tensor());
+  }
   gradients.taps = std::move(taps);
-  gradients.output_gradients = std::move(output_gradients);
   gradients.parameters = theta.size(0);
   return gradients;
+}
+
+at::Tensor Oracle::Statistics(const Gradients& evaluated) const {
+  at::NoGradGuard no_grad;
+  const at::Tensor statistics = at::empty({network_.statistics.size()}, evaluated.losses.options());
+  for (const Tap& tap : evaluated.taps) tap.layer->WriteStatistics(tap, statistics);
+  return statistics;
 }
 
 const at::Tensor& Gradients::Mean() const {
@@ -44,9 +64,10 @@ const at::Tensor& Gradients::Mean() const {
   return mean_;
 }
 
-at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta) const {
+at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta,
+                          const at::Tensor& running) const {
   at::NoGradGuard no_grad;
-  return network_.root->Forward(batch.inputs, {theta});
+  return network_.root->Forward(batch.inputs, {theta, nullptr, running});
 }
 
 at::Tensor Oracle::LossesOf(const at::Tensor& logits, const Batch& batch) const {
@@ -58,15 +79,51 @@ at::Tensor Oracle::Losses(const Batch& batch, const at::Tensor& theta) const {
   return LossesOf(Logits(batch, theta), batch);
 }
 
+// With d_l = dL/dz_l and e_l = dL/dh_l, by the output and the input of each tap, the gradient's
+// product with v is  S = <g, v> = sum_l <d_l, u_l>,  where u_l is the output's slope along v with
+// the input held. Then, as theta moves along v,  dS/de_l = h_l'  and  dS/dz_l = d_l',  from which
+// each layer knows the slope of its part of g: the second backward pass forms no weight's gradient.
+at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Tensor& v) const {
+  const std::vector<Tap>& taps = evaluated.taps;
+  torch::autograd::variable_list factors, others, places;
+  {
+    at::AutoGradMode enable(true);
+    for (size_t l = 0; l < taps.size(); ++l) {
+      const at::Tensor slope = taps[l].layer->OutputSlope(taps[l], v);
+      const at::Tensor& d = evaluated.output_gradients[l];
+      factors.push_back(d);
+      others.push_back(slope.detach());
+      places.push_back(taps[l].output);
+      if (!slope.requires_grad()) continue;  // of the network's input
+      factors.push_back(slope);
+      others.push_back(d.detach());
+    }
+    for (const at::Tensor& e : evaluated.input_gradients) {
+      if (e.defined()) places.push_back(e);
+    }
+  }
+  const auto slopes = torch::autograd::grad(factors, places, others);
+  at::NoGradGuard no_grad;
+  const at::Tensor product = at::empty({evaluated.parameters}, v.options());
+  auto input_slope = slopes.begin() + taps.size();
+  for (size_t l = 0; l < taps.size(); ++l) {
+    const bool first = !evaluated.input_gradients[l].defined();
+    taps[l].layer->WriteGradientSlope(taps[l], first ? at::Tensor() : *input_slope++,
+                                      evaluated.output_gradients[l].detach(), slopes[l], product);
+  }
+  return product;
+}
+
 at::Tensor Oracle::HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
                                         const at::Tensor& v) const {
-  at::AutoGradMode enable(true);
-  const at::Tensor leaf = theta.detach().requires_grad_(true);
-  const at::Tensor z = network_.root->Forward(batch.inputs, {leaf});
-  const at::Tensor loss = loss_.Losses(z, batch.labels).mean();
-  const auto gradient =
-      torch::autograd::grad({loss}, {leaf}, {}, /*retain_graph=*/true, /*create_graph=*/true);
-  return torch::autograd::grad({gradient[0]}, {leaf}, {v})[0];
+  return HessianVectorProduct(Evaluate(batch, theta, /*keep_graph=*/true), v);
+}
+
+at::Tensor Oracle::GradientDifference(const Batch& batch, const at::Tensor& theta,
+                                      const Gradients& evaluated, double r) const {
+  at::NoGradGuard no_grad;
+  const at::Tensor& g = evaluated.Mean();
+  return Evaluate(batch, theta.add(g, r)).Mean().sub(g).div(r);
 }
 
 at::Tensor Oracle::VariantChanges(const Batch& batch, const at::Tensor& theta,
@@ -98,8 +155,8 @@ LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
                              const Gradients* evaluated) const {
   at::NoGradGuard no_grad;
   const std::vector<Tap>* known = evaluated == nullptr ? nullptr : &evaluated->taps;
-  const Line z = network_.root->ForwardLine({batch.inputs, {}, {}, {}},
-                                            {theta, direction, scale, curvature, known});
+  const Line z = network_.root->ForwardLine(
+      {batch.inputs, {}, {}, {}}, {theta, direction, scale, curvature, known, batch.parts});
   return loss_.AlongLine(z, batch.labels, curvature);
 }
 

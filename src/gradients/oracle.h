@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/torch.h"
 #include "data/dataset.h"
@@ -15,8 +16,13 @@ struct Batch {
   at::Tensor indices;  // [n] int64, CPU, in the training set
   at::Tensor inputs;   // [n, ...shape]
   at::Tensor labels;   // [n] int64
+  /// Sizes of the batches that it was joined from; empty: it is one.
+  std::vector<int64_t> parts = {};
   int64_t size() const { return indices.size(0); }
 };
+
+/// Examples [begin, begin + size) of a batch.
+Batch Part(const Batch& batch, int64_t begin, int64_t size);
 
 /// Results of one forward and one backward pass.
 class Gradients {
@@ -24,7 +30,10 @@ class Gradients {
   at::Tensor losses;                         // [n], per example, without 1/n
   std::vector<Tap> taps;                     // what the layers saw; for AlongLine and PerExample
   std::vector<at::Tensor> output_gradients;  // of the mean loss, by the output of each tap
-  int64_t parameters;                        // p
+  /// Where the graph was kept: of the mean loss, by the input of each tap; undefined for the inputs
+  /// of the network. Both kinds can then be differentiated.
+  std::vector<at::Tensor> input_gradients;
+  int64_t parameters;  // p
 
   /// Gradient of the mean loss [p]. Made when first asked for: robust estimators do without it.
   const at::Tensor& Mean() const;
@@ -54,10 +63,16 @@ class Oracle {
   Batch Load(const at::Tensor& indices) const;
 
   /// Losses and gradients at theta [p]: the one code path of the mean gradient, whoever asks.
-  Gradients Evaluate(const Batch& batch, const at::Tensor& theta) const;
+  /// `keep_graph`: for HessianVectorProduct, which then need not evaluate them again.
+  Gradients Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph = false) const;
 
-  /// Logits [n, classes] at theta; no graph.
-  at::Tensor Logits(const Batch& batch, const at::Tensor& theta) const;
+  /// Means and unbiased variances of the evaluated batch, laid out as Network::statistics.
+  at::Tensor Statistics(const Gradients& evaluated) const;
+
+  /// Logits [n, classes] at theta; no graph. `running`: the statistics that batch normalization
+  /// takes; undefined: those of the batch.
+  at::Tensor Logits(const Batch& batch, const at::Tensor& theta,
+                    const at::Tensor& running = {}) const;
 
   /// Losses [n] of logits that Logits gave; no graph.
   at::Tensor LossesOf(const at::Tensor& logits, const Batch& batch) const;
@@ -65,9 +80,17 @@ class Oracle {
   /// Losses [n] at theta; no graph.
   at::Tensor Losses(const Batch& batch, const at::Tensor& theta) const;
 
-  /// H v [p], where H is the Hessian of the batch's mean loss at theta: exact, by double backward.
+  /// H v [p], where H is the Hessian of the batch's mean loss at theta: exact, by double backward,
+  /// at the cost of two more gradients. `evaluated`: with its graph, which is used up.
+  at::Tensor HessianVectorProduct(const Gradients& evaluated, const at::Tensor& v) const;
+  /// The same for a batch that was not evaluated yet.
   at::Tensor HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
                                   const at::Tensor& v) const;
+
+  /// (grad L(theta + r g) - g) / r [p] with g = evaluated.Mean(), the batch's gradient at theta: it
+  /// tends to H g as r goes to 0 where the network has no kinks, in exact arithmetic.
+  at::Tensor GradientDifference(const Batch& batch, const at::Tensor& theta,
+                                const Gradients& evaluated, double r) const;
 
   /// Change of the mean loss [m] in m variants: in variant v, the output of unit units[v] of the
   /// layer of evaluated.taps[tap] moves by shift[v], and so does what follows it. `evaluated`: of

@@ -51,6 +51,9 @@ class PerExample {
   int64_t max_numbers_;
 };
 
+/// Throws an Error of kind kConfig at `path` where the gradients of single examples are undefined.
+void CheckSingleExamples(const Network& network, const std::string& path);
+
 /// tr Sigma, the trace of the covariance of the per-example gradients, unbiased (division by n - 1;
 /// NaN for one example): (sum_i |g_i|^2 - n |g|^2) / (n - 1), a scalar in double. squared_norms:
 /// |g_i|^2 [n]; squared_norm: |g|^2 of their mean, a scalar; both in double.

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/registry.h"
-#include "models/model.h"
+#include "models/images.h"
 
 namespace sgdscope {
 namespace {
@@ -81,12 +81,7 @@ class ConvNet : public Model {
   }
 
   void CheckShape(const std::vector<int64_t>& shape, const std::string& path) const {
-    if (shape.size() != 3) {
-      throw Error(ErrorKind::kConfig, path,
-                  "convnet needs images [channels, height, width], but the data's examples have " +
-                      std::to_string(shape.size()) + " dimensions",
-                  "Use the model mlp, or data of images (for synthetic: \"shape\": [1, 28, 28]).");
-    }
+    CheckImages("convnet", shape, 1, path);
     int64_t smaller = std::min(shape[1], shape[2]);
     for (size_t i = 0; i < channels_.size(); ++i) {
       if (smaller < pool_) {

@@ -48,4 +48,12 @@ at::Tensor InitialTheta(const Network& network, uint64_t seed, at::ScalarType dt
   return theta.to(dtype);
 }
 
+at::Tensor InitialStatistics(const Network& network, at::ScalarType dtype) {
+  at::Tensor statistics = at::empty({network.statistics.size()}, dtype);
+  for (const Parameter& parameter : network.statistics.parameters()) {
+    statistics.narrow(0, parameter.offset, parameter.size).fill_(*parameter.start);
+  }
+  return statistics;
+}
+
 }  // namespace sgdscope

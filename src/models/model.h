@@ -16,6 +16,14 @@ struct Network {
   std::unique_ptr<Layer> root;  // [n, ...shape] to logits [n, classes]
   ParameterTable table;
   std::string init;  // one of InitNames()
+  /// Layout of what batch normalization keeps for evaluation, running means and variances; empty
+  /// where there is none.
+  ParameterTable statistics;
+  double statistics_momentum = 0;  // the weight of a new batch in them
+
+  /// Whether an example's logits depend on the others of its batch, so that gradients of single
+  /// examples are undefined.
+  bool MixesExamples() const { return statistics.size() > 0; }
 };
 
 /// A family of networks; leaves register by the name in the config.
@@ -39,5 +47,8 @@ std::vector<std::string> InitNames();
 /// theta [p] at step 0, on the CPU: each parameter is drawn from its own Stream(seed, "init", k),
 /// in double, then rounded to `dtype`; so it does not depend on the device.
 at::Tensor InitialTheta(const Network& network, uint64_t seed, at::ScalarType dtype);
+
+/// The running statistics at step 0 (Network::statistics), on the CPU.
+at::Tensor InitialStatistics(const Network& network, at::ScalarType dtype);
 
 }  // namespace sgdscope

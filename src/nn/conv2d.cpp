@@ -70,7 +70,8 @@ class Conv2d : public Layer {
   }
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    return Recorded(*this, h, Convolve(h, Weight(pass.theta), Bias(pass.theta)), pass);
+    const at::Tensor input = Packed(h);
+    return Recorded(*this, input, Convolve(input, Weight(pass.theta), Bias(pass.theta)), pass);
   }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
@@ -99,13 +100,20 @@ class Conv2d : public Layer {
 
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
-    // Weights are asked for, but only their shape counts: no gradient of the input is computed.
-    const auto [input, weight, bias] = at::convolution_backward(
-        output_gradient, tap.input.detach(), Weight(gradient), at::IntArrayRef({out_}),
-        {stride_, stride_}, {padding_, padding_}, {1, 1}, /*transposed=*/false, {0, 0},
-        /*groups=*/1, {false, true, bias_});
+    const auto [weight, bias] = Derivatives(tap.input.detach(), output_gradient, bias_);
     Weight(gradient).copy_(weight);
     if (bias_) Bias(gradient).copy_(bias);
+  }
+
+  at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
+    return Convolve(tap.input, Weight(v), Bias(v));
+  }
+
+  void WriteGradientSlope(const Tap& tap, const at::Tensor& input_slope, const at::Tensor& d,
+                          const at::Tensor& d_slope, const at::Tensor& slope) const override {
+    WriteGradient(tap, d_slope, slope);
+    if (!input_slope.defined()) return;
+    Weight(slope).add_(std::get<0>(Derivatives(Packed(input_slope), d, /*bias=*/false)));
   }
 
   at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
@@ -171,7 +179,24 @@ class Conv2d : public Layer {
   }
 
   at::Tensor Convolve(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias) const {
-    return at::conv2d(h, weight, bias, {stride_, stride_}, {padding_, padding_});
+    return at::conv2d(Packed(h), weight, bias, {stride_, stride_}, {padding_, padding_});
+  }
+
+  /// h in the order of memory that makes convolutions fastest: channels last on the CPU.
+  static at::Tensor Packed(const at::Tensor& h) {
+    return h.is_cpu() ? h.contiguous(at::MemoryFormat::ChannelsLast) : h;
+  }
+
+  /// The losses' derivatives by W and, if `bias`, by b, from the derivatives by z.
+  std::tuple<at::Tensor, at::Tensor> Derivatives(const at::Tensor& h, const at::Tensor& d,
+                                                 bool bias) const {
+    // A weight is asked for, but only its shape counts: no gradient of the input is computed.
+    const at::Tensor shape = at::empty({1}, h.options()).expand({out_, in_, kernel_, kernel_});
+    auto [input, weight, sums] =
+        at::convolution_backward(d, h, shape, at::IntArrayRef({out_}), {stride_, stride_},
+                                 {padding_, padding_}, {1, 1}, /*transposed=*/false, {0, 0},
+                                 /*groups=*/1, {false, true, bias});
+    return {weight, sums};
   }
 
   /// Rows `weights` of u [n, K, P].

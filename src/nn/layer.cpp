@@ -66,6 +66,15 @@ void Layer::WriteGradient(const Tap&, const at::Tensor&, const at::Tensor&) cons
   HasNoParameters(*this);
 }
 
+at::Tensor Layer::OutputSlope(const Tap&, const at::Tensor&) const { HasNoParameters(*this); }
+
+void Layer::WriteGradientSlope(const Tap&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                               const at::Tensor&) const {
+  HasNoParameters(*this);
+}
+
+void Layer::WriteStatistics(const Tap&, const at::Tensor&) const {}
+
 at::Tensor Layer::SquaredNorms(const Tap&, const at::Tensor&) const { HasNoParameters(*this); }
 
 at::Tensor Layer::Dots(const Tap&, const at::Tensor&, const at::Tensor&) const {

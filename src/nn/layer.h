@@ -61,6 +61,9 @@ struct Tap {
   const Layer* layer;
   at::Tensor input;   // [n, ...]
   at::Tensor output;  // [n, ...], before the nonlinearity
+  /// Of a layer that normalizes: mean and 1 / sqrt(variance + epsilon) of each of the parts of the
+  /// batch that it normalizes by themselves, [parts, 2, channels].
+  at::Tensor moments = {};
 };
 
 /// One forward pass at theta. With `taps`, outputs of parameter layers are recorded and made
@@ -69,6 +72,8 @@ struct Tap {
 struct Pass {
   at::Tensor theta;                  // [p]
   std::vector<Tap>* taps = nullptr;  // null: don't record
+  /// The running statistics to normalize by (Network::statistics); undefined: those of the batch.
+  at::Tensor running = {};
 };
 
 /// A value on the line theta + s * scale * direction: at s = 0, its first and second derivative by
@@ -89,6 +94,9 @@ struct LinePass {
   /// Taps of a pass at theta over the first examples, whose outputs need not be computed again; may
   /// be null.
   const std::vector<Tap>* known = nullptr;
+  /// Sizes of the batches that follow one another in the examples, where they are more than one:
+  /// what normalizes by the batch's own statistics keeps them apart.
+  std::vector<int64_t> batches = {};
 };
 
 /// Activations on a batch of n examples in m variants: in variant v only the unit units[v] differs
@@ -140,6 +148,20 @@ class Layer {
   virtual void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                              const at::Tensor& gradient) const;
 
+  /// [n, ...]: by how much the output moves for each 1 that this layer's parameters move along v
+  /// [p] while its input stays. Differentiable in tap.input. Only for layers that record taps.
+  virtual at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const;
+  /// Writes, to this layer's place in `slope` [p], by how much what WriteGradient writes moves for
+  /// each 1 that the input moves along input_slope (undefined: not at all) and the derivative d of
+  /// the losses along d_slope. Only for layers that record taps.
+  virtual void WriteGradientSlope(const Tap& tap, const at::Tensor& input_slope,
+                                  const at::Tensor& d, const at::Tensor& d_slope,
+                                  const at::Tensor& slope) const;
+
+  /// Writes the mean and the unbiased variance of each channel of the recorded input to this
+  /// layer's place in `statistics` (Network::statistics). Most layers keep none.
+  virtual void WriteStatistics(const Tap& tap, const at::Tensor& statistics) const;
+
   // What single examples contribute, without ever forming [n, p]. d [n, ...]: derivative of the
   // losses by `tap.output`; g_i: this layer's piece of the gradient of example i, whose loss has
   // the derivative d_i. Only for layers that record taps.
@@ -180,6 +202,17 @@ std::unique_ptr<Layer> MakeConv2d(ParameterTable& table, const std::string& name
 /// alpha h with one learnable number alpha, which starts at 0: the gain at the end of a residual
 /// branch (SkipInit, De and Smith 2020).
 std::unique_ptr<Layer> MakeScale(ParameterTable& table, const std::string& name);
+
+/// Batch normalization of [n, channels, ...] (Ioffe and Szegedy 2015): gamma (h - mean) / sqrt(var
+/// + 1e-5) + beta for each channel, where mean and biased variance are those of the batch. `ghost`:
+/// of each `ghost` examples that follow one another, the last ones may be fewer (ghost batch
+/// normalization, Hoffer et al. 2017); 0: of the whole batch. gamma starts at 1, beta at 0.
+/// Declares its running mean and variance in `statistics`, which a pass may ask to be used instead.
+std::unique_ptr<Layer> MakeBatchNorm(ParameterTable& table, ParameterTable& statistics,
+                                     const std::string& name, int64_t channels, int64_t ghost);
+
+/// shortcut(h) + branch(h); no shortcut: h + branch(h).
+std::unique_ptr<Layer> MakeResidual(std::unique_ptr<Layer> branch, std::unique_ptr<Layer> shortcut);
 
 /// The maximum of each window of kernel x kernel pixels that lies in the image: [n, c, height,
 /// width] to [n, c, (height - kernel) / stride + 1, (width - kernel) / stride + 1]. Of equal maxima

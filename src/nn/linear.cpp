@@ -76,6 +76,16 @@ class Linear : public Layer {
     at::sum_out(bias, output_gradient, 0);
   }
 
+  at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
+    return Affine(tap.input, Weight(v), v);
+  }
+
+  void WriteGradientSlope(const Tap& tap, const at::Tensor& input_slope, const at::Tensor& d,
+                          const at::Tensor& d_slope, const at::Tensor& slope) const override {
+    WriteGradient(tap, d_slope, slope);
+    if (input_slope.defined()) Weight(slope).addmm_(d.t(), input_slope);
+  }
+
   at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
     const at::Tensor inputs = SquaredRows(tap.input.detach());
     return SquaredRows(d).mul(bias_ ? inputs.add(1) : inputs);

@@ -40,6 +40,17 @@ class Scale : public Layer {
     Alpha(gradient).copy_(Derivatives(tap, output_gradient).sum());
   }
 
+  at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
+    return tap.input.mul(Alpha(v));
+  }
+
+  void WriteGradientSlope(const Tap& tap, const at::Tensor& input_slope, const at::Tensor& d,
+                          const at::Tensor& d_slope, const at::Tensor& slope) const override {
+    at::Tensor sum = Derivatives(tap, d_slope).sum();
+    if (input_slope.defined()) sum = sum.add(ExampleDots(d, input_slope).sum());
+    Alpha(slope).copy_(sum);
+  }
+
   at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
     return Derivatives(tap, d).square();
   }

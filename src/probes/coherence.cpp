@@ -65,6 +65,10 @@ at::Tensor Fractions(const at::Tensor& parts) { return Ratio(parts, parts.sum(1,
 
 class Coherence : public Probe {
  public:
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    CheckSingleExamples(network, path);
+  }
+
   std::vector<std::string> Values() const override {
     std::vector<std::string> values;
     for (const std::string& world : WorldNames()) {

@@ -48,6 +48,10 @@ at::Tensor RatioOrZero(const at::Tensor& numerator, const at::Tensor& denominato
 
 class Covariance : public Probe {
  public:
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    CheckSingleExamples(network, path);
+  }
+
   std::vector<std::string> Values() const override {
     std::vector<std::string> values = {"trace",       "mean_squared_norm", "squared_norm",
                                        "noise_scale", "m_coherence",       "gradient_diversity"};

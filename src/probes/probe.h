@@ -46,10 +46,10 @@ class Probe : public Configurable {
   /// Label and cadence, then the leaf's own fields.
   void Fields(FieldVisitor& visitor) final;
 
-  /// Throws an Error of kind kConfig if the probe cannot measure a network with these parameters.
+  /// Throws an Error of kind kConfig if the probe cannot measure this network.
   /// `path`: JSON path of the probe.
-  virtual void CheckNetwork(const ParameterTable& table, const std::string& path) const {
-    (void)table, (void)path;
+  virtual void CheckNetwork(const Network& network, const std::string& path) const {
+    (void)network, (void)path;
   }
   /// Cross-checks against the run (kConfig at context.path) and settles the cadence.
   void Prepare(const ProbeContext& context);

@@ -111,9 +111,9 @@ class SeparateUpdates : public Probe {
   SeparateUpdates() : Probe(Cadence::EverySteps(100)) { batches_.names = {"updating"}; }
 
   /// Only in weight matrices does a weight, or a row, move the output of one unit by one number.
-  void CheckNetwork(const ParameterTable& table, const std::string& path) const override {
+  void CheckNetwork(const Network& network, const std::string& path) const override {
     if (block_ == kTensor) return;
-    for (const Parameter& parameter : table.parameters()) {
+    for (const Parameter& parameter : network.table.parameters()) {
       if (parameter.shape.size() == 2 || parameter.is_bias) continue;
       throw Error(ErrorKind::kConfig, path + ".block",
                   "\"" + block_ + "\" needs a network of fully connected layers, but " +

@@ -89,7 +89,8 @@ class Taylor : public Probe {
 
   /// Means over each batch of the terms: [batches, terms].
   at::Tensor TermsOf(const StepView& view, const std::vector<at::Tensor>& indices) const {
-    const Batch all = view.oracle.Load(at::cat(indices));
+    Batch all = view.oracle.Load(at::cat(indices));
+    for (const at::Tensor& batch : indices) all.parts.push_back(batch.size(0));
     const bool starts_with_updating = indices.front().is_same(view.batch.indices);
     const LineLosses losses =
         view.oracle.AlongLine(all, view.theta, view.update.direction, view.update.scale, hessian_,

@@ -18,7 +18,8 @@ SplitScore MeanOf(const at::Tensor& sums, int64_t examples) {
 
 }  // namespace
 
-Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& corrupt) {
+Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& running,
+                 const at::Tensor& corrupt) {
   constexpr int64_t kChunk = 1000;  // large enough for good products, small enough for any memory
   at::NoGradGuard no_grad;
   const int64_t examples = oracle.size();
@@ -30,7 +31,7 @@ Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor
   for (int64_t begin = 0; begin < examples; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, examples);
     const Batch batch = oracle.Load(at::arange(begin, end, at::kLong));
-    const at::Tensor z = oracle.Logits(batch, theta);
+    const at::Tensor z = oracle.Logits(batch, theta, running);
     const at::Tensor losses = oracle.LossesOf(z, batch);
     const at::Tensor hits = z.argmax(1).eq(batch.labels);
     right.slice(0, begin, end).copy_(hits);

@@ -24,9 +24,10 @@ struct Sweep {
   at::Tensor right;  // [N] bool: the largest logit is the label's
 };
 
-/// Evaluates theta on all examples of an oracle's split, in chunks. `corrupt` [N] bool: the
-/// split's, undefined without label noise.
-Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& corrupt);
+/// Evaluates theta on all examples of an oracle's split, in chunks. `running`: Stepper::running.
+/// `corrupt` [N] bool: the split's, undefined without label noise.
+Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& running,
+                 const at::Tensor& corrupt);
 
 /// Columns of eval.csv; six more with label noise.
 std::vector<std::string> EvalColumns(const RunConfig& config);

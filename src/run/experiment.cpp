@@ -41,9 +41,10 @@ Experiment::Experiment(RunConfig& config)
     : config_(config), shape_(config.data->Shape("data")), loss_(nullptr) {
   config_.data->Resolve();
   network_ = config_.model->Build(shape_.shape, shape_.classes, "model");
+  config_.gradient->CheckNetwork(network_, "gradient");
   loss_ = Registry<Loss>::entries().at(config_.loss).make();
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
-    (*config_.probes.choices()[i])->CheckNetwork(network_.table, ProbePath(i));
+    (*config_.probes.choices()[i])->CheckNetwork(network_, ProbePath(i));
   }
   if (shape_.train_size > 0) Settle(shape_.train_size);
 }
@@ -54,6 +55,7 @@ void Experiment::Settle(int64_t train_size) {
                   "sampler");
   const int64_t per_epoch = sampler.steps_per_epoch();
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
+  config_.gradient->CheckBatches(sampler, "gradient");
   config_.log.Prepare("log", per_epoch);
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {

@@ -7,6 +7,7 @@ Stepper::Stepper(Experiment& experiment) : experiment_(experiment) {
   theta_ =
       InitialTheta(experiment.network(), static_cast<uint64_t>(config.seed), config.scalar_type())
           .to(experiment.device());
+  running_ = InitialStatistics(experiment.network(), config.scalar_type()).to(experiment.device());
   config.update->Prepare(experiment.network().table);
   config.update->Allocate(theta_);
   for (const auto& probe : config.probes.choices()) (*probe)->Allocate(theta_);
@@ -17,10 +18,12 @@ Stepper::Measured Stepper::Step(int64_t step) {
   const Oracle& oracle = experiment_.train();
   at::NoGradGuard no_grad;
   const Batch batch = oracle.Load(experiment_.sampler().At(step));
-  const Gradients gradients = oracle.Evaluate(batch, theta_);
-  const at::Tensor g = config.gradient->Estimate(batch, gradients);
+  const bool graph = config.gradient->NeedsGraph();
+  const Gradients gradients = oracle.Evaluate(batch, theta_, graph);
+  const at::Tensor g = config.gradient->Estimate({step, batch, gradients, theta_, oracle});
   const auto gradient_at = [&](const at::Tensor& theta) {
-    return config.gradient->Estimate(batch, oracle.Evaluate(batch, theta));
+    const Gradients there = oracle.Evaluate(batch, theta, graph);
+    return config.gradient->Estimate({step, batch, there, theta, oracle});
   };
   const Update update = config.update->Next({step, g, theta_, gradient_at});
 
@@ -31,11 +34,15 @@ Stepper::Measured Stepper::Step(int64_t step) {
     measured.probes.push_back(due ? (*probe)->Measure(view) : at::Tensor());
   }
   theta_.add_(update.direction, update.scale);
+  if (experiment_.network().MixesExamples()) {
+    running_.lerp_(oracle.Statistics(gradients), experiment_.network().statistics_momentum);
+  }
   return measured;
 }
 
 std::map<std::string, at::Tensor> Stepper::State() const {
   std::map<std::string, at::Tensor> state = {{"theta", theta_}};
+  if (experiment_.network().MixesExamples()) state["running"] = running_;
   for (const auto& [name, tensor] : experiment_.config().update->State()) {
     state["update." + name] = tensor;
   }

@@ -25,13 +25,19 @@ class Stepper {
   Measured Step(int64_t step);
 
   const at::Tensor& theta() const { return theta_; }
-  /// All state by name: "theta", "update.<name>", "probe.<label>.<name>". The tensors are the live
-  /// ones.
+  /// What batch normalization uses in evaluations: the mean and variance of the steps' own batches,
+  /// of which the later ones weigh more. Undefined without it.
+  at::Tensor running() const {
+    return experiment_.network().MixesExamples() ? running_ : at::Tensor();
+  }
+  /// All state by name: "theta", "running", "update.<name>", "probe.<label>.<name>". The tensors
+  /// are the live ones.
   std::map<std::string, at::Tensor> State() const;
 
  private:
   Experiment& experiment_;
-  at::Tensor theta_;  // [p]
+  at::Tensor theta_;    // [p]
+  at::Tensor running_;  // Network::statistics; empty without batch normalization
 };
 
 }  // namespace sgdscope

@@ -70,9 +70,10 @@ Outcome Trainer::Loop() {
 
 bool Trainer::Evaluate(int64_t step) {
   if (metrics_->Flush()) return false;
-  const Sweep train =
-      SweepSplit(experiment_.train(), stepper_.theta(), experiment_.data().train.corrupt);
-  const SplitScore test = SweepSplit(experiment_.test(), stepper_.theta(), {}).all;
+  const Sweep train = SweepSplit(experiment_.train(), stepper_.theta(), stepper_.running(),
+                                 experiment_.data().train.corrupt);
+  const SplitScore test =
+      SweepSplit(experiment_.test(), stepper_.theta(), stepper_.running(), {}).all;
   if (!std::isfinite(train.all.loss)) return false;
   eval_csv_->Row(EvalRow(experiment_, step, train, test));
   eval_csv_->Flush();

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "core/registry.h"
 #include "tests/example_fields.h"
+#include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
 #include "tests/random_mlp.h"
 #include "tests/tensors.h"
@@ -18,16 +20,20 @@ TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
     for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
       for (const uint64_t index : {25, 28}) {  // one example and several
         const OracleUnderTest it(MakeRandomMlp(index), dtype);
-        const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
+        const auto estimator = MakeExample<Estimator>(name);
+        const bool graph = estimator->NeedsGraph();
+        const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta, graph);
         const at::Tensor losses_before = gradients.losses.clone();
         const at::Tensor mean_before = gradients.Mean().clone();
         const at::Tensor inputs_before = it.batch.inputs.clone();
-        const auto estimator = MakeExample<Estimator>(name);
-        const at::Tensor g = estimator->Estimate(it.batch, gradients);
+        const at::Tensor g = estimator->Estimate({0, it.batch, gradients, it.theta, it.oracle});
         EXPECT_TRUE(g.sizes() == it.theta.sizes() && g.scalar_type() == dtype) << name;
         EXPECT_FALSE(g.requires_grad()) << name;
         EXPECT_TRUE(g.isfinite().all().item<bool>()) << name;
-        EXPECT_TRUE(SameBits(g, MakeExample<Estimator>(name)->Estimate(it.batch, gradients)))
+        const Gradients again = it.oracle.Evaluate(it.batch, it.theta, graph);
+        EXPECT_TRUE(SameBits(again.Mean(), mean_before)) << name;
+        EXPECT_TRUE(SameBits(
+            g, MakeExample<Estimator>(name)->Estimate({0, it.batch, again, it.theta, it.oracle})))
             << name << " gives something else in a second instance";
         EXPECT_TRUE(SameBits(gradients.Mean(), mean_before)) << name;
         EXPECT_TRUE(SameBits(gradients.losses, losses_before)) << name;
@@ -41,7 +47,8 @@ TEST(MeanEstimator, IsTheBatchGradient) {
   const OracleUnderTest it(MakeRandomMlp(28), at::kFloat);
   const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
   const auto mean = Registry<Estimator>::entries().at("mean").make();
-  EXPECT_TRUE(SameBits(mean->Estimate(it.batch, gradients), gradients.Mean()));
+  EXPECT_TRUE(
+      SameBits(mean->Estimate({0, it.batch, gradients, it.theta, it.oracle}), gradients.Mean()));
 }
 
 /// g of a config's first step, with another estimator.
@@ -53,6 +60,59 @@ at::Tensor FirstGradient(const Json& gradient, const Json& changes = Json::objec
   const at::Tensor before = run.stepper().theta().clone();
   run.stepper().Step(0);
   return before.sub(run.stepper().theta()).div(0.1);
+}
+
+TEST(GradientNormPenalty, WithoutStrengthIsTheMeanAndRefusesWhatMakesNoSense) {
+  const at::Tensor mean = FirstGradient({{"name", "mean"}});
+  EXPECT_TRUE(SameBits(FirstGradient({{"name", "gradient_norm_penalty"}, {"lambda", 0}}), mean));
+  const auto refused = [](const Json& fields, const std::vector<std::string>& parts) {
+    Json gradient = {{"name", "gradient_norm_penalty"}};
+    for (const auto& [key, value] : fields.items()) gradient[key] = value;
+    ExpectError(ErrorKind::kConfig, parts, [&] { FirstGradient(gradient); });
+  };
+  refused({}, {"gradient.lambda", "missing"});
+  refused({{"lambda", -0.1}}, {"gradient.lambda", "-0.1"});
+  refused({{"lambda", 0.1}, {"penalty_batch_size", 46}},
+          {"gradient.penalty_batch_size", "46", "45 examples"});
+  refused({{"lambda", 0.1}, {"method", "taylor"}}, {"gradient.method", "exact"});
+  refused({{"lambda", 0.1}, {"difference", 0}}, {"gradient.difference", "0"});
+}
+
+/// Where the network is smooth, the finite difference tends to the exact penalty; its error falls
+/// with the step.
+TEST(GradientNormPenalty, FiniteDifferencesTendToTheExactOne) {
+  const Json smooth = {{"model", {{"name", "mlp"}, {"hidden", {8, 5}}, {"activation", "tanh"}}}};
+  const auto with = [&](const Json& changes) {
+    Json gradient = {{"name", "gradient_norm_penalty"}, {"lambda", 2}};
+    for (const auto& [key, value] : changes.items()) gradient[key] = value;
+    return FirstGradient(gradient, smooth);
+  };
+  const at::Tensor exact = with({{"method", "exact"}});
+  const at::Tensor mean = FirstGradient({{"name", "mean"}}, smooth);
+  const double size = exact.sub(mean).norm().item<double>();
+  double before = 0;
+  for (const double r : {1e-2, 1e-3, 1e-4}) {
+    const at::Tensor g = with({{"method", "finite_difference"}, {"difference", r}});
+    const double error = g.sub(exact).norm().item<double>() / size;
+    EXPECT_GT(error, 0);
+    EXPECT_LT(error, r);
+    if (before > 0) {
+      EXPECT_NEAR(before / error, 10, 1);
+    }
+    before = error;
+  }
+}
+
+/// One micro-batch of the batch's size is the batch.
+TEST(GradientNormPenalty, MicroBatchesAverageOverTheBatch) {
+  const Json whole = {{"name", "gradient_norm_penalty"}, {"lambda", 0.5}};
+  Json micro = whole;
+  micro["penalty_batch_size"] = 45;
+  const at::Tensor g = FirstGradient(whole);
+  const at::Tensor same = FirstGradient(micro);
+  EXPECT_LE(same.sub(g).norm().item<double>(), 1e-13 * g.norm().item<double>());
+  micro["penalty_batch_size"] = 9;
+  EXPECT_GT(FirstGradient(micro).sub(g).norm().item<double>(), 1e-3 * g.norm().item<double>());
 }
 
 TEST(WinsorizedEstimator, PercentileZeroIsTheMeanAndFiftyTheMedian) {
@@ -81,7 +141,7 @@ TEST(WinsorizedEstimator, OnAHundredExamplesThePercentileIsTheNumberOfOutliers) 
     double sum = 0;
     for (int i = 0; i < 100; ++i) sum -= k * std::clamp(i, c, 99 - c);
     const auto winsorized = MakeExample<Estimator>("winsorized", {{"percentile", c}});
-    const at::Tensor g = winsorized->Estimate(it.batch, gradients);
+    const at::Tensor g = winsorized->Estimate({0, it.batch, gradients, it.theta, it.oracle});
     EXPECT_NEAR(g[0].item<double>(), sum / 100, 1e-12) << c;
     EXPECT_EQ(g[1].item<double>(), 0) << c;
   }

@@ -89,7 +89,7 @@ void StepAndCheckProbes(ShortRun& run, at::Tensor& theta, int64_t step) {
   const Oracle& oracle = run.experiment().train();
   const Batch batch = oracle.Load(run.experiment().sampler().At(step));
   const Gradients gradients = oracle.Evaluate(batch, theta);
-  const at::Tensor g = config.gradient->Estimate(batch, gradients);
+  const at::Tensor g = config.gradient->Estimate({step, batch, gradients, theta, oracle});
   const Update update = config.update->Next({step, g, theta, {}});
   const StepView view{step, batch, gradients, theta, g, update, oracle, run.experiment().sampler()};
   for (size_t i = 0; i < run.probe_count(); ++i) {

@@ -35,8 +35,8 @@ TEST(Devices, HaveTheSameLabelNoiseAndTheSameEvaluationToRounding) {
   EXPECT_TRUE(there.corrupt.is_cuda());
   EXPECT_TRUE(there.labels.cpu().equal(here.labels));
   EXPECT_TRUE(there.original_labels.cpu().equal(here.original_labels));
-  const Sweep a = SweepSplit(cpu.experiment().train(), cpu.stepper().theta(), here.corrupt);
-  const Sweep b = SweepSplit(cuda.experiment().train(), cuda.stepper().theta(), there.corrupt);
+  const Sweep a = SweepSplit(cpu.experiment().train(), cpu.stepper().theta(), {}, here.corrupt);
+  const Sweep b = SweepSplit(cuda.experiment().train(), cuda.stepper().theta(), {}, there.corrupt);
   EXPECT_TRUE(b.right.cpu().equal(a.right));
   EXPECT_NEAR(b.pristine.loss, a.pristine.loss, 1e-13);
   EXPECT_NEAR(b.corrupt.loss, a.corrupt.loss, 1e-13);

@@ -70,7 +70,7 @@ void ExpectScore(const SplitScore& fast, const SlowScore& slow) {
 }
 
 void ExpectSameSweep(const ShortRun& run, const at::Tensor& theta, const at::Tensor& corrupt) {
-  const Sweep fast = SweepSplit(run.experiment().train(), theta, corrupt);
+  const Sweep fast = SweepSplit(run.experiment().train(), theta, {}, corrupt);
   const SlowSweep slow = SlowlySweep(run.experiment().train(), theta, corrupt);
   ExpectScore(fast.all, slow.all);
   ExpectScore(fast.pristine, slow.pristine);
@@ -138,7 +138,7 @@ TEST(Evaluation, WithLabelNoiseTheRowTellsPristineFromCorruptAndTheOverfit) {
 
 TEST(Evaluation, LabelNoiseOfNobodyLeavesTheCellsOfTheCorruptEmpty) {
   ShortRun run(ManyExamples({{"fraction", 0}}));
-  const Sweep train = SweepSplit(run.experiment().train(), run.stepper().theta(),
+  const Sweep train = SweepSplit(run.experiment().train(), run.stepper().theta(), {},
                                  run.experiment().data().train.corrupt);
   const auto row = RowOf(run, train, {1, 0.5});
   EXPECT_TRUE(IsNotMeasured(row.at("train_corrupt_loss")));

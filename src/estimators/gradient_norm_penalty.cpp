@@ -1,0 +1,99 @@
+// The gradient of the modified loss with an explicit implicit regularizer: implicit_regularization,
+// section 2.3,
+//   C_mod = (1/m) sum_k ( C_k + (lambda/4) |grad C_k|^2 ),
+//   g     = (1/m) sum_k ( grad C_k + (lambda/2) H_k grad C_k ),
+// where the C_k are the mean losses of the batch's micro-batches (of penalty_batch_size examples
+// that follow one another) and H_k their Hessians. With one micro-batch, the batch itself, this is
+// the paper's. Where the last micro-batch is smaller, each counts by its examples.
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/registry.h"
+#include "estimators/estimator.h"
+
+namespace sgdscope {
+namespace {
+
+constexpr const char* kExact = "exact";
+constexpr const char* kFiniteDifference = "finite_difference";
+
+class GradientNormPenalty : public Estimator {
+ public:
+  void Fields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "lambda",
+                   .help = "strength of the penalty (lambda / 4) |gradient|^2",
+                   .paper = "implicit_regularization, section 2.3",
+                   .required = true,
+                   .min = 0},
+                  lambda_);
+    visitor.Visit({.name = "penalty_batch_size",
+                   .help = "the norms are those of micro-batches of this size, cut from the batch; "
+                           "left out: of the whole batch",
+                   .unit = "examples",
+                   .paper = "implicit_regularization, section 3",
+                   .min = 1,
+                   .max = 1e9},
+                  penalty_batch_size_);
+    visitor.Visit({.name = "method",
+                   .help = "the penalty's gradient by double backward, or from the difference of "
+                           "two gradients, which is another quantity where the network has kinks",
+                   .allowed = {kExact, kFiniteDifference}},
+                  method_);
+    visitor.Visit({.name = "difference",
+                   .help = "for finite_difference: r in (grad C(theta + r g) - g) / r",
+                   .min = 0,
+                   .above_min = true},
+                  difference_);
+  }
+
+  void CheckBatches(const Sampler& sampler, const std::string& path) const override {
+    if (penalty_batch_size_.value_or(0) <= sampler.batch_size()) return;
+    throw Error(ErrorKind::kConfig, path + ".penalty_batch_size",
+                "found " + std::to_string(*penalty_batch_size_) + ", but the batches have only " +
+                    std::to_string(sampler.batch_size()) + " examples",
+                "Give at most the batch's size, or leave it out for the whole batch.");
+  }
+
+  bool NeedsGraph() const override { return lambda_ > 0 && method_ == kExact && WholeBatch(); }
+
+  at::Tensor Estimate(const EstimatorView& view) override {
+    const at::Tensor& mean = view.gradients.Mean();
+    if (lambda_ == 0) return mean;
+    return mean.add(WholeBatch() ? Product(view, view.batch, view.gradients) : MeanProduct(view),
+                    lambda_ / 2);
+  }
+
+ private:
+  bool WholeBatch() const { return !penalty_batch_size_; }
+
+  /// H_k grad C_k [p] of one micro-batch.
+  at::Tensor Product(const EstimatorView& view, const Batch& batch,
+                     const Gradients& gradients) const {
+    if (method_ == kExact) return view.oracle.HessianVectorProduct(gradients, gradients.Mean());
+    return view.oracle.GradientDifference(batch, view.theta, gradients, difference_);
+  }
+
+  at::Tensor MeanProduct(const EstimatorView& view) const {
+    at::Tensor sum = at::zeros_like(view.theta);
+    const int64_t n = view.batch.size();
+    for (int64_t begin = 0; begin < n; begin += *penalty_batch_size_) {
+      const int64_t size = std::min(*penalty_batch_size_, n - begin);
+      const Batch part = Part(view.batch, begin, size);
+      const Gradients gradients = view.oracle.Evaluate(part, view.theta, method_ == kExact);
+      sum.add_(Product(view, part, gradients), static_cast<double>(size) / static_cast<double>(n));
+    }
+    return sum;
+  }
+
+  double lambda_ = 0;
+  std::optional<int64_t> penalty_batch_size_;
+  std::string method_ = kExact;
+  double difference_ = 0.01;
+};
+
+const Registration<Estimator, GradientNormPenalty> kRegistration(
+    "gradient_norm_penalty", "the mean gradient plus that of (lambda / 4) |mean gradient|^2");
+
+}  // namespace
+}  // namespace sgdscope

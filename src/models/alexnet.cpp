@@ -1,0 +1,107 @@
+// AlexNet (Krizhevsky, Sutskever and Hinton 2012, in the single-column form with 64, 192, 384, 256
+// and 256 channels) for small images, without normalization and dropout. What the image's size
+// forces is changed, nothing else: the first convolution is 3 x 3 with stride 2 in place of 11 x 11
+// with stride 4, the max pools are 2 x 2 in place of 3 x 3 (both with stride 2). An image of 32 x
+// 32 pixels comes out of the last pool as 2 x 2 with 256 channels. theta: layer by layer, weight,
+// then bias.
+
+#include "core/registry.h"
+#include "models/images.h"
+
+namespace sgdscope {
+namespace {
+
+struct Convolution {
+  int64_t channels;  // for each of the first convolution's 64
+  int64_t kernel;
+  int64_t stride;
+  bool pool;  // whether a max pool follows
+};
+
+class AlexNet : public Model {
+ public:
+  void Fields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "channels",
+                   .help = "output channels of the first convolution; all other widths are in "
+                           "proportion",
+                   .unit = "channels",
+                   .min = 1,
+                   .max = 1e4},
+                  channels_);
+    visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
+  }
+
+  Network Build(const std::vector<int64_t>& shape, int64_t classes,
+                const std::string& path) const override {
+    constexpr int64_t kStrides = 16;  // of the first convolution and the three pools
+    CheckImages(name_, shape, kStrides, path);
+    Network network;
+    network.init = init_;
+    auto sequence = std::make_unique<Sequence>();
+    int64_t in = shape[0], height = shape[1], width = shape[2];
+    int64_t index = 1;
+    // Times 64: 64, 192, 384, 256, 256.
+    for (const Convolution& c :
+         {Convolution{1, 3, 2, true}, Convolution{3, 5, 1, true}, Convolution{6, 3, 1, false},
+          Convolution{4, 3, 1, false}, Convolution{4, 3, 1, true}}) {
+      const int64_t out = c.channels * channels_;
+      sequence->Append(MakeConv2d(network.table, "conv" + std::to_string(index++), in, out,
+                                  c.kernel, c.stride, (c.kernel - 1) / 2, /*bias=*/true));
+      sequence->Append(MakeActivation("relu"));
+      if (c.pool) sequence->Append(MakeMaxPool2d(2, 2));
+      in = out;
+      const int64_t divisor = c.pool ? 2 : 1;
+      height = ((height - 1) / c.stride + 1) / divisor;
+      width = ((width - 1) / c.stride + 1) / divisor;
+    }
+    sequence->Append(MakeFlatten());
+    in *= height * width;
+    index = 1;
+    for (const int64_t hidden : hidden_) {
+      const int64_t out = hidden * channels_;
+      AppendLinear(index++, in, out, network, *sequence);
+      sequence->Append(MakeActivation("relu"));
+      in = out;
+    }
+    AppendLinear(index, in, classes, network, *sequence);
+    network.root = std::move(sequence);
+    return network;
+  }
+
+ protected:
+  /// hidden: widths of the fully connected layers before the last, for each of the first
+  /// convolution's channels.
+  AlexNet(std::string name, std::vector<int64_t> hidden)
+      : name_(std::move(name)), hidden_(std::move(hidden)) {}
+
+ private:
+  static void AppendLinear(int64_t index, int64_t in, int64_t out, Network& network,
+                           Sequence& sequence) {
+    sequence.Append(
+        MakeLinear(network.table, "linear" + std::to_string(index), in, out, /*bias=*/true));
+  }
+
+  std::string name_;
+  std::vector<int64_t> hidden_;
+  int64_t channels_ = 64;
+  std::string init_ = "torch_default";
+};
+
+class Alexnet : public AlexNet {
+ public:
+  Alexnet() : AlexNet("alexnet", {64, 64}) {}  // times 64: 4096, 4096
+};
+
+class AlexnetSmall : public AlexNet {
+ public:
+  AlexnetSmall() : AlexNet("alexnet_small", {4}) {}  // times 64: 256
+};
+
+const Registration<Model, Alexnet> kAlexnet(
+    "alexnet", "AlexNet for small images: five convolutions, three fully connected layers");
+const Registration<Model, AlexnetSmall> kAlexnetSmall(
+    "alexnet_small",
+    "AlexNet's five convolutions, then one hidden layer of 256 (inherent_noise, appendix A.1)");
+
+}  // namespace
+}  // namespace sgdscope

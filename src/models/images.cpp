@@ -1,0 +1,82 @@
+#include "models/images.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace sgdscope {
+namespace {
+
+constexpr const char* kBatch = "batch";
+constexpr const char* kGhost = "ghost";
+constexpr const char* kSkipInit = "skipinit";
+
+}  // namespace
+
+void CheckImages(const std::string& model, const std::vector<int64_t>& shape, int64_t smallest,
+                 const std::string& path) {
+  if (shape.size() != 3) {
+    throw Error(ErrorKind::kConfig, path,
+                model + " needs images [channels, height, width], but the data's examples have " +
+                    std::to_string(shape.size()) + " dimensions",
+                "Use the model mlp, or data of images (for synthetic: \"shape\": [1, 28, 28]).");
+  }
+  if (std::min(shape[1], shape[2]) >= smallest) return;
+  throw Error(ErrorKind::kConfig, path,
+              "the data's images are " + std::to_string(shape[1]) + " x " +
+                  std::to_string(shape[2]) + " pixels, but " + model + " divides both by " +
+                  std::to_string(smallest),
+              "Use larger images, or a network with fewer strides (convnet with \"pool\": 1).");
+}
+
+void Normalization::Fields(FieldVisitor& visitor) {
+  visitor.Visit(
+      {.name = "norm",
+       .help = "batch: batch normalization; ghost: the same of ghost_batch_size examples "
+               "at a time; skipinit: none, but a gain that starts at 0 at the end of each "
+               "residual branch, and biases",
+       .paper = "De and Smith 2020 for skipinit, Hoffer et al. 2017 for ghost",
+       .allowed = {kBatch, kGhost, kSkipInit}},
+      norm_);
+  visitor.Visit({.name = "ghost_batch_size",
+                 .help = "for norm ghost: examples that are normalized together; the last of a "
+                         "batch may be fewer",
+                 .unit = "examples",
+                 .min = 2,
+                 .max = 1e9},
+                ghost_batch_size_);
+  visitor.Visit({.name = "statistics_momentum",
+                 .help = "weight of a step's batch in the running mean and variance, which only "
+                         "evaluations use",
+                 .min = 0,
+                 .max = 1,
+                 .above_min = true},
+                statistics_momentum_);
+}
+
+void Normalization::Check(const std::string& path) const {
+  if ((norm_ == kGhost) == ghost_batch_size_.has_value()) return;
+  throw Error(ErrorKind::kConfig, path + ".ghost_batch_size",
+              norm_ == kGhost ? "missing, and \"norm\" is \"ghost\""
+                              : "given, but \"norm\" is \"" + norm_ + "\"",
+              "It is the number of examples that \"norm\": \"ghost\" normalizes together.");
+}
+
+bool Normalization::bias() const { return norm_ == kSkipInit; }
+
+void Normalization::Settle(Network& network) const {
+  network.statistics_momentum = statistics_momentum_;
+}
+
+void Normalization::Append(const std::string& name, int64_t channels, Network& network,
+                           Sequence& sequence) const {
+  if (norm_ == kSkipInit) return;
+  sequence.Append(MakeBatchNorm(network.table, network.statistics, name, channels,
+                                ghost_batch_size_.value_or(0)));
+}
+
+void Normalization::EndBranch(const std::string& name, Network& network, Sequence& branch) const {
+  if (norm_ == kSkipInit) branch.Append(MakeScale(network.table, name));
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/fields.h"
+#include "models/model.h"
+
+// What the networks for images share.
+
+namespace sgdscope {
+
+/// Throws an Error of kind kConfig at `path` unless `shape` is [channels, height, width] with at
+/// least `smallest` pixels of height and width. `model`: its name.
+void CheckImages(const std::string& model, const std::vector<int64_t>& shape, int64_t smallest,
+                 const std::string& path);
+
+/// How a residual network keeps its activations in range: fields `norm`, `ghost_batch_size` and
+/// `statistics_momentum`, and the layers that follow from them.
+class Normalization {
+ public:
+  void Fields(FieldVisitor& visitor);
+  /// Throws an Error of kind kConfig where they don't fit together. `path`: of the model.
+  void Check(const std::string& path) const;
+
+  /// Whether convolutions have biases: where there is no normalization.
+  bool bias() const;
+  /// Tells the network what follows for its running statistics.
+  void Settle(Network& network) const;
+  /// Batch norm under `name`, except under skipinit.
+  void Append(const std::string& name, int64_t channels, Network& network,
+              Sequence& sequence) const;
+  /// The gain that ends a residual branch under skipinit; else nothing.
+  void EndBranch(const std::string& name, Network& network, Sequence& branch) const;
+
+ private:
+  std::string norm_ = "batch";
+  std::optional<int64_t> ghost_batch_size_;
+  double statistics_momentum_ = 0.1;
+};
+
+}  // namespace sgdscope

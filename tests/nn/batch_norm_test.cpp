@@ -1,0 +1,199 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/rng.h"
+#include "gradients/per_example.h"
+#include "models/model.h"
+#include "nn/layer.h"
+#include "tests/expect_error.h"
+#include "tests/experiment_helper.h"
+#include "tests/oracles.h"
+#include "tests/tensors.h"
+
+// Batch normalization against its definition. Its derivatives are tested in every model that has it
+// (tests/models/model_test.cpp).
+
+namespace sgdscope {
+namespace {
+
+using oracle::Vector;
+
+/// A layer that lies somewhere inside theta, with an input of a random shape.
+struct BatchNormCase {
+  explicit BatchNormCase(uint64_t index) : stream(33, "batch norm", index) {
+    const auto between = [&](uint64_t least, uint64_t most) {
+      return static_cast<int64_t>(least + stream.Below(most - least + 1));
+    };
+    channels = between(1, 4);
+    n = between(3, 11);
+    ghost = index % 2 == 0 ? 0 : between(2, 5);
+    shape = {n, channels};
+    if (index % 3 != 0) shape.insert(shape.end(), {between(1, 4), between(1, 4)});
+    network.table.Add("before", {3}, 1, 1, false);
+    network.statistics.Add("before", {2}, 1, 1, false, 0);
+    layer = MakeBatchNorm(network.table, network.statistics, "it", channels, ghost);
+    theta = RandomTensor(stream, {network.table.size()});
+    h = RandomTensor(stream, shape).mul(3).add(2);
+  }
+
+  int64_t positions() const { return h.numel() / n / channels; }
+  double At(int64_t i, int64_t c, int64_t k) const {
+    return h.view({n, channels, -1})[i][c][k].item<double>();
+  }
+
+  /// Mean and biased variance of channel c over the examples [begin, end).
+  std::pair<double, double> Moments(int64_t begin, int64_t end, int64_t c) const {
+    double sum = 0, squares = 0;
+    const double count = static_cast<double>((end - begin) * positions());
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t k = 0; k < positions(); ++k) sum += At(i, c, k);
+    }
+    const double mean = sum / count;
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t k = 0; k < positions(); ++k) squares += std::pow(At(i, c, k) - mean, 2);
+    }
+    return {mean, squares / count};
+  }
+
+  Stream stream;
+  int64_t channels, n, ghost;
+  std::vector<int64_t> shape;
+  Network network;
+  std::unique_ptr<Layer> layer;
+  at::Tensor theta, h;
+};
+
+TEST(BatchNormLayer, NormalizesEachPartByItsOwnMoments) {
+  for (uint64_t index = 0; index < 40; ++index) {
+    BatchNormCase it(index);
+    const int64_t part = it.ghost == 0 ? it.n : it.ghost;
+    Vector expected;
+    for (int64_t i = 0; i < it.n; ++i) {
+      const int64_t begin = i / part * part;
+      for (int64_t c = 0; c < it.channels; ++c) {
+        const auto [mean, variance] = it.Moments(begin, std::min(begin + part, it.n), c);
+        const double gamma = it.theta[3 + c].item<double>();
+        const double beta = it.theta[3 + it.channels + c].item<double>();
+        for (int64_t k = 0; k < it.positions(); ++k) {
+          expected.push_back(gamma * (it.At(i, c, k) - mean) / std::sqrt(variance + 1e-5) + beta);
+        }
+      }
+    }
+    // A constant channel divides rounding errors by sqrt(1e-5).
+    ExpectNear(ToVector(it.layer->Forward(it.h, {it.theta})), expected,
+               1e-11 * (1 + oracle::Norm(expected)), it.layer->Describe());
+  }
+}
+
+TEST(BatchNormLayer, TellsItsStatisticsAndUsesRunningOnes) {
+  for (uint64_t index = 0; index < 40; ++index) {
+    BatchNormCase it(index);
+    std::vector<Tap> taps;
+    {
+      at::AutoGradMode enable(true);
+      it.layer->Forward(it.h, {it.theta, &taps});
+    }
+    ASSERT_EQ(taps.size(), 1);
+    const at::Tensor statistics = at::full({it.network.statistics.size()}, NAN, at::kDouble);
+    it.layer->WriteStatistics(taps[0], statistics);
+    const int64_t part = it.ghost == 0 ? it.n : it.ghost;
+    Vector means(static_cast<size_t>(it.channels)), variances(means);
+    for (int64_t begin = 0; begin < it.n; begin += part) {
+      const int64_t end = std::min(begin + part, it.n);
+      const double share = static_cast<double>(end - begin) / static_cast<double>(it.n);
+      const double count = static_cast<double>((end - begin) * it.positions());
+      for (int64_t c = 0; c < it.channels; ++c) {
+        const auto [mean, variance] = it.Moments(begin, end, c);
+        means[static_cast<size_t>(c)] += share * mean;
+        variances[static_cast<size_t>(c)] += share * variance * count / std::max(count - 1, 1.);
+      }
+    }
+    ExpectNear(ToVector(statistics.narrow(0, 2, it.channels)), means,
+               1e-12 * (1 + oracle::Norm(means)), "means");
+    ExpectNear(ToVector(statistics.narrow(0, 2 + it.channels, it.channels)), variances,
+               1e-11 * (1 + oracle::Norm(variances)), "variances");
+    EXPECT_TRUE(statistics.narrow(0, 0, 2).isnan().all().item<bool>());
+
+    const at::Tensor running = RandomTensor(it.stream, statistics.sizes().vec());
+    const at::Tensor safe = running.abs().add(0.1);
+    Vector expected;
+    for (int64_t i = 0; i < it.n; ++i) {
+      for (int64_t c = 0; c < it.channels; ++c) {
+        const double mean = safe[2 + c].item<double>();
+        const double scale = 1 / std::sqrt(safe[2 + it.channels + c].item<double>() + 1e-5);
+        for (int64_t k = 0; k < it.positions(); ++k) {
+          expected.push_back(it.theta[3 + c].item<double>() * (it.At(i, c, k) - mean) * scale +
+                             it.theta[3 + it.channels + c].item<double>());
+        }
+      }
+    }
+    ExpectNear(ToVector(it.layer->Forward(it.h, {it.theta, nullptr, safe})), expected,
+               1e-13 * (1 + oracle::Norm(expected)), "running");
+  }
+}
+
+Json NormedConfig(const Json& changes = Json::object()) {
+  Json config = SyntheticConfig(
+      {{"data",
+        {{"name", "synthetic"}, {"train_size", 45}, {"test_size", 5}, {"shape", {2, 6, 5}}}},
+       {"model", {{"name", "wide_resnet"}, {"depth", 10}, {"width", 1}, {"channels", 2}}}});
+  for (const auto& [key, value] : changes.items()) config[key] = value;
+  return config;
+}
+
+/// The running statistics: (1 - m) running + m batch at each step, from mean 0 and variance 1.
+TEST(BatchNormRun, MovesTheRunningStatisticsOnceAStep) {
+  ShortRun run(NormedConfig({{"dtype", "float64"}}));
+  const Network& network = run.experiment().network();
+  const at::Tensor start = InitialStatistics(network, at::kDouble);
+  EXPECT_TRUE(SameBits(run.stepper().running(), start));
+  EXPECT_EQ(start.sum().item<double>(), static_cast<double>(start.numel()) / 2);
+  at::Tensor expected = start.clone();
+  for (int64_t step = 0; step < 5; ++step) {
+    const Oracle& oracle = run.experiment().train();
+    const Batch batch = oracle.Load(run.experiment().sampler().At(step));
+    const at::Tensor seen = oracle.Statistics(oracle.Evaluate(batch, run.stepper().theta()));
+    expected = expected.mul(0.9).add(seen, 0.1);
+    run.stepper().Step(step);
+  }
+  ExpectNear(ToVector(run.stepper().running()), ToVector(expected), 1e-13, "running");
+  EXPECT_TRUE(SameBits(run.stepper().State().at("running"), run.stepper().running()));
+}
+
+/// No probe moves theta or the running statistics.
+TEST(BatchNormRun, IsTheSameWithAndWithoutProbes) {
+  const Json probes = {{{"name", "taylor"}, {"recent_lag", 2}, {"long_ago_lag", 5}},
+                       {{"name", "gradient_norm"}},
+                       {{"name", "penalty_gradient"}}};
+  for (const char* estimator : {"mean", "gradient_norm_penalty"}) {
+    Json gradient = {{"name", estimator}};
+    if (estimator != std::string("mean")) gradient["lambda"] = 0.1;
+    ShortRun plain(NormedConfig({{"gradient", gradient}}));
+    ShortRun watched(NormedConfig({{"gradient", gradient}, {"probes", probes}}));
+    for (int64_t step = 0; step < 12; ++step) {
+      plain.stepper().Step(step);
+      watched.stepper().Step(step);
+      ASSERT_TRUE(SameBits(plain.stepper().theta(), watched.stepper().theta())) << step;
+      ASSERT_TRUE(SameBits(plain.stepper().running(), watched.stepper().running())) << step;
+    }
+  }
+}
+
+TEST(BatchNormRun, RefusesWhatNeedsSingleExamples) {
+  const auto refused = [](const Json& changes, const std::string& path) {
+    const auto config = ReadRunConfig(NormedConfig(changes));
+    ExpectError(ErrorKind::kConfig, {path, "single examples", "batch normalization", "skipinit"},
+                [&] { const Experiment experiment(*config); });
+  };
+  refused({{"gradient", {{"name", "winsorized"}, {"percentile", 2}}}}, "gradient: ");
+  refused({{"gradient", {{"name", "median_of_means"}, {"groups", 3}}}}, "gradient: ");
+  refused({{"probes", {{{"name", "gradient_norm"}}, {{"name", "covariance"}}}}}, "probes[1]: ");
+  Json skipinit = NormedConfig({{"probes", {{{"name", "covariance"}}}}});
+  skipinit["model"]["norm"] = "skipinit";
+  const auto config = ReadRunConfig(skipinit);
+  const Experiment allowed(*config);
+}
+
+}  // namespace
+}  // namespace sgdscope
