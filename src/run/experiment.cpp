@@ -60,6 +60,7 @@ void Experiment::Settle(int64_t train_size) {
   }
   const int64_t per_epoch = sampler.steps_per_epoch();
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
+  config_.update->PrepareLearningRate({steps_, per_epoch}, "update");
   config_.log.Prepare("log", per_epoch);
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
