@@ -117,6 +117,30 @@ void CoherenceStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, {{{"name", "coherence"}}}});
 }
 
+/// A batch of 128 of CIFAR's images, gathered and normalized. The argument: whether augmented.
+void LoadImages(benchmark::State& state) {
+  constexpr int64_t kImages = 10000;
+  at::manual_seed(1);
+  Json json = ParseConfig(R"({
+    "name": "bench", "steps": 1000000000, "batch_size": 128, "data": {"name": "cifar10"},
+    "sampler": {"name": "replacement"}, "model": {"name": "mlp", "hidden": []},
+    "update": {"name": "sgd", "learning_rate": 0.1}})",
+                          "bench");
+  json["device"] = Device();
+  if (state.range(0) == 1) json["data"]["augment"] = Json::object();
+  const auto config = ReadRunConfig(json);
+  Experiment experiment(*config);
+  const Split images{at::randint(256, {kImages, 3, 32, 32}, at::kByte),
+                     at::randint(10, {kImages}, at::kLong)};
+  experiment.UseData({images, images, {}});
+  Batch batch;
+  for (int64_t step = 0; auto _ : state) {
+    batch = experiment.train().Load(experiment.sampler().ExamplesAt(step++));
+    if (state.iterations() == state.max_iterations) batch.inputs.sum().item<float>();
+  }
+  batch.inputs.sum().item<float>();
+}
+
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
   Setup setup(OneLayer(state), kTaylor);
@@ -152,6 +176,7 @@ BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CovarianceStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CoherenceStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(LoadImages)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

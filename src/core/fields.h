@@ -44,6 +44,7 @@ class FieldVisitor {
   /// An optional field is absent from the config when it has no value.
   virtual void Visit(const Field& field, std::optional<bool>& value) = 0;
   virtual void Visit(const Field& field, std::optional<int64_t>& value) = 0;
+  virtual void Visit(const Field& field, std::optional<double>& value) = 0;
   virtual void Visit(const Field& field, std::optional<std::string>& value) = 0;
   /// An object with fields of its own.
   virtual void Group(const Field& field, const std::function<void(FieldVisitor&)>& fields) = 0;

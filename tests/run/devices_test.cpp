@@ -23,6 +23,22 @@ TEST(Devices, StartFromIdenticalWeightsAndBatches) {
   }
 }
 
+TEST(Devices, AugmentAlike) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  Json config = SyntheticConfig();
+  config["data"]["shape"] = {3, 8, 7};
+  config["data"]["augment"] = Json::object();
+  ShortRun cpu(config);
+  config["device"] = "cuda";
+  ShortRun cuda(config);
+  for (int64_t step = 0; step < 30; ++step) {
+    const Examples examples = cpu.experiment().sampler().ExamplesAt(step);
+    EXPECT_TRUE(SameBits(cuda.experiment().train().Load(examples).inputs.cpu(),
+                         cpu.experiment().train().Load(examples).inputs))
+        << step;
+  }
+}
+
 TEST(Devices, HaveTheSameLabelNoiseAndTheSameEvaluationToRounding) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   Json config = SyntheticConfig({{"dtype", "float64"}});
