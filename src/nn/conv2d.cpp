@@ -248,7 +248,8 @@ class Conv2d : public Layer {
   /// h * W + b; derivatives by h only.
   at::Tensor Convolve(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias) const {
     const Stride how = {stride_, padding_};
-    if (!h.requires_grad()) return sgdscope::Convolve(h, weight, bias, how);
+    const bool constant = !weight.requires_grad();
+    if (!h.requires_grad() || !constant) return sgdscope::Convolve(h, weight, bias, how);
     return ConvolutionMap::apply(
         h, ConvolutionMap::Constants{weight, bias, how, h.sizes().vec(), /*transposed=*/false});
   }
