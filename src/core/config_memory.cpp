@@ -21,6 +21,7 @@ class MemoryLines : public FieldVisitor {
   void Visit(const Field&, std::vector<std::string>&) override {}
   void Visit(const Field&, std::optional<bool>&) override {}
   void Visit(const Field&, std::optional<int64_t>&) override {}
+  void Visit(const Field&, std::optional<double>&) override {}
   void Visit(const Field&, std::optional<std::string>&) override {}
 
   void Group(const Field& field, const FieldsFunction& fields) override {
