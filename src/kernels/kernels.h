@@ -34,6 +34,11 @@ void CrossEntropyChanges(const LogitMoves& moves, double* changes);
 /// out[i] = sum_j rows[i, j]^2, in double. rows: [n, m].
 void SquaredRows(const float* rows, int64_t n, int64_t m, double* out);
 
+/// out[b, c, r] = in[b, r, c] for each of `blocks` matrices [rows, columns], of which one fits into
+/// the cache.
+void TransposeEach(const float* in, int64_t blocks, int64_t rows, int64_t columns, float* out);
+void TransposeEach(const double* in, int64_t blocks, int64_t rows, int64_t columns, double* out);
+
 /// What to make of the n values v that a coordinate has in a batch, sorted v_0 <= ... <= v_{n-1}.
 /// `low` + `low_part` and `high` + `high_part` are positions counted from the smallest value: where
 /// the part (0 ... 1) is not 0, the threshold lies so far on the way to the next value.

@@ -16,6 +16,7 @@
 // input channels that the tile needs, and a second copy of it where groups have more than one
 // example. It is kept from tile to tile where it holds everything, else made again for each.
 
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -138,12 +139,13 @@ class Conv2d : public Layer {
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
     const at::Tensor input = Packed(h);
-    return Recorded(*this, input, Convolve(input, Weight(pass.theta), Bias(pass.theta)), pass);
+    return Recorded(*this, input, Convolve(input, PackedWeight(pass.theta), Bias(pass.theta)),
+                    pass);
   }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
-    const at::Tensor weight = Weight(pass.theta);
-    const at::Tensor weight_move = Weight(pass.direction);
+    const at::Tensor weight = PackedWeight(pass.theta);
+    const at::Tensor weight_move = PackedWeight(pass.direction);
     Line z;
     z.value = ValueOnLine(*this, h.value, pass, [&](const at::Tensor& rest) {
       return Convolve(rest, weight, Bias(pass.theta));
@@ -168,19 +170,21 @@ class Conv2d : public Layer {
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
     const auto [weight, bias] = ByWeight(tap.input.detach(), output_gradient, bias_);
-    Weight(gradient).copy_(weight);
+    Unpack(weight, Weight(gradient));
     if (bias_) Bias(gradient).copy_(bias);
   }
 
   at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
-    return Convolve(tap.input, Weight(v), Bias(v));
+    return Convolve(tap.input, PackedWeight(v), Bias(v));
   }
 
   void WriteGradientSlope(const Tap& tap, const at::Tensor& input_slope, const at::Tensor& d,
                           const at::Tensor& d_slope, const at::Tensor& slope) const override {
     WriteGradient(tap, d_slope, slope);
     if (!input_slope.defined()) return;
-    Weight(slope).add_(std::get<0>(ByWeight(Packed(input_slope), d, /*bias=*/false)));
+    const at::Tensor second = at::empty_like(Weight(slope));
+    Unpack(std::get<0>(ByWeight(Packed(input_slope), d, /*bias=*/false)), second);
+    Weight(slope).add_(second);
   }
 
   at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
@@ -199,7 +203,7 @@ class Conv2d : public Layer {
   }
 
   at::Tensor Dots(const Tap& tap, const at::Tensor& d, const at::Tensor& v) const override {
-    return ExampleDots(d, Convolve(tap.input.detach(), Weight(v), Bias(v)));
+    return ExampleDots(d, Convolve(tap.input.detach(), PackedWeight(v), Bias(v)));
   }
 
   at::Tensor Gram(const Tap& tap, const at::Tensor& d) const override {
@@ -243,6 +247,43 @@ class Conv2d : public Layer {
   }
   at::Tensor Bias(const at::Tensor& theta) const {  // [out], a view; undefined without bias
     return bias_ ? theta.narrow(0, bias_offset_, out_) : at::Tensor();
+  }
+
+  /// W packed like images. ATen would do it for each convolution, and slowly.
+  at::Tensor PackedWeight(const at::Tensor& theta) const {
+    const at::Tensor weight = Weight(theta);
+    if (Packing(weight) == at::MemoryFormat::Contiguous || weight.requires_grad()) return weight;
+    const at::Tensor packed = at::empty(weight.sizes(), weight.options(), Packing(weight));
+    Transpose(weight, in_, kernel_ * kernel_, packed);
+    return packed;
+  }
+
+  /// Copies W's derivatives, packed or not, to `out` [out, in, kernel, kernel], contiguous.
+  void Unpack(const at::Tensor& weight, const at::Tensor& out) const {
+    if (weight.is_cpu() && weight.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+      Transpose(weight, kernel_ * kernel_, in_, out);
+    } else {
+      out.copy_(weight);
+    }
+  }
+
+  /// The numbers of `from`, a matrix [rows, columns] for each output channel, to `to`, transposed.
+  void Transpose(const at::Tensor& from, int64_t rows, int64_t columns,
+                 const at::Tensor& to) const {
+    const auto run = [&](auto* in, auto* out) {
+      constexpr int64_t kGrain = 1 << 16;  // numbers worth a thread
+      const int64_t each = rows * columns;
+      at::parallel_for(0, out_, std::max<int64_t>(1, kGrain / each),
+                       [&](int64_t begin, int64_t end) {
+                         kernels::TransposeEach(in + begin * each, end - begin, rows, columns,
+                                                out + begin * each);
+                       });
+    };
+    if (from.scalar_type() == at::kDouble) {
+      run(from.data_ptr<double>(), to.data_ptr<double>());
+    } else {
+      run(from.data_ptr<float>(), to.data_ptr<float>());
+    }
   }
 
   /// h * W + b; derivatives by h only.
