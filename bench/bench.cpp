@@ -2,9 +2,13 @@
 // step with the three-batch Taylor probe, the step with separate_updates, exact over all weights or
 // sampled, and a row of metrics.csv. For the network of `coherent_gradients` figure 4
 // (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few other
-// robust estimators and per-example numbers cost. scripts/bench_peers.py runs this beside PyTorch.
-// SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU. Images are MNIST's where SGDSCOPE_BENCH_MNIST names
-// the folder of its files, else random ones, whose zeros don't lie together.
+// robust estimators and per-example numbers cost; the plain and the winsorized step also with tanh.
+// For a convolutional network on images like MNIST's (argument 1: channels) and CIFAR-10's (3): the
+// plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
+// plain step, with the Taylor probe, and with the gradient-norm penalty. scripts/bench_peers.py
+// runs this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with
+// two threads. Images are MNIST's where SGDSCOPE_BENCH_MNIST names the folder of its files, else
+// random ones, whose zeros don't lie together.
 
 #include <benchmark/benchmark.h>
 
@@ -29,40 +33,61 @@ std::string Device() {
   return device == nullptr ? "cpu" : device;
 }
 
-/// 60,000 random images with the share of zeros that MNIST has.
-LoadedData MakeRandomImages() {
+int64_t Threads() {
+  const char* threads = std::getenv("OMP_NUM_THREADS");
+  return threads == nullptr ? 1 : std::stoll(threads);
+}
+
+/// Random images of `shape`, of whose pixels the share `ink` is not zero.
+LoadedData MakeRandomImages(int64_t n, std::vector<int64_t> shape, double ink) {
   at::manual_seed(1);
-  const auto split = [](int64_t n) {
-    const at::Tensor ink = at::rand({n, 1, 28, 28}).lt(0.19);
-    return Split{at::randint(1, 256, {n, 1, 28, 28}, at::kByte).mul(ink.to(at::kByte)),
-                 at::randint(10, {n}, at::kLong)};
+  const auto split = [&](int64_t size) {
+    std::vector<int64_t> sizes = {size};
+    sizes.insert(sizes.end(), shape.begin(), shape.end());
+    return Split{at::randint(1, 256, sizes, at::kByte).mul(at::rand(sizes).lt(ink).to(at::kByte)),
+                 at::randint(10, {size}, at::kLong)};
   };
-  return {split(60000), split(1), {}};
+  return {split(n), split(1), {}};
 }
 
 const char* MnistFolder() { return std::getenv("SGDSCOPE_BENCH_MNIST"); }
 
 LoadedData Images(const Dataset& mnist) {
-  static const LoadedData data = MnistFolder() == nullptr ? MakeRandomImages() : mnist.Load(0);
+  static const LoadedData data =
+      MnistFolder() == nullptr ? MakeRandomImages(60000, {1, 28, 28}, 0.19) : mnist.Load(0);
   return data;
 }
 
+LoadedData ColourImages() {
+  static const LoadedData data = MakeRandomImages(10000, {3, 32, 32}, 1);
+  return data;
+}
+
+const Json kMean = {{"name", "mean"}};
+
 struct Setup {
-  Setup(const Json& hidden, const Json& probes, const Json& gradient = {{"name", "mean"}}) {
+  Setup(const Json& hidden, const Json& probes, const Json& gradient = kMean)
+      : Setup({{"name", "mlp"}, {"hidden", hidden}}, "mnist", probes, gradient) {}
+
+  Setup(const Json& model, const std::string& data, const Json& probes, const Json& gradient,
+        int64_t batch_size = 100) {
     Json json = ParseConfig(R"({
-      "name": "bench", "steps": 1000000000, "batch_size": 100,
+      "name": "bench", "steps": 1000000000,
       "data": {"name": "mnist", "label_noise": {"fraction": 0.5}},
       "update": {"name": "sgd", "learning_rate": 0.1}
     })",
                             "bench");
     json["device"] = Device();
-    if (MnistFolder() != nullptr) json["data"]["path"] = MnistFolder();
-    json["model"] = {{"name", "mlp"}, {"hidden", hidden}};
+    json["threads"] = Threads();
+    json["batch_size"] = batch_size;
+    json["data"]["name"] = data;
+    if (data == "mnist" && MnistFolder() != nullptr) json["data"]["path"] = MnistFolder();
+    json["model"] = model;
     json["probes"] = probes;
     json["gradient"] = gradient;
     config = ReadRunConfig(json);
     experiment.emplace(*config);
-    experiment->UseData(Images(*config->data));
+    experiment->UseData(data == "mnist" ? Images(*config->data) : ColourImages());
     stepper.emplace(*experiment);
     for (int i = 0; i < 3; ++i) stepper->Step(step++);
   }
@@ -97,11 +122,11 @@ void TaylorStep(benchmark::State& state) { TimeSteps(state, {OneLayer(state), kT
 void SeparateExactStep(benchmark::State& state) { TimeSteps(state, {OneLayer(state), kExact}); }
 void SeparateSampledStep(benchmark::State& state) { TimeSteps(state, {OneLayer(state), kSampled}); }
 
+Json Winsorized(int64_t percentile) { return {{"name", "winsorized"}, {"percentile", percentile}}; }
+
 void PlainStep3x256(benchmark::State& state) { TimeSteps(state, {kThreeLayers, Json::array()}); }
 void WinsorizedStep3x256(benchmark::State& state) {
-  TimeSteps(
-      state,
-      {kThreeLayers, Json::array(), {{"name", "winsorized"}, {"percentile", state.range(0)}}});
+  TimeSteps(state, {kThreeLayers, Json::array(), Winsorized(state.range(0))});
 }
 void MedianOfMeansStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array(), {{"name", "median_of_means"}}});
@@ -115,6 +140,82 @@ void CovarianceStep3x256(benchmark::State& state) {
 }
 void CoherenceStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, {{{"name", "coherence"}}}});
+}
+
+/// A batch of 128 of CIFAR's images, gathered and normalized. The argument: whether augmented.
+void LoadImages(benchmark::State& state) {
+  constexpr int64_t kImages = 10000;
+  at::manual_seed(1);
+  Json json = ParseConfig(R"({
+    "name": "bench", "steps": 1000000000, "batch_size": 128, "data": {"name": "cifar10"},
+    "sampler": {"name": "replacement"}, "model": {"name": "mlp", "hidden": []},
+    "update": {"name": "sgd", "learning_rate": 0.1}})",
+                          "bench");
+  json["device"] = Device();
+  if (state.range(0) == 1) json["data"]["augment"] = Json::object();
+  const auto config = ReadRunConfig(json);
+  Experiment experiment(*config);
+  const Split images{at::randint(256, {kImages, 3, 32, 32}, at::kByte),
+                     at::randint(10, {kImages}, at::kLong)};
+  experiment.UseData({images, images, {}});
+  Batch batch;
+  for (int64_t step = 0; auto _ : state) {
+    batch = experiment.train().Load(experiment.sampler().ExamplesAt(step++));
+    if (state.iterations() == state.max_iterations) batch.inputs.sum().item<float>();
+  }
+  batch.inputs.sum().item<float>();
+}
+
+const Json kTanh = {{"name", "mlp"}, {"hidden", kThreeLayers}, {"activation", "tanh"}};
+void PlainStepTanh3x256(benchmark::State& state) {
+  TimeSteps(state, {kTanh, "mnist", Json::array(), kMean});
+}
+void WinsorizedStepTanh3x256(benchmark::State& state) {
+  TimeSteps(state, {kTanh, "mnist", Json::array(), Winsorized(state.range(0))});
+}
+
+const Json kConvNet = {{"name", "convnet"}, {"channels", {16, 32}}, {"hidden", {64}}};
+std::string ImagesOf(const benchmark::State& state) {
+  return state.range(0) == 1 ? "mnist" : "cifar10";
+}
+void PlainStepConvNet(benchmark::State& state) {
+  TimeSteps(state, {kConvNet, ImagesOf(state), Json::array(), kMean});
+}
+void CovarianceStepConvNet(benchmark::State& state) {
+  TimeSteps(state, {kConvNet, ImagesOf(state), {{{"name", "covariance"}}}, kMean});
+}
+void WinsorizedStepConvNet(benchmark::State& state) {
+  TimeSteps(state, {kConvNet, ImagesOf(state), Json::array(), Winsorized(2)});
+}
+
+/// The image networks of `inherent_noise` and `implicit_regularization`, in batches of 32.
+constexpr int64_t kImageBatch = 32;
+const Json kWideResNet = {
+    {"name", "wide_resnet"}, {"depth", 10}, {"width", 1}, {"norm", "skipinit"}};
+Json Penalty(const std::string& method) {
+  return {{"name", "gradient_norm_penalty"}, {"lambda", 0.01}, {"method", method}};
+}
+void ImageStep(benchmark::State& state, const Json& model, const Json& probes,
+               const Json& gradient) {
+  TimeSteps(state, {model, "cifar10", probes, gradient, kImageBatch});
+}
+void PlainStepAlexNet(benchmark::State& state) {
+  ImageStep(state, {{"name", "alexnet"}}, Json::array(), kMean);
+}
+void PlainStepResNet18(benchmark::State& state) {
+  ImageStep(state, {{"name", "resnet18"}}, Json::array(), kMean);
+}
+void TaylorStepResNet18(benchmark::State& state) {
+  ImageStep(state, {{"name", "resnet18"}}, kTaylor, kMean);
+}
+void PlainStepWideResNet(benchmark::State& state) {
+  ImageStep(state, kWideResNet, Json::array(), kMean);
+}
+void PenaltyStepWideResNet(benchmark::State& state) {
+  ImageStep(state, kWideResNet, Json::array(), Penalty("exact"));
+}
+void PenaltyDifferenceStepWideResNet(benchmark::State& state) {
+  ImageStep(state, kWideResNet, Json::array(), Penalty("finite_difference"));
 }
 
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
@@ -152,6 +253,18 @@ BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CovarianceStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CoherenceStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(LoadImages)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStepTanh3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(WinsorizedStepTanh3x256)->Arg(2)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStepConvNet)->Arg(1)->Arg(3)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(CovarianceStepConvNet)->Arg(1)->Arg(3)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(WinsorizedStepConvNet)->Arg(1)->Arg(3)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStepAlexNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStepResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(TaylorStepResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PenaltyStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PenaltyDifferenceStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

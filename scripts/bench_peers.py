@@ -4,7 +4,7 @@
     scripts/bench_peers.py --sgdscope-bench build/release/sgdscope_bench --out bench.json
     scripts/bench_peers.py --work coherent_gradients --data DIR --sgdscope-bench build/release/sgdscope_bench
 
-All with ReLU, cross-entropy, batches of 100, SGD with learning rate 0.1, float32. A plain step draws a batch, goes
+All with ReLU, cross-entropy, batches of 100, SGD with learning rate 0.1, float32, where nothing else is said. A plain step draws a batch, goes
 forward and backward and updates; the loss is kept and not read back.
 
 --work inherent_noise, the three networks of figure 3, 784-64-10, 784-2000-10 and 784-8000-10:
@@ -23,6 +23,12 @@ forward and backward and updates; the loss is kept and not read back.
   step          c-th and (100 - c)-th percentile. Peers at c = 2: each way to the gradients with topk, sort, kthvalue
                 and quantile, in blocks that fit into the cache; topk of whole layers, as it is usually written; JAX's
                 vmap(grad) with percentile.
+
+--work implicit_regularization, AlexNet, ResNet-18 and the Wide-ResNet 10-1 with SkipInit on 3 x 32 x 32 pixels, batches
+of 32, contiguous and channels last:
+
+  plain step    as above.
+  penalty       descends along the gradient of C + (lambda / 4) |grad C|^2, by double backpropagation.
 
 PyTorch runs each as a careful user writes it; the fastest counts. Before a peer of coherent_gradients is timed, what it
 computes is compared with a loop over single examples in double precision; one that computes something else does not
@@ -55,14 +61,15 @@ except ImportError as error:
     )
     sys.exit(5)
 
-from peers import coherent_gradients, inherent_noise
+from peers import coherent_gradients, implicit_regularization, inherent_noise
 from peers.data import load_data
 from peers.errors import RESOURCE, PeerError
+from peers.image_networks import NETWORKS
 from peers.report import about, as_json, write_atomically
 from peers.sgdscope_bench import SgdscopeBench
 from peers.timing import CLOCKS, Measured, Turns
 
-WORKS = ("inherent_noise", "coherent_gradients")
+WORKS = ("inherent_noise", "coherent_gradients", "implicit_regularization")
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -119,16 +126,22 @@ def measure_all(options: argparse.Namespace) -> list[Measured]:
         ours = SgdscopeBench(options.sgdscope_bench, options.device, options.threads, options.data, turns)
     data = load_data(options.data, torch.device(options.device))
     results, reports, targets = [], [], []
-    if options.work != "coherent_gradients":
+    if options.work in ("inherent_noise", "all"):
         of_work = [inherent_noise.measure(hidden, data, ours, turns) for hidden in options.networks]
         results += of_work
         reports.append(inherent_noise.report(of_work))
         targets += [target for measured in of_work for target in inherent_noise.targets_of(measured)]
-    if options.work != "inherent_noise":
+    if options.work in ("coherent_gradients", "all"):
         measured = coherent_gradients.measure(data, ours, turns, options.threads)
         results.append(measured)
         reports.append(coherent_gradients.report(measured))
         targets += coherent_gradients.targets_of(measured)
+    if options.work in ("implicit_regularization", "all"):
+        device = torch.device(options.device)
+        of_work = [implicit_regularization.measure(network, device, ours, turns) for network in NETWORKS]
+        results += of_work
+        reports.append(implicit_regularization.report(of_work))
+        targets += [target for measured in of_work for target in implicit_regularization.targets_of(measured)]
     facts = about(data, turns, ours, load)
     print(f"{facts['device']}, PyTorch {facts['torch']}, {facts['threads']} thread(s)", end=", ")
     print(f"data: {facts['data']}, {facts['rounds']} rounds, {facts['clock']} clock\n")

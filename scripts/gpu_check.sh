@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds for CUDA, runs the quick tests and the benchmarks, on a machine with an NVIDIA GPU and no network.
+# Builds for CUDA, runs the quick tests, our kernels under compute-sanitizer, and the benchmarks, on a machine with an
+# NVIDIA GPU and no network.
 #
 #   scripts/gpu_check.sh --gather DEPS_DIR     first, on a Debian or Ubuntu machine with a network
 #   scripts/gpu_check.sh DEPS_DIR OUT_DIR      then, on the machine with the GPU
@@ -7,8 +8,8 @@
 #   DEPS_DIR  the libraries we build on, unpacked from their packages; a few MB to carry over
 #   OUT_DIR   receives logs and JSON results
 #
-# The GPU machine brings g++, CMake, Ninja, the CUDA toolkit and a python3 that imports a CUDA build of torch. It should
-# not be older than the machine that gathered: the libraries need its C library.
+# The GPU machine brings g++, CMake, Ninja, the CUDA toolkit with compute-sanitizer, and a python3 that imports a CUDA
+# build of torch. It should not be older than the machine that gathered: the libraries need its C library.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -50,7 +51,7 @@ require_machine() { # require_machine DEPS_DIR
   [[ -d $1/usr/include ]] || die "$1 holds no usr/include; make it with: scripts/gpu_check.sh --gather DEPS_DIR"
   nvidia-smi -L >/dev/null 2>&1 || die "no NVIDIA GPU answers to nvidia-smi -L; call this on a machine that has one"
   export PATH=$PATH:/usr/local/cuda/bin
-  for tool in g++ cmake ninja nvcc python3; do
+  for tool in g++ cmake ninja nvcc compute-sanitizer python3; do
     command -v "$tool" >/dev/null || die "$tool is missing on this machine; install it, and have it in PATH"
   done
   python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null ||
@@ -69,7 +70,7 @@ part() { # part NAME COMMAND...
 }
 
 check() { # check DEPS_DIR OUT_DIR
-  local deps=$1 libraries torch_file=build/cuda.libtorch
+  local deps=$1 libraries tool torch_file=build/cuda.libtorch
   out=$2
   require_machine "$deps"
   mkdir -p "$out" build
@@ -81,7 +82,13 @@ check() { # check DEPS_DIR OUT_DIR
   ((failures == 0)) || exit 1
   export LD_LIBRARY_PATH=$libraries
   part tests ctest --test-dir build/cuda -LE slow --output-on-failure --no-tests=error
-  part bench build/cuda/sgdscope_bench --benchmark_out="$out/bench.json" --benchmark_out_format=json
+  part nvcc ctest --test-dir build/cuda -R '^kernels.cuda_compiles$' --verbose --no-tests=error
+  for tool in memcheck racecheck; do
+    part "$tool" compute-sanitizer --tool "$tool" --report-api-errors no --error-exitcode 1 \
+      build/cuda/sgdscope_tests --gtest_filter='ReduceOnCuda.*'
+  done
+  part bench env SGDSCOPE_BENCH_DEVICE=cuda build/cuda/sgdscope_bench --benchmark_out="$out/bench.json" \
+    --benchmark_out_format=json
   part peers python3 scripts/bench_peers.py --device cuda --sgdscope-bench build/cuda/sgdscope_bench --out "$out/peers.json"
   say "logs and results are in $out"
   ((failures == 0))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import unittest
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +13,24 @@ import numpy as np
 from run_folders import NAN, RunFolders
 
 # isort: split
-from figures.coherent_gradients import MIXED, NOISE, NULLS, evaluated, fig1, fig2, fig3, fig4, noise_name, steps_until
+from figures.coherent_gradients import (
+    MIXED,
+    NOISE,
+    NULLS,
+    OF_BATCHES,
+    _shares,
+    _winsorized,
+    at_step,
+    beyond_convnet,
+    evaluated,
+    fig1,
+    fig2,
+    fig3,
+    fig4,
+    noise_name,
+    shares_of_all,
+    steps_until,
+)
 from reproduction.claims import Claim, TooLittle, Verdict
 from reproduction.figure import Figure, Job
 from reproduction.plan import ROOT, read_config, unique_jobs
@@ -35,6 +54,14 @@ def peaked(end: float, peak: float = 0.9) -> np.ndarray:
     return np.interp(np.arange(STEPS.size), [0, STEPS.size // 2, STEPS.size - 1], [0.0, peak, end])
 
 
+def shares(f_p: np.ndarray, world: str = "") -> dict[str, np.ndarray]:
+    """The columns of f_p and f_c of the whole training set: one probe has the steps to 100, the other those from 90 on."""
+    step = np.arange(f_p.size)
+    early, late = np.where(step <= 100, f_p, NAN), np.where(step >= 90, f_p, NAN)
+    probes = (("early", early), ("late", late))
+    return {f"{probe}.whole.{world}{part}": values for probe, f in probes for part, values in (("f_p", f), ("f_c", 1 - f))}
+
+
 class Made(RunFolders):
     """Runs of known curves, and the results that they make."""
 
@@ -42,7 +69,7 @@ class Made(RunFolders):
         self, name: str, curves: Mapping[str, Sequence[float]], metrics: Mapping[str, Sequence[float]] | None = None
     ) -> Run:
         """A run folder with evaluations at STEPS."""
-        step = np.arange(STEPS[-1])
+        step = np.arange(STEPS[-1] + 1)
         rows = {"step": step, "epoch": step, "loss": step, **(metrics or {})}
         evaluations = {"step": STEPS, "epoch": STEPS * BATCH / EXAMPLES, **curves}
         return open_run(self.make(f"runs/{name}", rows, evaluations, config={"batch_size": BATCH}))
@@ -78,6 +105,12 @@ class Evaluations(Made):
         run = self.make_run("a", {"test_accuracy": curve})
         self.assertNotIn(10, evaluated(run, "test_accuracy").x)
         self.assertLess(steps_until(run, "test_accuracy", 0.9), 20)
+
+    def test_a_value_at_a_step_is_the_inverse_of_the_step_at_a_value(self) -> None:
+        run = self.make_run("a", {"train_accuracy": learned(100)})
+        for level in (0.2, 0.5, 0.83):
+            step = steps_until(run, "train_accuracy", level)
+            self.assertAlmostEqual(at_step(evaluated(run, "train_accuracy"), step), level, places=12)
 
 
 class Jobs(Made):
@@ -156,34 +189,40 @@ class Coherence(Made):
         lead: float,
         null_lead: float,
         nulls: Mapping[int, tuple[float, float]] | None = None,
+        end: float = 0.5,
     ) -> None:
-        """f_p of the first 10 steps and of those after, by noise; and i_p / i_c − 1 of the real data and of null worlds.
+        """f_p of the first 10 steps, of those after and of the end, by noise; and i_p / i_c − 1, real and of null worlds.
 
-        `nulls` are both f_p of null worlds; they are the shares of pristine examples if it is left out.
+        `nulls` are the first two f_p of null worlds; they are the shares of pristine examples if it is left out. Half of
+        the pristine examples are learned at step 3, half of the corrupt ones at step 500.
         """
+        step = np.arange(STEPS[-1] + 1)
         for seed in SEEDS:
             random = np.random.default_rng(seed)
             for percent in MIXED:
-                step = np.arange(STEPS[-1])
                 metrics = {}
                 for world, name in enumerate(("", *(f"{null}." for null in NULLS))):
                     share = 1 - 0.9 * percent / 100
                     of_null = nulls[percent] if nulls else (share, share)
-                    start, end = of_null if world else (first[percent], later[percent])
-                    f_p = np.where(step < 10, start, end) + 0.01 * random.standard_normal(step.size)
+                    values = of_null if world else (first[percent], later[percent])
+                    f_p = np.where(step < 10, *values) + 0.001 * random.standard_normal()
+                    f_p[step > 1100] = f_p[step > 1100] if world else end
+                    f_p[~np.isin(step, STEPS)] = NAN
                     i = (step + 1.0) * (1 + 0.01 * random.standard_normal())
-                    metrics |= {f"coherence.{name}f_p": f_p, f"coherence.{name}f_c": 1 - f_p, f"coherence.{name}i_c": i}
-                    metrics[f"coherence.{name}i_p"] = i * (1 + (null_lead if world else lead))
-                self.make_run(f"{noise_name(percent)},seed={seed}", {"train_corrupt_accuracy": learned(500)}, metrics)
+                    metrics |= shares(f_p, name)
+                    metrics |= {f"batch.{name}i_c": i, f"batch.{name}i_p": i * (1 + (null_lead if world else lead))}
+                curves = {"train_corrupt_accuracy": learned(500), "train_pristine_accuracy": learned(3)}
+                self.make_run(f"{noise_name(percent)},seed={seed}", curves, metrics)
 
     def test_pristine_examples_that_come_first(self) -> None:
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1)
         claims = self.judge(fig2.FIGURE)
-        self.assertEqual(len(claims), 11)
+        self.assertEqual(len(claims), 2 * 6 + 3)
         self.assert_verdicts(claims, lambda _: HOLDS)
         first = claims["At first the pristine examples bring down the loss by more than the corrupt ones (50 % noise)."]
-        self.assertAlmostEqual(first.measured.summary.mean, 2 * 0.65 - 1, delta=0.02)
-        self.assertEqual({sample.steps for sample in first.measured.samples.values()}, {10})
+        self.assertAlmostEqual(first.measured.summary.mean, 2 * 0.65 - 1, delta=0.01)
+        fitted = claims["When the curves cross, the pristine examples are fitted (50 % noise)."]
+        self.assertAlmostEqual(fitted.measured.summary.mean, learned(3)[STEPS == 10].item(), delta=0.02)
         claims = self.judge(fig3.FIGURE)
         self.assert_verdicts(claims, lambda _: HOLDS)
         self.assertAlmostEqual(next(iter(claims.values())).measured.summary.mean, 0.8 / 2.8, places=12)
@@ -196,14 +235,29 @@ class Coherence(Made):
     def test_null_worlds_that_do_as_the_real_data(self) -> None:
         # The real shares fall, but those of the null worlds fall by more, and come to the other side.
         nulls = {25: (0.9, 0.4), 50: (0.9, 0.4), 75: (0.9, 0.6)}
-        self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.7, 50: 0.45, 75: 0.3}, 0.8, 2.0, nulls)
+        self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.7, 50: 0.45, 75: 0.3}, 0.8, 2.0, nulls, end=0.6)
         claims = self.judge(fig2.FIGURE)
         falls = {says: claim for says, claim in claims.items() if "more than chance" in says}
         self.assertEqual(len(falls), 3)
         self.assert_verdicts(falls, lambda _: FAILS)
         crossing = [claim for says, claim in claims.items() if "random" in says]
         self.assertEqual([claim.verdict for claim in crossing], [FAILS] * 3)
+        never = claims["When the curves cross, the pristine examples are fitted (25 % noise)."]
+        self.assertIn("noise25,seed=1: the curves do not cross", never.reason)
         self.assert_verdicts(self.judge(fig3.FIGURE), lambda says: FAILS if "chance" in says else HOLDS)
+
+    def test_null_worlds_that_begin_on_the_other_side(self) -> None:
+        nulls = {25: (0.4, 0.775), 50: (0.4, 0.55), 75: (0.6, 0.325)}
+        self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1, nulls)
+        crossing = {says: claim for says, claim in self.judge(fig2.FIGURE).items() if "random" in says}
+        self.assertEqual(len(crossing), 3)
+        self.assert_verdicts(crossing, lambda _: FAILS)
+
+    def test_curves_that_part_for_good(self) -> None:
+        self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1, end=0.1)
+        together = {says: claim for says, claim in self.judge(fig2.FIGURE).items() if says.startswith("In the end")}
+        self.assertEqual(len(together), 2)
+        self.assert_verdicts(together, lambda _: FAILS)
 
     def test_the_pictures(self) -> None:
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1)
@@ -211,17 +265,57 @@ class Coherence(Made):
             with house_style():
                 (picture,) = figure.draw(self.results(figure)).values()
             self.assertEqual(len(picture.axes), 4 * 3)
-        shares = fig2.draw(self.results(fig2.FIGURE))["fig2"].axes[0].lines[1].get_ydata()
-        self.assertAlmostEqual(shares[0], 0.9, delta=0.05)
-        self.assertAlmostEqual(shares[-1], 0.4, delta=0.01)
+        line = fig2.draw(self.results(fig2.FIGURE))["fig2"].axes[0].lines[1]
+        self.assertEqual(line.get_xdata().tolist(), (STEPS + 1).tolist())
+        seen = dict(zip(line.get_xdata(), line.get_ydata()))
+        for step, share in ((0, 0.9), (8, 0.9), (10, 0.4), (1000, 0.4), (3000, 0.5)):
+            self.assertAlmostEqual(seen[step + 1], share, delta=0.01)
 
     def test_first_steps_that_were_not_measured(self) -> None:
-        thin = np.where(np.arange(3000) % 2, 0.5, NAN)
-        run = self.make_run("thin", {}, {f"coherence.{part}": thin for part in fig2.PARTS})
-        with self.assertRaisesRegex(TooLittle, "thin measures 5 of the first 10 steps"):
-            fig2.lead_first(run, "")
-        with self.assertRaisesRegex(TooLittle, "coherence.f_p at each of the first 10"):
-            fig3.first_steps(run, "coherence.f_p")
+        step = np.arange(3001)
+        thin = np.where(np.isin(step, [0, 5, 9, 10, 20]), 0.5, NAN)
+        curves = {"train_corrupt_accuracy": learned(500)}
+        run = self.make_run("thin", curves, {**shares(thin), "batch.i_p": thin})
+        with self.assertRaisesRegex(TooLittle, "thin measures 3 of the first 10 steps"):
+            _shares.lead_first(run)
+        with self.assertRaisesRegex(TooLittle, "batch.i_p at each of the first 10"):
+            fig3.first_steps(run, "batch.i_p")
+        with self.assertRaisesRegex(TooLittle, "thin measures no shares from step 500 on"):
+            _shares.lead_later(run)
+
+
+class Shares(Made):
+    def make_lead(self, name: str, at: Mapping[int, float], corrupt: np.ndarray | None = None) -> Run:
+        """A run in which f_p − f_c is measured at some steps."""
+        lead = np.full(3001, NAN)
+        lead[list(at)] = list(at.values())
+        curves = {"train_corrupt_accuracy": learned(200) if corrupt is None else corrupt}
+        return self.make_run(name, curves, shares((1 + lead) / 2))
+
+    def test_later_is_a_mean_over_the_logarithm_of_the_step(self) -> None:
+        # Linear in log(1 + step): its mean is its value in the middle, whatever the steps between.
+        def linear(step: float) -> float:
+            return 1 - 0.25 * math.log1p(step)
+
+        for name, between in (("none", ()), ("few", (150, 220, 230)), ("many", range(50, 2000, 7))):
+            run = self.make_lead(name, {step: linear(step) for step in (0, *between, 3000)})
+            begin, end = (steps_until(run, "train_corrupt_accuracy", share) for share in (0.5, 0.9))
+            expected = (linear(begin) + linear(end)) / 2
+            self.assertAlmostEqual(_shares.lead_later(run), expected, places=12, msg=name)
+
+    def test_later_goes_to_the_end_where_not_all_is_learned(self) -> None:
+        run = self.make_lead("half", {0: 1.0, 999: 0.0, 3000: 0.0}, learned(2500))
+        self.assertAlmostEqual(_shares.lead_later(run), 0.0, places=12)
+        run = self.make_lead("end", {0: 1.0, 2000: 0.0, 3000: -1.0}, learned(2500))
+        begin = steps_until(run, "train_corrupt_accuracy", 0.5)
+        self.assertAlmostEqual(_shares.lead_later(run), (at_step(_shares.lead(run), begin) - 1) / 2, places=12)
+
+    def test_the_crossing_lies_between_measured_steps(self) -> None:
+        run = self.make_lead("crossing", {0: 0.5, 9: 0.2, 99: -0.1, 300: 0.1, 3000: -0.2})
+        self.assertAlmostEqual(math.log1p(_shares.crossing(run)), math.log(10) + 2 / 3 * math.log(10), places=12)
+        self.assertEqual(_shares.crossing(self.make_lead("below", {0: -0.5, 9: 0.2})), 0)
+        with self.assertRaisesRegex(TooLittle, "above: the curves do not cross"):
+            _shares.crossing(self.make_lead("above", {0: 0.5, 9: 0.2}))
 
 
 class Winsorized(Made):
@@ -287,13 +381,13 @@ class Winsorized(Made):
             (sample,) = claim.measured.samples.values()
             self.assertAlmostEqual(sample.value, proper - 0.5, places=12)
             self.assertAlmostEqual(sample.error, math.sqrt(0.25 / EXAMPLES), places=12)
-        found = fig4.over_noise([1.0, 2.0, 3.0, 4.0, 5.0])
+        found = _winsorized.over_noise([1.0, 2.0, 3.0, 4.0, 5.0])
         self.assertAlmostEqual(found.value, 3.0)
         self.assertAlmostEqual(found.error, math.sqrt(2.5 / 5), places=12)
 
     def test_mean_overfit_is_over_steps_not_over_evaluations(self) -> None:
         run = self.make_run("line", {"overfit": STEPS / STEPS[-1]})
-        self.assertAlmostEqual(fig4.mean_overfit(run), 0.5, places=12)
+        self.assertAlmostEqual(_winsorized.mean_overfit(run), 0.5, places=12)
         self.assertAlmostEqual(fig4.overfit_gained(run), 0.9, places=12)
 
     def test_the_picture(self) -> None:
@@ -303,9 +397,72 @@ class Winsorized(Made):
         self.assertEqual([len(axes.lines) for axes in picture.axes], [4] * 25)
 
 
+class Probes(unittest.TestCase):
+    def test_the_first_ten_steps_are_logged_and_sums_over_logged_steps_are_those_over_all(self) -> None:
+        probes = json.loads(f"[{shares_of_all(100)}, {OF_BATCHES}]")
+        logged = {
+            probe["label"]: {0, *(round(10 ** (k / probe["per_decade"])) for k in range(60))}
+            for probe in probes
+            if "at" in probe
+        }
+        self.assertLessEqual(set(range(fig3.FIRST)), logged["batch"])
+        self.assertGreaterEqual(len(logged["early"] & set(range(_shares.FIRST))), _shares.MIN_FIRST)
+        self.assertEqual({probe["label"]: probe["cumulative"] for probe in probes}["batch"], "logged")
+        self.assertEqual({f"{probe['label']}.whole." for probe in probes if probe.get("whole_set")}, set(_shares.OF))
+
+
+class ConvNet(Made):
+    def make_runs(self, noise_learned: Mapping[int, float], corrupt: float, later: float) -> None:
+        """By c, which part of the noise is learned in the end; steps until half of the corrupt are; and f_p then."""
+        step = np.arange(STEPS[-1] + 1)
+        for c, percent in itertools.product(beyond_convnet.PERCENTILES, beyond_convnet.NOISE):
+            noise = percent / 100
+            proper = 1 - 0.9 * noise
+            test = peaked(0.9 - 0.2 * noise * noise_learned[c])
+            curves = {"train_accuracy": peaked(proper + noise_learned[c] * (1 - proper), proper), "test_accuracy": test}
+            curves["proper_accuracy"] = np.full(STEPS.size, proper)
+            curves["overfit"] = curves["train_accuracy"] - (noise / 10 + (1 - noise) * test)
+            curves |= {"train_pristine_accuracy": learned(50 + percent), "train_corrupt_accuracy": learned(corrupt)}
+            f_p = np.where(np.isin(step, STEPS), np.where(step < 30, 0.9 - noise / 2, later), NAN)
+            with_shares = c == 0 and percent > 0
+            self.make_run(f"convnet_noise{percent}_c{c},seed=1", curves, shares(f_p) if with_shares else None)
+
+    def test_a_network_that_does_as_the_paper_says(self) -> None:
+        self.make_runs({0: 0.9, 2: 0.0}, corrupt=1000, later=0.3)
+        claims = self.judge(beyond_convnet.FIGURE)
+        self.assertEqual(len(claims), 7)
+        self.assert_verdicts(claims, lambda _: HOLDS)
+        (later,) = [claim for says, claim in claims.items() if says.startswith("Pristine")]
+        expected = (math.log10(1000 / 75) + math.log10(1000 / 100)) / 2
+        self.assertAlmostEqual(later.measured.summary.mean, expected, delta=0.02)
+        (learns,) = [claim for says, claim in claims.items() if says.startswith("Without clipping")]
+        self.assertAlmostEqual(learns.measured.summary.mean, 0.9 * 0.225, places=12)  # of 25 and 50 % the lesser
+
+    def test_a_network_that_does_not(self) -> None:
+        # Clipping makes it learn the noise, which it does not without; corrupt examples come first, and pristine later.
+        self.make_runs({0: 0.0, 2: 0.9}, corrupt=20, later=0.8)
+        claims = self.judge(beyond_convnet.FIGURE)
+        self.assert_verdicts(claims, lambda says: HOLDS if says.startswith("At first") else FAILS)
+
+    def test_the_pictures(self) -> None:
+        self.make_runs({0: 0.9, 2: 0.0}, corrupt=1000, later=0.3)
+        with house_style():
+            pictures = beyond_convnet.FIGURE.draw(self.results(beyond_convnet.FIGURE))
+        self.assertEqual(set(pictures), set(beyond_convnet.FIGURE.shows))
+        self.assertEqual([len(axes.lines) for axes in pictures["beyond_convnet"].axes], [4] * 6)
+        groups = pictures["beyond_convnet_groups"].axes
+        self.assertEqual([sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in groups], [4, 4, 2, 2])
+
+    def test_the_probe_is_where_there_are_both_kinds_of_examples(self) -> None:
+        for quick in (True, False):
+            jobs = beyond_convnet.FIGURE.jobs(quick)
+            probed = {job.name for job in jobs if any("probes" in word for word in job.overrides)}
+            self.assertEqual(probed, {"convnet_noise25_c0", "convnet_noise50_c0"})
+
+
 class Missing(Made):
     def test_without_runs_nothing_is_decided(self) -> None:
-        for figure in (fig1.FIGURE, fig2.FIGURE, fig3.FIGURE, fig4.FIGURE):
+        for figure in (fig1.FIGURE, fig2.FIGURE, fig3.FIGURE, fig4.FIGURE, beyond_convnet.FIGURE):
             claims = self.judge(figure)
             self.assert_verdicts(claims, lambda _: OPEN)
             self.assertIn("not run yet", next(iter(claims.values())).reason)

@@ -41,6 +41,9 @@ class FillRequired : public FieldVisitor {
   void Visit(const Field& field, std::optional<int64_t>& value) override {
     if (field.required) value = Whole(field);
   }
+  void Visit(const Field& field, std::optional<double>& value) override {
+    if (field.required) value = std::clamp(0.05, field.min, field.max);
+  }
   void Visit(const Field& field, std::optional<std::string>& value) override {
     if (field.required) value = field.allowed.empty() ? "text" : field.allowed[0];
   }

@@ -27,9 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 # isort: split
 import bench_peers
 import numpy as np
-from peers import coherent_gradients, inherent_noise
+from peers import coherent_gradients, implicit_regularization, inherent_noise
 from peers.data import Dataset
 from peers.errors import MissingPeer, PeerError
+from peers.image_networks import NETWORKS, WideResNet
+from peers.implicit_regularization import LAMBDA, ImageStep, PenaltyStep
 from peers.jax_peer import JaxStep, as_jax, load_jax
 from peers.per_example import Opacus, OpacusGhostNorms, OuterProducts, TorchFunc, WholeOuterProducts
 from peers.pytorch import PlainStep, network
@@ -248,6 +250,56 @@ class Measuring(unittest.TestCase):
             SgdscopeBench(program, "cpu", 1, None, self.turns).measure({"PlainStep3x256": "plain"})
 
 
+class Images(unittest.TestCase):
+    def test_the_networks_are_those_of_sgdscope(self) -> None:
+        """By their numbers of parameters, which the tests of sgdscope's models count by hand."""
+        counts = {name: sum(p.numel() for p in make().parameters()) for name, make in NETWORKS.items()}
+        self.assertEqual(counts, {"AlexNet": 23_468_874, "ResNet18": 11_173_962, "WideResNet": 77_709})
+
+    def test_the_penalty_is_the_gradient_of_the_squared_norm(self) -> None:
+        torch.manual_seed(1)
+        model = WideResNet().double()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+        step = PenaltyStep(model, torch.device("cpu"), torch.contiguous_format)
+        images, labels = torch.randn(4, 3, 32, 32).double(), torch.arange(4)
+        start = torch.nn.utils.parameters_to_vector(step.parameters).detach()
+        along = torch.randn_like(start)
+        along /= along.norm()
+
+        def loss_at(move: float) -> torch.Tensor:
+            torch.nn.utils.vector_to_parameters(start + move * along, step.parameters)
+            return functional.cross_entropy(step.model(images), labels)
+
+        def modified(move: float) -> float:
+            loss = loss_at(move)
+            squared = sum(g.square().sum() for g in torch.autograd.grad(loss, step.parameters))
+            return float((loss + LAMBDA / 4 * squared).detach())
+
+        g = torch.cat([part.flatten() for part in step.gradients(loss_at(0))])
+        slope = (modified(1e-6) - modified(-1e-6)) / 2e-6
+        self.assertAlmostEqual(float(g @ along), slope, delta=1e-7 * (1 + float(g.norm())))
+
+    def test_a_round_has_every_kind_of_step(self) -> None:
+        turns = Turns(rounds=1, seconds=1e-4)
+        with mock.patch.object(implicit_regularization, "BATCH_SIZE", 1), contextlib.redirect_stderr(io.StringIO()):
+            measured = implicit_regularization.measure("WideResNet", torch.device("cpu"), None, turns)
+        self.assertEqual(set(measured.of(PYTORCH, "penalty")), {"contiguous", "channels last"})
+        self.assertEqual(set(measured.times[PYTORCH]), {"plain", "penalty"})
+        self.assertIn("PyTorch, penalty / plain step: WideResNet", implicit_regularization.report([measured]))
+        self.assertEqual(implicit_regularization.targets_of(measured), [])
+
+    def test_an_image_step_descends(self) -> None:
+        step = ImageStep(WideResNet(), torch.device("cpu"), torch.contiguous_format)
+        before = torch.nn.utils.parameters_to_vector(step.parameters).detach().clone()
+        torch.manual_seed(2)
+        step()
+        after = torch.nn.utils.parameters_to_vector(step.parameters).detach()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in step.parameters])
+        self.assertLess(float((after - before + 0.01 * gradient).norm()), 1e-6 * float(gradient.norm()))
+
+
 class Verdicts(unittest.TestCase):
     @staticmethod
     def verdicts(measured: Measured, targets_of: Callable = coherent_gradients.targets_of) -> dict[str, bool]:
@@ -288,6 +340,15 @@ class Verdicts(unittest.TestCase):
             {"plain": (10,), "taylor": (43,), "csv": (0.1,)}, **{PYTORCH: {"plain": {"a": [16.0], "b": [14.0]}}}
         )
         self.assertEqual(list(self.verdicts(measured, inherent_noise.targets_of).values()), [False, False, True])
+
+    def test_verdicts_of_implicit_regularization(self) -> None:
+        measured = self.measured(
+            {"plain": (10,), "penalty": (34,), "penalty by difference": (22,)}, **{PYTORCH: {"plain": {"a": [9.0]}}}
+        )
+        measured.network = "WideResNet"
+        self.assertEqual(
+            list(self.verdicts(measured, implicit_regularization.targets_of).values()), [False, True, False]
+        )
 
     def test_the_json_holds_every_round(self) -> None:
         measured = self.measured({"plain": (10, 20)}, **{PYTORCH: {"plain": {"a": [16.0, 17.0]}}})

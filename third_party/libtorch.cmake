@@ -17,6 +17,12 @@ endif()
 # Caffe2's CUDA script, read by find_package(Torch), looks for the old nvToolsExt library, which new CUDA
 # toolkits no longer have; the header-only nvtx3 took its place.
 find_package(CUDAToolkit QUIET)
+if(CUDAToolkit_FOUND)
+  # Or Caffe2's script would run a program on the GPU to find out, which there may be none of.
+  set(TORCH_CUDA_ARCH_LIST "9.0")
+  # Machine code for the A100, the H100 and their kin, and PTX, which the driver compiles for what is newer.
+  set(CMAKE_CUDA_ARCHITECTURES "80-real;90" CACHE STRING "GPUs that our kernels are compiled for")
+endif()
 if(CUDAToolkit_FOUND AND NOT TARGET CUDA::nvToolsExt)
   if(NOT TARGET CUDA::nvtx3)
     add_library(CUDA::nvtx3 INTERFACE IMPORTED)
@@ -36,4 +42,11 @@ message(STATUS "LibTorch ${Torch_VERSION} from ${TORCH_INSTALL_PREFIX}")
 if(SGDSCOPE_REQUIRE_CUDA AND NOT TARGET torch_cuda)
   message(FATAL_ERROR "The preset 'cuda' needs a LibTorch with CUDA; ${TORCH_INSTALL_PREFIX} has none. "
                       "Use the preset 'release', or point SGDSCOPE_TORCH_DIR to a CUDA build.")
+endif()
+
+if(TARGET torch_cuda)
+  enable_language(CUDA)
+  # Caffe2's script has replaced these two by what suits LibTorch's own kernels.
+  unset(CMAKE_CUDA_FLAGS)
+  unset(CMAKE_CUDA_ARCHITECTURES)
 endif()

@@ -42,6 +42,10 @@ Json SchemaOf(const FieldsFunction& fields);
 /// A text table of the fields for `list`: name, type, default, range, unit, help, paper.
 std::string FieldTable(const FieldsFunction& fields);
 
+/// What the fields, those of chosen leaves included, say about memory: "tiles at most 256 MiB
+/// (gradient.tile_memory)".
+std::vector<std::string> MemoryLimits(const FieldsFunction& fields);
+
 /// The candidate with the smallest edit distance to `word`; empty if none is near.
 std::string Nearest(const std::string& word, const std::vector<std::string>& candidates);
 

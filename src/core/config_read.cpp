@@ -119,6 +119,7 @@ class Reader : public FieldVisitor {
   void Visit(const Field& field, std::vector<std::string>& value) override { Read(field, value); }
   void Visit(const Field& field, std::optional<bool>& value) override { Read(field, value); }
   void Visit(const Field& field, std::optional<int64_t>& value) override { Read(field, value); }
+  void Visit(const Field& field, std::optional<double>& value) override { Read(field, value); }
   void Visit(const Field& field, std::optional<std::string>& value) override { Read(field, value); }
 
   void Group(const Field& field, const FieldsFunction& fields) override {

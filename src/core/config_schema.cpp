@@ -1,5 +1,9 @@
 #include <cmath>
+#include <string>
+#include <typeindex>
+#include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include "core/config_json.h"
 #include "core/config_text.h"
@@ -7,9 +11,31 @@
 namespace sgdscope {
 namespace {
 
+/// A choice whose schema is being written. A leaf may hold a choice like the one that it stands in
+/// (a schedule followed by a schedule): the inner one then refers to the outer one.
+struct OpenChoice {
+  OpenChoice(AnyChoice& choice, std::string its_place)
+      : kind(typeid(choice)),
+        number(choice.shorthand().leaf),
+        selected(choice.selected()),
+        place(std::move(its_place)) {}
+  bool Like(const OpenChoice& other) const {
+    return kind == other.kind && number == other.number && selected == other.selected;
+  }
+
+  std::type_index kind;
+  std::string number;    // the leaf that a bare number stands for
+  std::string selected;  // the default leaf
+  std::string place;
+};
+
 /// The schema of one object.
 class SchemaWriter : public FieldVisitor {
  public:
+  /// `place`: of the object in the whole schema, as a URI fragment.
+  explicit SchemaWriter(std::string place = "#", std::vector<OpenChoice> open = {})
+      : place_(std::move(place)), open_(std::move(open)) {}
+
   void Visit(const Field& field, bool& value) override { Add(field, value); }
   void Visit(const Field& field, int64_t& value) override { Add(field, value); }
   void Visit(const Field& field, double& value) override { Add(field, value); }
@@ -18,10 +44,11 @@ class SchemaWriter : public FieldVisitor {
   void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<double>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<std::string>& value) override { Add(field, value); }
 
   void Group(const Field& field, const FieldsFunction& fields) override {
-    SchemaWriter writer;
+    SchemaWriter writer(PlaceOf(field), open_);
     fields(writer);
     // An absent group reads as an empty one, so it may be left out only if nothing in it is
     // required.
@@ -29,7 +56,7 @@ class SchemaWriter : public FieldVisitor {
   }
 
   void OptionalGroup(const Field& field, bool&, const FieldsFunction& fields) override {
-    SchemaWriter writer;
+    SchemaWriter writer(PlaceOf(field), open_);
     fields(writer);
     Property(field, false).update(writer.Object());
   }
@@ -37,14 +64,14 @@ class SchemaWriter : public FieldVisitor {
   void Choose(const Field& field, AnyChoice& choice) override {
     const bool required = field.required || RequiresFields(choice);
     Json& property = Property(field, required);
-    property.update(ChoiceSchema(choice));
+    property.update(ChoiceSchema(choice, PlaceOf(field)));
     if (!required && !choice.selected().empty()) property["default"] = WriteChoice(choice);
   }
 
   void ChooseList(const Field& field, AnyChoiceList& choices) override {
     Json& property = Property(field, field.required);
     property["type"] = "array";
-    property["items"] = ChoiceSchema(*choices.MakeEmpty());
+    property["items"] = ChoiceSchema(*choices.MakeEmpty(), PlaceOf(field) + "/items");
     if (!field.required) property["default"] = Json::array();
   }
 
@@ -58,6 +85,8 @@ class SchemaWriter : public FieldVisitor {
   }
 
  private:
+  std::string PlaceOf(const Field& field) const { return place_ + "/properties/" + field.name; }
+
   static Json NumberJson(double value) {
     if (value == std::trunc(value) && std::abs(value) < 0x1p53) return static_cast<int64_t>(value);
     return value;
@@ -106,19 +135,26 @@ class SchemaWriter : public FieldVisitor {
     if (!field.required) AddDefault(value, schema);
   }
 
-  static bool RequiresFields(AnyChoice& choice) {
+  bool RequiresFields(AnyChoice& choice) const {
     if (choice.selected().empty()) return false;
-    SchemaWriter writer;
+    SchemaWriter writer(place_, open_);
     choice.leaf().Fields(writer);
     return !writer.required_.empty();
   }
 
   // One alternative for each leaf, told apart by the constant `name`; the default leaf needs none.
-  static Json ChoiceSchema(AnyChoice& choice) {
+  Json ChoiceSchema(AnyChoice& choice, const std::string& place) const {
+    const OpenChoice here(choice, place);
+    for (const OpenChoice& outer : open_) {
+      if (outer.Like(here)) return Json::object({{"$ref", outer.place}});
+    }
+    std::vector<OpenChoice> open = open_;
+    open.push_back(here);
     Json alternatives = Json::array();
     const AnyChoice::Shorthand shorthand = choice.shorthand();
     for (const std::string& name : choice.names()) {
-      SchemaWriter leaf;
+      const size_t index = alternatives.size() + (name == shorthand.leaf ? 1 : 0);
+      SchemaWriter leaf(place + "/oneOf/" + std::to_string(index), open);
       const Field field{.name = "name", .help = choice.HelpOf(name)};
       leaf.Property(field, name != choice.selected())["const"] = name;
       choice.MakeDefault(name)->Fields(leaf);
@@ -130,6 +166,8 @@ class SchemaWriter : public FieldVisitor {
     return schema;
   }
 
+  std::string place_;
+  std::vector<OpenChoice> open_;  // around this object, from the outermost on
   Json properties_ = Json::object();
   Json required_ = Json::array();
 };

@@ -26,6 +26,7 @@ class TableRows : public FieldVisitor {
   void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
+  void Visit(const Field& field, std::optional<double>& value) override { Add(field, value); }
   void Visit(const Field& field, std::optional<std::string>& value) override { Add(field, value); }
 
   void Group(const Field& field, const FieldsFunction& fields) override {

@@ -32,6 +32,9 @@ class Writer : public FieldVisitor {
   void Visit(const Field& field, std::optional<int64_t>& value) override {
     if (value) object_[field.name] = *value;
   }
+  void Visit(const Field& field, std::optional<double>& value) override {
+    if (value) Visit(field, *value);
+  }
   void Visit(const Field& field, std::optional<std::string>& value) override {
     if (value) object_[field.name] = *value;
   }

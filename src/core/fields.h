@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 // A config field is declared once, in its owner's `Fields`; reading, writing, checking, `list` and
@@ -22,9 +23,10 @@ struct Field {
   bool required = false;
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  bool above_min = false;                 // min itself is excluded
-  bool below_max = false;                 // max itself is excluded
-  std::vector<std::string> allowed = {};  // for strings and lists of strings; empty: anything
+  bool above_min = false;                  // min itself is excluded
+  bool below_max = false;                  // max itself is excluded
+  std::vector<std::string> allowed = {};   // for strings and lists of strings; empty: anything
+  std::string_view limits_memory_of = "";  // whose memory the value, in `unit`, is the most of
 };
 
 class AnyChoice;
@@ -44,6 +46,7 @@ class FieldVisitor {
   /// An optional field is absent from the config when it has no value.
   virtual void Visit(const Field& field, std::optional<bool>& value) = 0;
   virtual void Visit(const Field& field, std::optional<int64_t>& value) = 0;
+  virtual void Visit(const Field& field, std::optional<double>& value) = 0;
   virtual void Visit(const Field& field, std::optional<std::string>& value) = 0;
   /// An object with fields of its own.
   virtual void Group(const Field& field, const std::function<void(FieldVisitor&)>& fields) = 0;

@@ -13,6 +13,11 @@ void Dataset::Fields(FieldVisitor& visitor) {
        .allowed = NormalizeNames()},
       normalize_);
   visitor.OptionalGroup(
+      {.name = "augment",
+       .help = "random crops and mirror images for training batches; evaluations and probes of "
+               "whole sets see the images as they are"},
+      has_augment_, [this](FieldVisitor& group) { augment_.Fields(group); });
+  visitor.OptionalGroup(
       {.name = "label_noise", .help = "wrong labels in the training set, not in the test set"},
       has_label_noise_, [this](FieldVisitor& group) { label_noise_.Fields(group); });
 }

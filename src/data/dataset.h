@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/fields.h"
+#include "data/augment.h"
 #include "data/label_noise.h"
 
 namespace sgdscope {
@@ -49,10 +50,12 @@ struct LoadedData {
 /// A source of examples with labels; leaves register by the name in the config.
 class Dataset : public Configurable {
  public:
-  /// The leaf's own fields, then `normalize` and `label_noise`.
+  /// The leaf's own fields, then `normalize`, `augment` and `label_noise`.
   void Fields(FieldVisitor& visitor) final;
   /// One of NormalizeNames() (data/normalize.h).
   const std::string& normalize() const { return normalize_; }
+  /// Null where the config has none. The sampler augments the batches of the training set.
+  const Augment* augment() const { return has_augment_ ? &augment_ : nullptr; }
   /// Null where the config has none. Load gives the original labels: the experiment adds the noise.
   const LabelNoise* label_noise() const { return has_label_noise_ ? &label_noise_ : nullptr; }
   /// at::kByte, or at::kDouble where the source is synthetic.
@@ -72,6 +75,8 @@ class Dataset : public Configurable {
 
  private:
   std::string normalize_;
+  Augment augment_;
+  bool has_augment_ = false;
   LabelNoise label_noise_;
   bool has_label_noise_ = false;
 };

@@ -24,10 +24,11 @@ class Full final : public Sampler {
   at::Tensor At(int64_t) override { return at::arange(examples_, at::kLong); }
   int64_t steps_per_epoch() const override { return 1; }
   int64_t batch_size() const override { return examples_; }
-  bool SameEveryStep() const override { return true; }
   double EpochAt(int64_t step) const override { return static_cast<double>(step); }
 
  private:
+  bool SameIndicesEveryStep() const override { return true; }
+
   int64_t examples_ = 0;
 };
 

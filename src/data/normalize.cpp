@@ -133,14 +133,22 @@ Normalizer::Normalizer(const std::string& kind, const Split& train, at::ScalarTy
 }
 
 at::Tensor Normalizer::Gather(const Split& split, const at::Tensor& indices) const {
-  const at::Tensor& inputs = split.inputs;
-  const bool bytes = inputs.is_cpu() && inputs.is_contiguous() && inputs.scalar_type() == at::kByte;
-  if (bytes && dtype_ == at::kFloat && kind_ != "per_image") return GatherBytes(inputs, indices);
-  const at::Tensor index = indices.to(inputs.device(), /*non_blocking=*/true);
-  const at::Tensor rows = inputs.index_select(0, index);
-  if (kind_ != "per_image") return (rows.to(dtype_) - shift_) / scale_;
-  const auto [shift, scale] = PerImage(rows);
-  return (rows.to(dtype_) - shift.to(dtype_)) / scale.to(dtype_);
+  if (TakesBytes(split.inputs)) return GatherBytes(split.inputs, indices);
+  const at::Tensor index = indices.to(split.inputs.device(), /*non_blocking=*/true);
+  return Normalize(split.inputs.index_select(0, index));
+}
+
+at::Tensor Normalizer::Normalize(const at::Tensor& inputs) const {
+  if (TakesBytes(inputs)) return GatherBytes(inputs, at::arange(inputs.size(0), at::kLong));
+  if (kind_ != "per_image") return (inputs.to(dtype_) - shift_) / scale_;
+  const auto [shift, scale] = PerImage(inputs);
+  return (inputs.to(dtype_) - shift.to(dtype_)) / scale.to(dtype_);
+}
+
+// Whether the kernel does it.
+bool Normalizer::TakesBytes(const at::Tensor& inputs) const {
+  return inputs.is_cpu() && inputs.is_contiguous() && inputs.scalar_type() == at::kByte &&
+         dtype_ == at::kFloat && kind_ != "per_image";
 }
 
 at::Tensor Normalizer::GatherBytes(const at::Tensor& inputs, const at::Tensor& indices) const {

@@ -3,14 +3,16 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/fields.h"
+#include "data/augment.h"
 
 namespace sgdscope {
 
-/// Which examples form the batch of a step: a pure function of (seed, step). Leaves: `shuffle`
-/// (each example once an epoch; field drop_last), `replacement`, `full`.
+/// Which examples form the batch of a step, and how they are augmented: a pure function of (seed,
+/// step). Leaves register by name.
 class Sampler : public Configurable {
  public:
   /// Called once before At. `examples`: size of the training set; `batch_size`: 0 if the config
@@ -21,14 +23,24 @@ class Sampler : public Configurable {
                        const std::string& path) = 0;
   /// Indices of the batch of step `step` >= 0: [n] int64, CPU.
   virtual at::Tensor At(int64_t step) = 0;
+  /// The batch of step `step` >= 0 as it is trained on: At(step), augmented if AugmentBy said so.
+  Examples ExamplesAt(int64_t step);
+  /// From now on ExamplesAt augments. Called after Prepare, whose seed this is.
+  void AugmentBy(const Augment& augment, uint64_t seed);
   virtual int64_t steps_per_epoch() const = 0;
   /// Size of the largest batch.
   virtual int64_t batch_size() const = 0;
   /// Whether every step has the same batch, so that no earlier batch differs from the updating one.
-  virtual bool SameEveryStep() const { return false; }
+  bool SameEveryStep() const { return !augment_ && SameIndicesEveryStep(); }
   /// Epochs before step `step`: examples used / size of the set, or, where an epoch leaves examples
   /// out (drop_last), steps / steps_per_epoch. Exact where it is a whole number.
   virtual double EpochAt(int64_t step) const = 0;
+
+ private:
+  virtual bool SameIndicesEveryStep() const { return false; }
+
+  std::optional<Augment> augment_;
+  uint64_t augment_seed_ = 0;
 };
 
 }  // namespace sgdscope

@@ -4,16 +4,22 @@ namespace sgdscope {
 
 Batch Part(const Batch& batch, int64_t begin, int64_t size) {
   return {batch.indices.narrow(0, begin, size), batch.inputs.narrow(0, begin, size),
-          batch.labels.narrow(0, begin, size)};
+          batch.labels.narrow(0, begin, size),
+          batch.moves.defined() ? batch.moves.narrow(0, begin, size) : batch.moves};
 }
 
 Oracle::Oracle(const Network& network, const Loss& loss, const Split& split,
                const Normalizer& normalizer)
     : network_(network), loss_(loss), split_(split), normalizer_(normalizer) {}
 
-Batch Oracle::Load(const at::Tensor& indices) const {
+Batch Oracle::Load(const Examples& examples) const {
+  const auto& [indices, moves] = examples;
   const at::Tensor on_device = indices.to(split_.labels.device(), /*non_blocking=*/true);
-  return {indices, normalizer_.Gather(split_, indices), split_.labels.index_select(0, on_device)};
+  const at::Tensor inputs =
+      moves.defined()
+          ? normalizer_.Normalize(MoveImages(split_.inputs.index_select(0, on_device), moves))
+          : normalizer_.Gather(split_, indices);
+  return {indices, inputs, split_.labels.index_select(0, on_device), moves};
 }
 
 Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph) const {

@@ -16,8 +16,10 @@ struct Batch {
   at::Tensor indices;  // [n] int64, CPU, in the training set
   at::Tensor inputs;   // [n, ...shape]
   at::Tensor labels;   // [n] int64
+  at::Tensor moves;    // as in Examples
   /// Sizes of the batches that it was joined from; empty: it is one.
   std::vector<int64_t> parts = {};
+  Examples examples() const { return {indices, moves}; }
   int64_t size() const { return indices.size(0); }
 };
 
@@ -59,8 +61,10 @@ class Oracle {
   /// Examples in the split.
   int64_t size() const { return split_.size(); }
 
-  /// Gathers and normalizes the examples `indices` [n] int64 (CPU).
-  Batch Load(const at::Tensor& indices) const;
+  /// Gathers and normalizes the examples `indices` [n] int64 (CPU), as they are.
+  Batch Load(const at::Tensor& indices) const { return Load(Examples{indices}); }
+  /// Gathers, augments and normalizes.
+  Batch Load(const Examples& examples) const;
 
   /// Losses and gradients at theta [p]: the one code path of the mean gradient, whoever asks.
   /// `keep_graph`: for HessianVectorProduct, which then need not evaluate them again.

@@ -14,11 +14,12 @@ kernels::Reduction MedianOf(int64_t m) {
 
 void TileMemory::Fields(FieldVisitor& visitor) {
   visitor.Visit({.name = "tile_memory",
-                 .help = "most memory for written-out per-example gradients; linear layers on the "
-                         "CPU need none",
+                 .help = "most memory for written-out per-example gradients; linear layers need "
+                         "it only for groups of examples",
                  .unit = "MiB",
                  .min = 1,
-                 .max = 1e6},
+                 .max = 1e6,
+                 .limits_memory_of = "per-example tiles"},
                 mebibytes);
 }
 

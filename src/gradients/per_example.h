@@ -10,7 +10,7 @@
 namespace sgdscope {
 
 /// Field `tile_memory`: how much memory the per-example gradients of a piece of the network may
-/// take where they have to be written out. Linear layers on the CPU never write them out.
+/// take where they have to be written out. Linear layers write out only those of groups.
 struct TileMemory {
   int64_t mebibytes = 256;
 

@@ -4,7 +4,8 @@
 #include <vector>
 
 // Plain arrays in, plain arrays out. Each function has a slow, obvious twin in namespace
-// `reference` (reference.cpp) and a SIMD version chosen for the processor at run time (simd.cpp).
+// `reference` (reference.cpp) and a SIMD version chosen for the processor at run time (simd.cpp,
+// reduce.cpp). The reductions on a GPU: cuda.h.
 
 namespace sgdscope::kernels {
 

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/recipe.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sgdscope::kernels::HWY_NAMESPACE {
@@ -32,41 +33,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 template <class T>
 using V = hn::Vec<hn::ScalableTag<T>>;
-
-/// One end of the sorted values, counted from it: s_0, s_1, ... The `beyond` first ones lie beyond
-/// the threshold s_beyond + part * (s_{beyond-1} - s_beyond).
-template <class T>
-struct Tail {
-  int64_t beyond;
-  T part;
-};
-
-/// How to put the sum together: what is beyond a threshold counts `weight` times the threshold, and
-/// the whole is multiplied by `scale`.
-template <class T>
-struct Recipe {
-  Tail<T> low;
-  Tail<T> high;
-  T weight;
-  T scale;
-
-  Recipe(const Reduction& how, int64_t n)
-      : low(how.low_part == 0 ? Tail<T>{how.low, 0} : Tail<T>{how.low + 1, 1 - T(how.low_part)}),
-        high{n - 1 - how.high, T(how.high_part)},
-        weight(how.kind == Reduction::Kind::kClip),
-        scale(how.kind == Reduction::Kind::kClip ? T(1)
-                                                 : T(n) / static_cast<T>(how.high - how.low + 1)) {}
-};
-
-/// Lengths of lists that are kept in registers.
-constexpr int64_t kLists[] = {2, 3, 5, 9};
-
-/// The shortest list that holds a tail and its threshold; 0 if none does.
-int64_t ListFor(int64_t beyond) {
-  for (const int64_t length : kLists)
-    if (beyond < length) return length;
-  return 0;
-}
 
 // ---------------------------------------------------------------------------- lists in registers
 
@@ -182,7 +148,7 @@ V<T> SumBySorting(const Recipe<T>& recipe, int64_t n, T* values) {
 /// The whole sum of `count` values get(i) and `zeros` more that are 0. `buffer`: [n, lanes].
 template <class T, class Get>
 V<T> Sum(const Recipe<T>& recipe, int64_t count, int64_t zeros, const Get& get, T* buffer) {
-  const int64_t length = ListFor(std::max(recipe.low.beyond, recipe.high.beyond));
+  const int64_t length = ListFor(recipe.longest());
   if (2 * length <= count + zeros) {
     if (length == 2) return SumByLists<T, 2>(recipe, count, zeros, get);
     if (length == 3) return SumByLists<T, 3>(recipe, count, zeros, get);

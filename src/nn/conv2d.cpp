@@ -16,7 +16,10 @@
 // input channels that the tile needs, and a second copy of it where groups have more than one
 // example. It is kept from tile to tile where it holds everything, else made again for each.
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include <algorithm>
+#include <array>
 
 #include "nn/layer.h"
 #include "nn/taps.h"
@@ -56,6 +59,70 @@ struct Groups {
   at::Tensor input;     // [groups, examples, in, height, width]
   at::Tensor d;         // [groups, examples, out, P]
   at::Tensor unfolded;  // [groups, examples * P, K], or undefined: too large
+};
+
+/// The sizes that a convolution's images and weights leave open.
+struct Stride {
+  int64_t stride;
+  int64_t padding;
+};
+
+/// The order of memory that makes convolutions fastest.
+at::MemoryFormat Packing(const at::Tensor& h) {
+  return h.is_cpu() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+}
+
+at::Tensor Packed(const at::Tensor& h) { return h.contiguous(Packing(h)); }
+
+at::Tensor Convolve(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias,
+                    Stride how) {
+  return at::conv2d(Packed(h), weight, bias, {how.stride, how.stride}, {how.padding, how.padding});
+}
+
+/// Derivatives of <d, h * W> by what `mask` names: h, W, and a bias.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> Derivatives(const at::Tensor& d, const at::Tensor& h,
+                                                           const at::Tensor& weight, Stride how,
+                                                           std::array<bool, 3> mask) {
+  return at::convolution_backward(Packed(d), h, weight, at::IntArrayRef({weight.size(0)}),
+                                  {how.stride, how.stride}, {how.padding, how.padding}, {1, 1},
+                                  /*transposed=*/false, {0, 0}, /*groups=*/1, mask);
+}
+
+/// h * W + b for constant W and b, a linear map, or its transpose, which takes d [n, out, ...] to
+/// [n, in, ...]; but for b, each is the other's derivative. ATen's own second derivative of a
+/// convolution computes that by W as well, although nobody asks for it.
+class ConvolutionMap : public torch::autograd::Function<ConvolutionMap> {
+ public:
+  struct Constants {  // not seen by autograd
+    at::Tensor weight;
+    at::Tensor bias;  // may be undefined
+    Stride how;
+    std::vector<int64_t> sizes;  // of h
+    bool transposed;
+  };
+
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const Constants& map) {
+    context->save_for_backward({map.weight});
+    context->saved_data["stride"] = map.how.stride;
+    context->saved_data["padding"] = map.how.padding;
+    context->saved_data["sizes"] = map.sizes;
+    context->saved_data["transposed"] = map.transposed;
+    if (!map.transposed) return Convolve(x, map.weight, map.bias, map.how);
+    const at::Tensor shape = at::empty(map.sizes, x.options(), Packing(x));
+    return std::get<0>(Derivatives(x, shape, map.weight, map.how, {true, false, false}));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& d) {
+    const Constants other = {
+        context->get_saved_variables()[0],
+        {},
+        {context->saved_data["stride"].toInt(), context->saved_data["padding"].toInt()},
+        context->saved_data["sizes"].toIntVector(),
+        !context->saved_data["transposed"].toBool()};
+    return {apply(d[0], other), {}};
+  }
 };
 
 class Conv2d : public Layer {
@@ -100,7 +167,7 @@ class Conv2d : public Layer {
 
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
-    const auto [weight, bias] = Derivatives(tap.input.detach(), output_gradient, bias_);
+    const auto [weight, bias] = ByWeight(tap.input.detach(), output_gradient, bias_);
     Weight(gradient).copy_(weight);
     if (bias_) Bias(gradient).copy_(bias);
   }
@@ -113,7 +180,7 @@ class Conv2d : public Layer {
                           const at::Tensor& d_slope, const at::Tensor& slope) const override {
     WriteGradient(tap, d_slope, slope);
     if (!input_slope.defined()) return;
-    Weight(slope).add_(std::get<0>(Derivatives(Packed(input_slope), d, /*bias=*/false)));
+    Weight(slope).add_(std::get<0>(ByWeight(Packed(input_slope), d, /*bias=*/false)));
   }
 
   at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
@@ -178,24 +245,22 @@ class Conv2d : public Layer {
     return bias_ ? theta.narrow(0, bias_offset_, out_) : at::Tensor();
   }
 
+  /// h * W + b; derivatives by h only.
   at::Tensor Convolve(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias) const {
-    return at::conv2d(Packed(h), weight, bias, {stride_, stride_}, {padding_, padding_});
+    const Stride how = {stride_, padding_};
+    const bool constant = !weight.requires_grad();
+    if (!h.requires_grad() || !constant) return sgdscope::Convolve(h, weight, bias, how);
+    return ConvolutionMap::apply(
+        h, ConvolutionMap::Constants{weight, bias, how, h.sizes().vec(), /*transposed=*/false});
   }
 
-  /// h in the order of memory that makes convolutions fastest: channels last on the CPU.
-  static at::Tensor Packed(const at::Tensor& h) {
-    return h.is_cpu() ? h.contiguous(at::MemoryFormat::ChannelsLast) : h;
-  }
-
-  /// The losses' derivatives by W and, if `bias`, by b, from the derivatives by z.
-  std::tuple<at::Tensor, at::Tensor> Derivatives(const at::Tensor& h, const at::Tensor& d,
-                                                 bool bias) const {
+  /// Derivatives of the losses by W and, if `bias`, by b, from d = dL/dz.
+  std::tuple<at::Tensor, at::Tensor> ByWeight(const at::Tensor& h, const at::Tensor& d,
+                                              bool bias) const {
     // A weight is asked for, but only its shape counts: no gradient of the input is computed.
     const at::Tensor shape = at::empty({1}, h.options()).expand({out_, in_, kernel_, kernel_});
-    auto [input, weight, sums] =
-        at::convolution_backward(d, h, shape, at::IntArrayRef({out_}), {stride_, stride_},
-                                 {padding_, padding_}, {1, 1}, /*transposed=*/false, {0, 0},
-                                 /*groups=*/1, {false, true, bias});
+    const auto [input, weight, sums] =
+        Derivatives(d, h, shape, {stride_, padding_}, {false, true, bias});
     return {weight, sums};
   }
 

@@ -121,13 +121,12 @@ class Linear : public Layer {
     }
   }
 
-  void Reduce(const Tap& tap, const at::Tensor& d, const kernels::Reduction& how,
-              int64_t max_numbers, const at::Tensor& out) const override {
+  void Reduce(const Tap& tap, const at::Tensor& d, const kernels::Reduction& how, int64_t,
+              const at::Tensor& out) const override {
     const at::Tensor h = tap.input.detach();
     if (how.kind == kernels::Reduction::Kind::kSigns) {  // of a product: the product of the signs
       return WriteGradient({this, h.sign(), {}}, d.sign(), out);
     }
-    if (!h.is_cpu()) return Layer::Reduce(tap, d, how, max_numbers, out);
     ReduceOuter(d, h, how, Weight(out));
     if (bias_) ReduceColumns(d, how, Bias(out));
   }

@@ -9,7 +9,7 @@ namespace sgdscope {
 void ReduceColumns(const at::Tensor& values, const kernels::Reduction& how, const at::Tensor& out);
 
 /// out [units, inputs] = what `how`, kClip or kTrim, makes of the n outer products of the rows of
-/// d [n, units] and h [n, inputs], which are never stored. CPU only; out is contiguous.
+/// d [n, units] and h [n, inputs], which are never stored; out is contiguous.
 void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduction& how,
                  const at::Tensor& out);
 

@@ -90,11 +90,12 @@ void BatchChoice::Check(const ProbeContext& context) const {
   }
 }
 
-at::Tensor BatchChoice::IndicesAt(const StepView& view, int64_t i) const {
+std::optional<Examples> BatchChoice::ExamplesAt(const StepView& view, int64_t i) const {
   const std::string& name = names[static_cast<size_t>(i)];
-  if (name == "updating") return view.batch.indices;
+  if (name == "updating") return view.batch.examples();
   const int64_t lag = name == "recent" ? lags.recent : lags.long_ago;
-  return lag <= view.step ? view.sampler.At(view.step - lag) : at::Tensor();
+  if (lag > view.step) return std::nullopt;
+  return view.sampler.ExamplesAt(view.step - lag);
 }
 
 }  // namespace sgdscope

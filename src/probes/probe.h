@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -117,8 +118,9 @@ struct BatchChoice {
   /// differ from the updating one.
   void Check(const ProbeContext& context) const;
   int64_t size() const { return static_cast<int64_t>(names.size()); }
-  /// Examples [n] of batch names[i] at this step; undefined where the run is younger than its lag.
-  at::Tensor IndicesAt(const StepView& view, int64_t i) const;
+  /// Batch names[i] at this step, augmented as when it was trained on; absent where the run is
+  /// younger than its lag.
+  std::optional<Examples> ExamplesAt(const StepView& view, int64_t i) const;
 };
 
 }  // namespace sgdscope

@@ -170,9 +170,9 @@ class SeparateUpdates : public Probe {
  private:
   at::Tensor RowOf(const StepView& view, int64_t i) const {
     const auto options = view.theta.options().dtype(at::kDouble);
-    const at::Tensor indices = batches_.IndicesAt(view, i);
-    if (!indices.defined()) return at::full({6}, kNotMeasured, options);
-    const Moved moved = Move(view, indices);
+    const std::optional<Examples> examples = batches_.ExamplesAt(view, i);
+    if (!examples) return at::full({6}, kNotMeasured, options);
+    const Moved moved = Move(view, *examples);
     const Estimate separate = Separate(moved, view.step);
     const at::Tensor delta_loss =
         moved.loss.sub(MeanLoss(moved.oracle.Losses(moved.batch, moved.theta.add(moved.delta))));
@@ -181,9 +181,9 @@ class SeparateUpdates : public Probe {
                       delta_loss.sub(separate.value), dot, delta_loss.sub(dot)});
   }
 
-  static Moved Move(const StepView& view, const at::Tensor& indices) {
+  static Moved Move(const StepView& view, const Examples& examples) {
     Moved moved{view.oracle,
-                view.oracle.Load(indices),
+                view.oracle.Load(examples),
                 view.theta.to(at::kDouble),
                 view.update.direction.to(at::kDouble).mul(view.update.scale),
                 {},

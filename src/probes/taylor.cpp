@@ -29,16 +29,16 @@ class Taylor : public Probe {
 
   at::Tensor Measure(const StepView& view) override {
     std::vector<int64_t> present;  // places in batches_ whose batch exists at this step
-    std::vector<at::Tensor> indices;
+    std::vector<Examples> batches;
     for (int64_t i = 0; i < batches_.size(); ++i) {
-      const at::Tensor examples = batches_.IndicesAt(view, i);
-      if (!examples.defined()) continue;
+      const std::optional<Examples> examples = batches_.ExamplesAt(view, i);
+      if (!examples) continue;
       present.push_back(i);
-      indices.push_back(examples);
+      batches.push_back(*examples);
     }
     const at::Tensor row = EmptyRow(view.theta);
     if (present.empty()) return row.flatten();
-    const at::Tensor terms = TermsOf(view, indices);  // [present, terms]
+    const at::Tensor terms = TermsOf(view, batches);  // [present, terms]
     for (size_t i = 0; i < present.size(); ++i) {
       WriteTerms(terms[static_cast<int64_t>(i)], present[i], row);
     }
@@ -88,10 +88,10 @@ class Taylor : public Probe {
   }
 
   /// Means over each batch of the terms: [batches, terms].
-  at::Tensor TermsOf(const StepView& view, const std::vector<at::Tensor>& indices) const {
-    Batch all = view.oracle.Load(at::cat(indices));
-    for (const at::Tensor& batch : indices) all.parts.push_back(batch.size(0));
-    const bool starts_with_updating = indices.front().is_same(view.batch.indices);
+  at::Tensor TermsOf(const StepView& view, const std::vector<Examples>& batches) const {
+    Batch all = view.oracle.Load(Joined(batches));
+    for (const Examples& batch : batches) all.parts.push_back(batch.indices.size(0));
+    const bool starts_with_updating = batches.front().indices.is_same(view.batch.indices);
     const LineLosses losses =
         view.oracle.AlongLine(all, view.theta, view.update.direction, view.update.scale, hessian_,
                               starts_with_updating ? &view.gradients : nullptr);
@@ -107,9 +107,9 @@ class Taylor : public Probe {
     const at::Tensor columns = at::stack(terms);  // [terms, n of all batches]
     std::vector<at::Tensor> means;
     int64_t begin = 0;
-    for (const at::Tensor& batch : indices) {
-      means.push_back(columns.narrow(1, begin, batch.size(0)).mean(1));
-      begin += batch.size(0);
+    for (const Examples& batch : batches) {
+      means.push_back(columns.narrow(1, begin, batch.indices.size(0)).mean(1));
+      begin += batch.indices.size(0);
     }
     return at::stack(means);
   }

@@ -118,6 +118,10 @@ std::string Describe(RunConfig& config) {
   const double element = config.scalar_type() == at::kDouble ? 8 : 4;
   text += "\nmemory\n  theta " + BytesText(p * element) + ", process now at most " +
           BytesText(static_cast<double>(PeakMemory())) + " with data of this size\n";
+  for (const std::string& limit :
+       MemoryLimits([&](FieldVisitor& visitor) { config.Fields(visitor); })) {
+    text += "  " + limit + "\n";
+  }
   char line[160];
   std::snprintf(
       line, sizeof(line),

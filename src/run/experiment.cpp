@@ -40,6 +40,9 @@ std::string ProbePath(size_t i) { return "probes[" + std::to_string(i) + "]"; }
 Experiment::Experiment(RunConfig& config)
     : config_(config), shape_(config.data->Shape("data")), loss_(nullptr) {
   config_.data->Resolve();
+  if (const Augment* augment = config_.data->augment()) {
+    augment->Check(shape_.shape, "data.augment");
+  }
   network_ = config_.model->Build(shape_.shape, shape_.classes, "model");
   config_.gradient->CheckNetwork(network_, "gradient");
   loss_ = Registry<Loss>::entries().at(config_.loss).make();
@@ -53,9 +56,13 @@ void Experiment::Settle(int64_t train_size) {
   Sampler& sampler = *config_.sampler;
   sampler.Prepare(static_cast<uint64_t>(config_.seed), train_size, config_.batch_size.value_or(0),
                   "sampler");
+  if (const Augment* augment = config_.data->augment()) {
+    sampler.AugmentBy(*augment, static_cast<uint64_t>(config_.seed));
+  }
   const int64_t per_epoch = sampler.steps_per_epoch();
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
   config_.gradient->CheckBatches(sampler, "gradient");
+  config_.update->PrepareLearningRate({steps_, per_epoch}, "update");
   config_.log.Prepare("log", per_epoch);
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {

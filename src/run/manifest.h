@@ -26,7 +26,8 @@ class Manifest {
   /// an earlier process of this run read other files.
   void SetData(const LoadedData& data);
   /// Writes the file atomically. `status`: running, done, diverged, interrupted or failed;
-  /// `reason`: a sentence, empty for running and done; `steps_done`: steps whose rows are final.
+  /// `reason`: a sentence, empty for running and for a run that is done at full length;
+  /// `steps_done`: steps whose rows are final.
   void Write(const std::string& status, const std::string& reason, int64_t steps_done);
   int64_t steps_done() const { return steps_done_; }  // as last written
 

@@ -7,12 +7,17 @@ namespace sgdscope {
 namespace {
 
 constexpr int64_t kRows = 256;
-constexpr int64_t kHostColumns = 2;  // step and epoch, which the device need not know
+
+/// step, epoch and perhaps learning_rate, which the device need not know.
+size_t HostColumns(const Experiment& experiment) {
+  return experiment.config().update->LearningRateVaries() ? 3 : 2;
+}
 
 }  // namespace
 
 std::vector<std::string> MetricsLog::Columns(const Experiment& experiment) {
   std::vector<std::string> columns = {"step", "epoch", "loss"};
+  if (experiment.config().update->LearningRateVaries()) columns.emplace_back("learning_rate");
   for (const auto& probe : experiment.config().probes.choices()) {
     for (const std::string& value : (*probe)->Values()) {
       columns.push_back((*probe)->label() + "." + value);
@@ -24,7 +29,7 @@ std::vector<std::string> MetricsLog::Columns(const Experiment& experiment) {
 MetricsLog::MetricsLog(const Experiment& experiment, CsvWriter& csv)
     : experiment_(experiment),
       csv_(csv),
-      width_(static_cast<int64_t>(Columns(experiment).size()) - kHostColumns),
+      width_(static_cast<int64_t>(Columns(experiment).size() - HostColumns(experiment))),
       buffer_(at::full({kRows, width_}, kNotMeasured,
                        at::device(experiment.device()).dtype(at::kDouble))),
       last_loss_(std::numeric_limits<double>::quiet_NaN()) {}
@@ -62,16 +67,17 @@ std::optional<int64_t> MetricsLog::Flush() {
   const at::Tensor rows =
       buffer_.narrow(0, 0, static_cast<int64_t>(steps_.size())).to(at::kCPU).contiguous();
   const double* values = rows.data_ptr<double>();
-  std::vector<double> line(static_cast<size_t>(kHostColumns + width_));
+  std::vector<double> line;
   for (size_t i = 0; i < steps_.size() && !diverged_; ++i, values += width_) {
     if (!std::isfinite(values[0])) {
       diverged_ = steps_[i];
       break;
     }
     last_loss_ = values[0];
-    line[0] = static_cast<double>(steps_[i]);
-    line[1] = experiment_.sampler().EpochAt(steps_[i]);
-    std::copy(values, values + width_, line.begin() + kHostColumns);
+    line = {static_cast<double>(steps_[i]), experiment_.sampler().EpochAt(steps_[i]), values[0]};
+    const UpdateRule& update = *experiment_.config().update;
+    if (update.LearningRateVaries()) line.push_back(update.LearningRate(steps_[i]));
+    line.insert(line.end(), values + 1, values + width_);
     csv_.Row(line);
   }
   steps_.clear();

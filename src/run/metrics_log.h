@@ -19,7 +19,7 @@ class MetricsLog {
   /// `csv` has the columns of Columns(experiment).
   MetricsLog(const Experiment& experiment, CsvWriter& csv);
 
-  /// step, epoch, loss, then "<label>.<value>" for each probe.
+  /// step, epoch, loss, learning_rate if it is not constant, then "<label>.<value>" for each probe.
   static std::vector<std::string> Columns(const Experiment& experiment);
 
   /// Adds the row of a step, if one is due. Returns the step of the first loss that is not finite

@@ -22,6 +22,12 @@ void CheckLength(const RunConfig& config) {
       "Give exactly one of them: it says how long the run is.");
 }
 
+void CheckStop(const RunConfig& config) {
+  if (!config.stops || config.stop.train_loss || config.stop.train_accuracy) return;
+  throw Error(ErrorKind::kConfig, "stop", "neither train_loss nor train_accuracy is given",
+              "Give one of them or both, or leave stop out.");
+}
+
 void SettleLabels(RunConfig& config) {
   std::set<std::string> labels;
   for (size_t i = 0; i < config.probes.choices().size(); ++i) {
@@ -41,6 +47,19 @@ void SettleLabels(RunConfig& config) {
 
 }  // namespace
 
+void Stop::Fields(FieldVisitor& visitor) {
+  visitor.Visit({.name = "train_loss",
+                 .help = "an evaluation with a mean training loss of at most this ends the run",
+                 .min = 0},
+                train_loss);
+  visitor.Visit({.name = "train_accuracy",
+                 .help = "an evaluation with a training accuracy of at least this ends the run",
+                 .min = 0,
+                 .max = 1,
+                 .above_min = true},
+                train_accuracy);
+}
+
 void RunConfig::Fields(FieldVisitor& visitor) {
   constexpr double kMostSteps = 1e15;
   visitor.Visit({.name = "name", .help = "name of the experiment", .required = true}, name);
@@ -56,17 +75,21 @@ void RunConfig::Fields(FieldVisitor& visitor) {
                  .max = 1024},
                 threads);
   visitor.Visit({.name = "steps",
-                 .help = "length of the run; or give epochs",
+                 .help = "length of the run, at most; or give epochs",
                  .unit = "steps",
                  .min = 1,
                  .max = kMostSteps},
                 steps);
   visitor.Visit({.name = "epochs",
-                 .help = "length of the run; or give steps",
+                 .help = "length of the run, at most; or give steps",
                  .unit = "epochs",
                  .min = 1,
                  .max = 1e6},
                 epochs);
+  visitor.OptionalGroup({.name = "stop",
+                         .help = "ends the run early, as done, at the first evaluation that "
+                                 "reaches one of its values"},
+                        stops, [this](FieldVisitor& v) { stop.Fields(v); });
   visitor.Visit({.name = "batch_size",
                  .help = "examples of a batch; left out for the sampler full",
                  .unit = "examples",
@@ -107,6 +130,7 @@ std::unique_ptr<RunConfig> ReadRunConfig(const Json& json) {
   auto config = std::make_unique<RunConfig>();
   ReadFields(json, "", [&](FieldVisitor& visitor) { config->Fields(visitor); });
   CheckLength(*config);
+  CheckStop(*config);
   SettleLabels(*config);
   if (config->output.empty()) config->output = "runs/" + config->name;
   return config;

@@ -19,6 +19,14 @@
 
 namespace sgdscope {
 
+/// What ends a run before its full length: the first evaluation that reaches one of these.
+struct Stop {
+  std::optional<double> train_loss;      // reached at or below it
+  std::optional<double> train_accuracy;  // reached at or above it
+
+  void Fields(FieldVisitor& visitor);
+};
+
 /// Everything that a config can say; the leaves inside are the ones that the run uses.
 struct RunConfig {
   std::string name;
@@ -28,6 +36,8 @@ struct RunConfig {
   int64_t threads = 1;
   std::optional<int64_t> steps;
   std::optional<int64_t> epochs;
+  bool stops = false;  // whether the config has `stop`
+  Stop stop;
   std::optional<int64_t> batch_size;
   Choice<Dataset> data;
   Choice<Sampler> sampler{"shuffle"};

@@ -17,7 +17,7 @@ Stepper::Measured Stepper::Step(int64_t step) {
   const RunConfig& config = experiment_.config();
   const Oracle& oracle = experiment_.train();
   at::NoGradGuard no_grad;
-  const Batch batch = oracle.Load(experiment_.sampler().At(step));
+  const Batch batch = oracle.Load(experiment_.sampler().ExamplesAt(step));
   const bool graph = config.gradient->NeedsGraph();
   const Gradients gradients = oracle.Evaluate(batch, theta_, graph);
   const at::Tensor g = config.gradient->Estimate({step, batch, gradients, theta_, oracle});

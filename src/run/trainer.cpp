@@ -6,6 +6,24 @@
 #include "core/error.h"
 
 namespace sgdscope {
+namespace {
+
+/// What of `stop` the scores have reached, as a sentence; "" if nothing.
+std::string StopReason(const RunConfig& config, const SplitScore& train) {
+  char text[120] = "";
+  const auto& [loss, accuracy] = config.stop;
+  if (loss && train.loss <= *loss) {
+    std::snprintf(text, sizeof(text), "the training loss %.6g is at most stop.train_loss = %.6g",
+                  train.loss, *loss);
+  } else if (accuracy && train.accuracy >= *accuracy) {
+    std::snprintf(text, sizeof(text),
+                  "the training accuracy %.6g is at least stop.train_accuracy = %.6g",
+                  train.accuracy, *accuracy);
+  }
+  return text;
+}
+
+}  // namespace
 
 Trainer::Trainer(Experiment& experiment, const RunFolder& folder, Console& console,
                  Manifest& manifest, const volatile std::sig_atomic_t& stop_signal)
@@ -58,29 +76,40 @@ Outcome Trainer::Loop() {
       Save(step);
     }
     // After the checkpoint of this step: resuming there writes the evaluation's row again.
-    if (config.eval.At(step) && !Evaluate(step)) return Diverged(step);
+    if (config.eval.At(step)) {
+      if (!Evaluate()) return Diverged(step);
+      if (!StopReason(config, last_train_.all).empty()) {
+        Save(step);
+        return Finish(step);
+      }
+      Record(step);
+    }
     if (metrics_->Add(step, stepper_.Step(step))) return Diverged(step + 1);
     if (console_.ProgressDue()) {
       if (metrics_->Flush()) return Diverged(step + 1);
       ShowProgress(step + 1);
     }
   }
-  return Finish(experiment_.steps());
+  const int64_t end = experiment_.steps();
+  if (metrics_->Flush()) return Diverged(end);
+  // Before the last evaluation, so that a crash during it loses nothing.
+  Save(end);
+  if (!Evaluate()) return Diverged(end);
+  return Finish(end);
 }
 
-bool Trainer::Evaluate(int64_t step) {
+bool Trainer::Evaluate() {
   if (metrics_->Flush()) return false;
-  const Sweep train = SweepSplit(experiment_.train(), stepper_.theta(), stepper_.running(),
-                                 experiment_.data().train.corrupt);
-  const SplitScore test =
-      SweepSplit(experiment_.test(), stepper_.theta(), stepper_.running(), {}).all;
-  if (!std::isfinite(train.all.loss)) return false;
-  eval_csv_->Row(EvalRow(experiment_, step, train, test));
+  last_train_ = SweepSplit(experiment_.train(), stepper_.theta(), stepper_.running(),
+                           experiment_.data().train.corrupt);
+  last_test_ = SweepSplit(experiment_.test(), stepper_.theta(), stepper_.running(), {}).all;
+  return std::isfinite(last_train_.all.loss);
+}
+
+void Trainer::Record(int64_t step) {
+  eval_csv_->Row(EvalRow(experiment_, step, last_train_, last_test_));
   eval_csv_->Flush();
-  if (learned_) learned_->Add(step, train.right);
-  last_train_ = train.all;
-  last_test_ = test;
-  return true;
+  if (learned_) learned_->Add(step, last_train_.right);
 }
 
 void Trainer::Save(int64_t step) {
@@ -102,18 +131,17 @@ void Trainer::WriteLearned() const {
 }
 
 Outcome Trainer::Finish(int64_t step) {
-  if (metrics_->Flush()) return Diverged(step);
-  // Before the last evaluation, so that a crash during it loses nothing.
-  Save(step);
-  if (!Evaluate(step)) return Diverged(step);
+  Record(step);
   metrics_csv_->Sync();
   eval_csv_->Sync();
   WriteLearned();
-  manifest_.Write("done", "", step);
+  const std::string reason = StopReason(experiment_.config(), last_train_.all);
+  manifest_.Write("done", reason, step);
+  if (!reason.empty()) console_.Info("stopped: " + reason);
   char summary[160];
   std::snprintf(summary, sizeof(summary),
                 "done: %lld steps, train loss %.4f, train accuracy %.2f %%, test accuracy %.2f %%",
-                static_cast<long long>(step), last_train_.loss, 100 * last_train_.accuracy,
+                static_cast<long long>(step), last_train_.all.loss, 100 * last_train_.all.accuracy,
                 100 * last_test_.accuracy);
   console_.Info(summary);
   return {"done", 0};

@@ -39,12 +39,15 @@ class Trainer {
  private:
   void Open();
   Outcome Loop();
-  /// Evaluates theta before step `step` into eval.csv; false if the run has diverged.
-  bool Evaluate(int64_t step);
+  /// Evaluates theta as it is; false if the run has diverged.
+  bool Evaluate();
+  /// Writes what Evaluate found before step `step` into eval.csv.
+  void Record(int64_t step);
   void Save(int64_t step);
   /// All that a checkpoint holds; the live tensors.
   std::map<std::string, at::Tensor> State() const;
   void WriteLearned() const;
+  /// After Evaluate, and after the checkpoint of this step, so that a crash loses nothing.
   Outcome Finish(int64_t step);
   Outcome Diverged(int64_t step);
   Outcome Interrupted(int64_t step);
@@ -61,7 +64,7 @@ class Trainer {
   std::unique_ptr<CsvWriter> eval_csv_;
   std::optional<MetricsLog> metrics_;
   std::optional<Learned> learned_;
-  SplitScore last_train_;
+  Sweep last_train_;
   SplitScore last_test_;
 };
 

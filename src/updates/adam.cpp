@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "core/registry.h"
-#include "updates/schedule.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {
@@ -13,10 +12,26 @@ namespace {
 
 class Adam : public UpdateRule {
  public:
-  void Fields(FieldVisitor& visitor) override {
-    visitor.Choose(
-        {.name = "learning_rate", .help = "step size: a number or a schedule", .required = true},
-        learning_rate_);
+  void Allocate(const at::Tensor& theta) override {
+    mean_ = at::zeros_like(theta);
+    square_ = at::zeros_like(theta);
+  }
+
+  Update Next(const StepGradient& gradient) override {
+    const at::Tensor& g = gradient.g;
+    const auto t = static_cast<double>(gradient.step + 1);
+    mean_.mul_(beta1_).add_(g, 1 - beta1_);
+    square_.mul_(beta2_).addcmul_(g, g, 1 - beta2_);
+    const at::Tensor root = square_.sqrt().div_(std::sqrt(1 - std::pow(beta2_, t))).add_(epsilon_);
+    return {mean_.div(root), -LearningRate(gradient.step) / (1 - std::pow(beta1_, t))};
+  }
+
+  std::map<std::string, at::Tensor> State() const override {
+    return {{"mean", mean_}, {"square", square_}};
+  }
+
+ private:
+  void OwnFields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "beta1",
                    .help = "decay of the mean of gradients",
                    .min = 0,
@@ -36,26 +51,6 @@ class Adam : public UpdateRule {
                   epsilon_);
   }
 
-  void Allocate(const at::Tensor& theta) override {
-    mean_ = at::zeros_like(theta);
-    square_ = at::zeros_like(theta);
-  }
-
-  Update Next(const StepGradient& gradient) override {
-    const at::Tensor& g = gradient.g;
-    const auto t = static_cast<double>(gradient.step + 1);
-    mean_.mul_(beta1_).add_(g, 1 - beta1_);
-    square_.mul_(beta2_).addcmul_(g, g, 1 - beta2_);
-    const at::Tensor root = square_.sqrt().div_(std::sqrt(1 - std::pow(beta2_, t))).add_(epsilon_);
-    return {mean_.div(root), -learning_rate_->At(gradient.step) / (1 - std::pow(beta1_, t))};
-  }
-
-  std::map<std::string, at::Tensor> State() const override {
-    return {{"mean", mean_}, {"square", square_}};
-  }
-
- private:
-  Choice<Schedule> learning_rate_ = NumberOrSchedule();
   double beta1_ = 0.9;
   double beta2_ = 0.999;
   double epsilon_ = 1e-8;

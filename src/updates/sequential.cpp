@@ -5,7 +5,6 @@
 // Gradient descent is the case of a single block. A step costs one gradient for each block.
 
 #include "core/registry.h"
-#include "updates/schedule.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {
@@ -13,20 +12,6 @@ namespace {
 
 class Sequential : public UpdateRule {
  public:
-  void Fields(FieldVisitor& visitor) override {
-    visitor.Choose(
-        {.name = "learning_rate", .help = "step size: a number or a schedule", .required = true},
-        learning_rate_);
-    visitor.Visit({.name = "block",
-                   .help = "what moves at a time: a single weight (the paper's algorithm), the "
-                           "weights into one unit with its bias, or a weight matrix or bias; each "
-                           "costs one gradient a step",
-                   .paper = "inherent_noise section 2.1",
-                   .required = true,
-                   .allowed = BlockNames()},
-                  block_);
-  }
-
   void Prepare(const ParameterTable& table) override { blocks_ = table.Blocks(block_); }
 
   void Allocate(const at::Tensor& theta) override {
@@ -34,7 +19,7 @@ class Sequential : public UpdateRule {
   }
 
   Update Next(const StepGradient& gradient) override {
-    const double scale = -learning_rate_->At(gradient.step);
+    const double scale = -LearningRate(gradient.step);
     at::Tensor fresh = gradient.g;  // at `theta`
     at::Tensor theta = gradient.theta.clone();
     at::Tensor taken = at::empty_like(theta);  // of each block the gradient that moved it
@@ -48,7 +33,17 @@ class Sequential : public UpdateRule {
   }
 
  private:
-  Choice<Schedule> learning_rate_ = NumberOrSchedule();
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "block",
+                   .help = "what moves at a time: a single weight (the paper's algorithm), the "
+                           "weights into one unit with its bias, or a weight matrix or bias; each "
+                           "costs one gradient a step",
+                   .paper = "inherent_noise section 2.1",
+                   .required = true,
+                   .allowed = BlockNames()},
+                  block_);
+  }
+
   std::string block_;
   std::vector<at::Tensor> blocks_;  // places in theta
 };

@@ -7,7 +7,6 @@
 
 #include "core/error.h"
 #include "core/registry.h"
-#include "updates/schedule.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {
@@ -15,10 +14,32 @@ namespace {
 
 class Sgd : public UpdateRule {
  public:
-  void Fields(FieldVisitor& visitor) override {
-    visitor.Choose(
-        {.name = "learning_rate", .help = "step size: a number or a schedule", .required = true},
-        learning_rate_);
+  void Check(const std::string& path) const override {
+    if (!nesterov_ || momentum_ > 0) return;
+    throw Error(ErrorKind::kConfig, path + ".nesterov", "true, but momentum is 0",
+                "Set " + path + ".momentum above 0, or leave nesterov out.");
+  }
+
+  void Allocate(const at::Tensor& theta) override {
+    if (momentum_ > 0) velocity_ = at::zeros_like(theta);
+  }
+
+  Update Next(const StepGradient& gradient) override {
+    const double scale = -LearningRate(gradient.step);
+    const at::Tensor& g = gradient.g;
+    const at::Tensor d = weight_decay_ > 0 ? g.add(gradient.theta, weight_decay_) : g;
+    if (momentum_ == 0) return {d, scale};
+    velocity_.mul_(momentum_).add_(d);
+    return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale};
+  }
+
+  std::map<std::string, at::Tensor> State() const override {
+    if (momentum_ == 0) return {};
+    return {{"velocity", velocity_}};
+  }
+
+ private:
+  void OwnFields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "momentum",
                    .help = "share of the velocity that is kept from step to step",
                    .min = 0,
@@ -33,32 +54,6 @@ class Sgd : public UpdateRule {
                   weight_decay_);
   }
 
-  void Check(const std::string& path) const override {
-    if (!nesterov_ || momentum_ > 0) return;
-    throw Error(ErrorKind::kConfig, path + ".nesterov", "true, but momentum is 0",
-                "Set " + path + ".momentum above 0, or leave nesterov out.");
-  }
-
-  void Allocate(const at::Tensor& theta) override {
-    if (momentum_ > 0) velocity_ = at::zeros_like(theta);
-  }
-
-  Update Next(const StepGradient& gradient) override {
-    const double scale = -learning_rate_->At(gradient.step);
-    const at::Tensor& g = gradient.g;
-    const at::Tensor d = weight_decay_ > 0 ? g.add(gradient.theta, weight_decay_) : g;
-    if (momentum_ == 0) return {d, scale};
-    velocity_.mul_(momentum_).add_(d);
-    return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale};
-  }
-
-  std::map<std::string, at::Tensor> State() const override {
-    if (momentum_ == 0) return {};
-    return {{"velocity", velocity_}};
-  }
-
- private:
-  Choice<Schedule> learning_rate_ = NumberOrSchedule();
   double momentum_ = 0;
   bool nesterov_ = false;
   double weight_decay_ = 0;

@@ -8,6 +8,7 @@
 #include "core/fields.h"
 #include "core/torch.h"
 #include "nn/layer.h"
+#include "updates/schedule.h"
 
 namespace sgdscope {
 
@@ -32,6 +33,17 @@ struct StepGradient {
 /// changes from step to step is state, saved in checkpoints.
 class UpdateRule : public Configurable {
  public:
+  /// `learning_rate`, then the leaf's own fields.
+  void Fields(FieldVisitor& visitor) final;
+  /// Settles the learning rate, before the first step. Error kConfig; `path`: the JSON path of the
+  /// rule.
+  void PrepareLearningRate(const RunLength& length, const std::string& path) {
+    learning_rate_->Prepare(length, path + ".learning_rate");
+  }
+  double LearningRate(int64_t step) const { return learning_rate_->At(step); }
+  /// Whether it may differ from step to step.
+  bool LearningRateVaries() const { return learning_rate_.selected() != "constant"; }
+
   /// Shows the layout of theta, once before Allocate. Error kConfig if the rule can't work on it.
   virtual void Prepare(const ParameterTable& table) { (void)table; }
   /// Makes the state for theta [p], on its device, once before the first step.
@@ -40,6 +52,11 @@ class UpdateRule : public Configurable {
   virtual Update Next(const StepGradient& gradient) = 0;
   /// State tensors by name; the trainer saves them, and copies saved ones back into them.
   virtual std::map<std::string, at::Tensor> State() const { return {}; }
+
+ private:
+  virtual void OwnFields(FieldVisitor& visitor) { (void)visitor; }
+
+  Choice<Schedule> learning_rate_ = NumberOrSchedule();
 };
 
 }  // namespace sgdscope

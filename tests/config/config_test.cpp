@@ -139,6 +139,12 @@ TEST(RunConfig, WhatDoesNotFitTogetherIsRefused) {
   ExpectRefused({R"(probes=[{"name": "snapshot", "steps": [20]}])"}, {"probes[0].steps[0]", "20"});
   ExpectRefused({"update.nesterov=true"}, {"update.nesterov", "momentum"});
   ExpectRefused({"data.shape=[]"}, {"data.shape"});
+  ExpectRefused({"data.augment={}"}, {"data.augment", "1 dimensions"});
+  ExpectRefused({"stop={}"}, {"stop", "neither train_loss nor train_accuracy"});
+  ExpectRefused({R"(update.learning_rate={"name": "warmup", "epochs": 2, "then": 0.1})"},
+                {"update.learning_rate.epochs", "20", "leaves nothing"});
+  ExpectRefused({"update={\"name\": \"n_step\", \"n\": 0, \"learning_rate\": 1}"},
+                {"update.n", "0", ">= 1"});
   ExpectRefused({"data.normalize=unit"}, {"data.normalize", "unit", "none"});
 }
 

@@ -27,6 +27,7 @@ const std::map<std::string, std::set<std::string>> kKnownKeys = {
     {"noise", {"fraction"}},
     {"constant", {"name", "value"}},
     {"steps", {"name", "at", "factor"}},
+    {"scaled", {"name", "by", "rate"}},
     {"taylor", {"name", "every", "recent_lag"}},
     {"plain", {"name"}}};
 

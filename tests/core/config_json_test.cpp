@@ -317,7 +317,7 @@ TEST(ConfigRead, MissingFields) {
   ExpectRefused(
       R"({"seed": 1, "data": {"path": "p"}})",
       {"learning_rate: is missing, must be a number or an object with the key name: one of "
-       "\"constant\", \"steps\""});
+       "\"constant\", \"scaled\", \"steps\""});
   ExpectRefused(R"({"seed": 1, "learning_rate": 1})", {"data.path: is missing, must be a string"});
   ExpectRefusedWith("noise", "{}", {"noise.fraction: is missing, must be a number >= 0 and <= 1"});
   ExpectRefused(R"({"seed": 1, "learning_rate": {"name": "constant"}, "data": {"path": "p"}})",

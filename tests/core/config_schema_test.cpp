@@ -35,6 +35,29 @@ TEST(ConfigWrite, WritesWhatItRead) {
   }
 }
 
+TEST(ConfigWrite, ChoicesThatHoldChoices) {
+  const std::string start = R"({"seed": 1, "data": {"path": "p"}, "learning_rate": )";
+  for (const std::string rate :
+       {R"({"name":"scaled","by":0.75,"rate":2.0})", R"({"name":"scaled","rate":0.5})",
+        R"({"name":"scaled","by":2.0,"rate":{"name":"scaled","rate":{"name":"steps","at":[3],)"
+        R"("factor":0.5}}})"}) {
+    Config config;
+    ReadText(start + rate + "}", config);
+    EXPECT_EQ(WriteFields(FieldsOf(config))["learning_rate"].dump(), rate);
+  }
+  const auto refused = [&](const std::string& rate, const std::vector<std::string>& parts) {
+    ExpectError(ErrorKind::kConfig, parts, [&] {
+      Config config;
+      ReadText(start + rate + "}", config);
+    });
+  };
+  refused(R"({"name": "scaled", "by": 0.25, "rate": 1})", {"learning_rate.by", "0.25", ">= 0.5"});
+  refused(R"({"name": "scaled", "rate": {"name": "scaled"}})",
+          {"learning_rate.rate.rate", "is missing"});
+  refused(R"({"name": "scaled", "rate": {"name": "scaled", "rate": 90}})",
+          {"learning_rate.rate.rate", "90", "<= 50"});
+}
+
 TEST(ConfigWrite, AllFieldsWithTheirValues) {
   Config config;
   ReadText(kSmallest, config);
@@ -154,6 +177,12 @@ TEST(ConfigSchema, ListsTheLeavesOfAChoice) {
                 R"("name":{"description":"the same at every step","const":"constant"},"value":)" +
                 number +
                 R"(},"required":["name","value"],"additionalProperties":false},)"
+                // The alternative of a choice inside is the choice itself.
+                R"({"type":"object","properties":{)"
+                R"("name":{"description":"another rate, scaled","const":"scaled"},)"
+                R"("by":{"description":"a number or nothing","type":"number","minimum":0.5},)"
+                R"("rate":{"description":"what is scaled","$ref":"#/properties/learning_rate"}},)"
+                R"("required":["name","rate"],"additionalProperties":false},)"
                 R"({"type":"object","properties":{)"
                 R"("name":{"description":"drops at some steps","const":"steps"},)"
                 R"("at":{"description":"where the rate drops [steps]","type":"array",)"
@@ -171,6 +200,33 @@ TEST(ConfigSchema, ListsTheLeavesOfAChoice) {
   EXPECT_EQ(probes["default"], Json::array());
   EXPECT_EQ(probes["items"]["oneOf"][1]["required"], Json{"name"});
   EXPECT_EQ(schema["properties"]["extra_probe"]["oneOf"].size(), 2u);
+}
+
+// A choice inside that differs in its shorthand or its default leaf from the outer one.
+class Holder : public toy::Rate {
+ public:
+  void Fields(FieldVisitor& visitor) override {
+    visitor.Choose({.name = "numberless", .help = ""}, numberless);
+  }
+  Choice<toy::Rate> numberless;
+};
+
+TEST(ConfigSchema, OnlyALikeChoiceIsReferredTo) {
+  Holder holder;
+  const Json schema = SchemaOf([&](FieldVisitor& visitor) {
+    visitor.Group({.name = "group", .help = ""},
+                  [&](FieldVisitor& inner) { holder.Fields(inner); });
+  });
+  const Json& numberless = schema["properties"]["group"]["properties"]["numberless"];
+  const Json& scaled = numberless["oneOf"][1];
+  ASSERT_EQ(scaled["properties"]["name"]["const"], "scaled");
+  // In the choice without numbers stands one with numbers, and only in that one a reference to it.
+  const std::string place = "/properties/group/properties/numberless/oneOf/1/properties/rate";
+  const Json& inner = scaled["properties"]["rate"]["oneOf"];
+  EXPECT_EQ(inner[0]["type"], "number");
+  ASSERT_EQ(inner[2]["properties"]["name"]["const"], "scaled");
+  EXPECT_EQ(inner[2]["properties"]["rate"]["$ref"], "#" + place);
+  EXPECT_EQ(schema.at(Json::json_pointer(place)), scaled["properties"]["rate"]);
 }
 
 // Leaving it out reads the default leaf from nothing, which then lacks its field.
@@ -225,7 +281,7 @@ TEST(ConfigTable, ShowsEveryKindOfField) {
   expect_row({"order", "string", "absent", "up, down"});
   expect_row({"noise", "object", "absent", "none if absent"});
   expect_row({"noise.fraction", "number", "required", ">= 0 and <= 1"});
-  expect_row({"learning_rate", "number or object", "required", "name: constant, steps"});
+  expect_row({"learning_rate", "number or object", "required", "name: constant, scaled,"});
   expect_row({"main_probe", "object", "{\"name\":\"taylor\"", "name: plain, taylor"});
   expect_row({"probes", "list of object", "[]", "name: plain, taylor"});
 }

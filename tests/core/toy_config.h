@@ -47,6 +47,17 @@ class Steps : public Rate {
   double factor = 0.1;
 };
 
+/// A rate that holds another one.
+class Scaled : public Rate {
+ public:
+  void Fields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "by", .help = "a number or nothing", .min = 0.5}, by);
+    visitor.Choose({.name = "rate", .help = "what is scaled", .required = true}, rate);
+  }
+  std::optional<double> by;
+  Choice<Rate> rate{AnyChoice::Shorthand{"constant", "value"}};
+};
+
 class Probe : public Configurable {};
 
 class Taylor : public Probe {
@@ -63,6 +74,7 @@ class Taylor : public Probe {
 class Plain : public Probe {};
 
 inline const Registration<Rate, Constant> kConstant("constant", "the same at every step");
+inline const Registration<Rate, Scaled> kScaled("scaled", "another rate, scaled");
 inline const Registration<Rate, Steps> kSteps("steps", "drops at some steps");
 inline const Registration<Probe, Taylor> kTaylor("taylor", "compares with a linear model");
 inline const Registration<Probe, Plain> kPlain("plain", "measures nothing");

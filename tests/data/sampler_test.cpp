@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -148,6 +150,103 @@ TEST(Shuffle, FarLooksBack) {
       ASSERT_EQ(Indices(sampler, step - lag), std::vector<int64_t>(begin, begin + 10));
     }
   }
+}
+
+// ---- What shuffle, forward_reverse and fixed_batches have in common
+
+const std::vector<std::string> kEpochSamplers = {"shuffle", "forward_reverse", "fixed_batches"};
+
+/// The batches of an epoch in the order of their visits.
+std::vector<std::vector<int64_t>> EpochOf(const Choice<Sampler>& sampler, int64_t epoch) {
+  std::vector<std::vector<int64_t>> batches;
+  for (int64_t place = 0; place < sampler->steps_per_epoch(); ++place) {
+    batches.push_back(Indices(sampler, epoch * sampler->steps_per_epoch() + place));
+  }
+  return batches;
+}
+
+TEST(EpochSamplers, VisitEachExampleOnceAnEpochAndCountThem) {
+  for (const std::string& name : kEpochSamplers) {
+    for (const int64_t batch_size : {1, 3, 4, 7, 13}) {
+      SCOPED_TRACE(name + " " + std::to_string(batch_size));
+      const Choice<Sampler> sampler = Make(name, 13, batch_size, {{"drop_last", false}});
+      int64_t used = 0;
+      for (int64_t epoch = 0; epoch < 12; ++epoch) {
+        std::vector<int> seen(13, 0);
+        int64_t step = epoch * sampler->steps_per_epoch();
+        for (const auto& batch : EpochOf(sampler, epoch)) {
+          EXPECT_EQ(sampler->EpochAt(step++), static_cast<double>(used) / 13);
+          used += static_cast<int64_t>(batch.size());
+          for (const int64_t index : batch) ++seen[static_cast<size_t>(index)];
+        }
+        EXPECT_EQ(seen, std::vector<int>(13, 1));
+      }
+    }
+  }
+}
+
+TEST(EpochSamplers, DropLastLeavesWholeBatches) {
+  for (const std::string& name : kEpochSamplers) {
+    const Choice<Sampler> sampler = Make(name, 13, 4, {{"drop_last", true}});
+    EXPECT_EQ(sampler->steps_per_epoch(), 3) << name;
+    for (int64_t step = 0; step < 30; ++step) {
+      EXPECT_EQ(Indices(sampler, step).size(), 4u) << name;
+      EXPECT_EQ(sampler->EpochAt(step), static_cast<double>(step) / 3) << name;
+    }
+    ExpectError(ErrorKind::kConfig, {"sampler.drop_last", "13", "4", "true", "false", "1"},
+                [&] { Make(name, 13, 4); });
+  }
+}
+
+TEST(ForwardReverse, EverySecondEpochIsTheOneBeforeItInReverse) {
+  for (const bool drop_last : {false, true}) {
+    const Json fields = {{"drop_last", drop_last}};
+    const Choice<Sampler> sampler = Make("forward_reverse", 14, 4, fields);
+    const Choice<Sampler> shuffle = Make("shuffle", 14, 4, fields);
+    for (int64_t epoch = 0; epoch < 20; epoch += 2) {
+      const auto forward = EpochOf(sampler, epoch);
+      auto reverse = EpochOf(sampler, epoch + 1);
+      std::ranges::reverse(reverse);
+      EXPECT_EQ(reverse, forward) << epoch;
+      EXPECT_EQ(forward, EpochOf(shuffle, epoch)) << epoch;
+    }
+    EXPECT_NE(EpochOf(sampler, 0), EpochOf(sampler, 2));
+  }
+}
+
+TEST(FixedBatches, AreTheSameInEveryEpochInANewOrder) {
+  for (const bool drop_last : {false, true}) {
+    const Choice<Sampler> sampler = Make("fixed_batches", 22, 4, {{"drop_last", drop_last}});
+    const auto first = EpochOf(sampler, 0);
+    const std::set<std::vector<int64_t>> batches(first.begin(), first.end());
+    std::set<std::vector<std::vector<int64_t>>> orders;
+    for (int64_t epoch = 0; epoch < 20; ++epoch) {
+      const auto visited = EpochOf(sampler, epoch);
+      EXPECT_EQ(std::set(visited.begin(), visited.end()), batches) << epoch;
+      orders.insert(visited);
+    }
+    EXPECT_GT(orders.size(), 15u);  // of 120 or 720 possible ones
+    EXPECT_NE(EpochOf(Make("fixed_batches", 22, 4, {{"drop_last", drop_last}}, 2), 0), first);
+  }
+}
+
+// Each of three batches comes first, second and third equally often.
+TEST(FixedBatches, OrdersAreUniform) {
+  const Choice<Sampler> sampler = Make("fixed_batches", 3, 1);
+  std::vector<double> counts(9, 0);
+  for (int64_t epoch = 0; epoch < 3000; ++epoch) {
+    const auto visited = EpochOf(sampler, epoch);
+    for (size_t place = 0; place < 3; ++place) {
+      ++counts[place * 3 + static_cast<size_t>(visited[place][0])];
+    }
+  }
+  // Binomial with n = 3000, p = 1/3: standard deviation 25.8; 4.5 of them for nine counts.
+  for (const double count : counts) EXPECT_NEAR(count, 1000, 116);
+}
+
+TEST(FixedBatches, ASingleBatchIsTheSameAtEveryStep) {
+  EXPECT_TRUE(Make("fixed_batches", 6, 6)->SameEveryStep());
+  EXPECT_FALSE(Make("fixed_batches", 6, 3)->SameEveryStep());
 }
 
 TEST(Replacement, DrawsFromTheWholeSetAtEveryStep) {

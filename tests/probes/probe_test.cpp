@@ -196,9 +196,12 @@ TEST(ProbeContract, StateIsAllThatARestartNeeds) {
 
 /// Theta before each step, and the loss of each step.
 struct Path {
-  Path(const std::vector<Json>& probes, const Json& update, const std::string& dtype) {
+  Path(const std::vector<Json>& probes, const Json& update, const std::string& dtype,
+       const Json& data = Json::object()) {
     const TempFolder folder;
-    ShortRun run(ConfigWith(probes, folder, update, dtype));
+    Json config = ConfigWith(probes, folder, update, dtype);
+    for (const auto& [key, value] : data.items()) config["data"][key] = value;
+    ShortRun run(config);
     for (int64_t step = 0; step < kSteps; ++step) {
       thetas.push_back(run.stepper().theta().clone());
       losses.push_back(run.stepper().Step(step).loss);
@@ -232,6 +235,15 @@ TEST(ProbesDontDisturb, EachAloneOrAllTogetherAtAnyCadence) {
         EXPECT_EQ(Path(probes, update, dtype).FirstDifference(plain), -1) << "all, " << update;
       }
     }
+  }
+}
+
+TEST(ProbesDontDisturb, AugmentedRuns) {
+  const Json images = {{"shape", {1, 4, 3}}, {"augment", {{"pad", 2}}}};
+  const Path plain({}, kUpdates[0], "float32", images);
+  EXPECT_NE(Path({}, kUpdates[0], "float32", {{"shape", {1, 4, 3}}}).FirstDifference(plain), -1);
+  for (const Json& probe : AllProbes(1)) {
+    EXPECT_EQ(Path({probe}, kUpdates[0], "float32", images).FirstDifference(plain), -1) << probe;
   }
 }
 

@@ -142,6 +142,27 @@ TEST(Cli, DivergenceExitsWith4AndKeepsTheFiniteRows) {
   ExpectDiverges(json);
 }
 
+TEST(Cli, DivergenceOfAWinsorizedRunIsNotHidden) {
+  Json json = SmallConfig();
+  json["gradient"] = {{"name", "winsorized"}, {"percentile", 10}};
+  json["update"]["learning_rate"] = 1e25;
+  json["eval"] = {{"every", 60}, {"learned", true}};
+  ExpectDiverges(json);
+}
+
+TEST(Cli, InputsThatAreNotFiniteEndAWinsorizedRunAtTheFirstStep) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  Json json = SmallConfig();
+  json["data"]["std"] = 1e300;  // infinite in float32
+  json["gradient"] = {{"name", "winsorized"}, {"percentile", 10}};
+  json["eval"] = {{"every", 60}};
+  ExpectFailure({"run", WriteConfig(folder, json), "--output", run.string()}, 4,
+                {"diverged", "is not finite"});
+  EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "diverged");
+  EXPECT_EQ(Lines(ReadFile(run / "metrics.csv")).size(), 1) << "only the header";
+}
+
 TEST(Cli, DivergenceIsNoticedWithoutEvaluationOrCheckpoint) {
   Json json = SmallConfig();
   json["update"]["learning_rate"] = 1e25;
@@ -174,6 +195,19 @@ TEST(Cli, DescribeShowsLayersParametersLengthMemoryAndTime) {
     EXPECT_NE(ended.out.find(part), std::string::npos) << part << " is missing in\n" << ended.out;
   }
   EXPECT_FALSE(fs::exists(folder / "run"));
+}
+
+TEST(Cli, DescribeTellsTheMemoryOfTiles) {
+  TempFolder folder;
+  Json json = SmallConfig();
+  json["gradient"] = {{"name", "winsorized"}, {"percentile", 10}, {"tile_memory", 17}};
+  const Ended ended = RunProgram({"describe", WriteConfig(folder, json)});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_NE(ended.out.find("\n  per-example tiles at most 17 MiB (gradient.tile_memory)\n"),
+            std::string::npos)
+      << ended.out;
+  const Ended plain = RunProgram({"describe", WriteConfig(folder, SmallConfig())});
+  EXPECT_EQ(plain.out.find("tiles"), std::string::npos) << plain.out;
 }
 
 TEST(Cli, ListSchemaAndVersionAnswerOnStandardOutput) {

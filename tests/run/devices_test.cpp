@@ -23,6 +23,22 @@ TEST(Devices, StartFromIdenticalWeightsAndBatches) {
   }
 }
 
+TEST(Devices, AugmentAlike) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  Json config = SyntheticConfig();
+  config["data"]["shape"] = {3, 8, 7};
+  config["data"]["augment"] = Json::object();
+  ShortRun cpu(config);
+  config["device"] = "cuda";
+  ShortRun cuda(config);
+  for (int64_t step = 0; step < 30; ++step) {
+    const Examples examples = cpu.experiment().sampler().ExamplesAt(step);
+    EXPECT_TRUE(SameBits(cuda.experiment().train().Load(examples).inputs.cpu(),
+                         cpu.experiment().train().Load(examples).inputs))
+        << step;
+  }
+}
+
 TEST(Devices, HaveTheSameLabelNoiseAndTheSameEvaluationToRounding) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   Json config = SyntheticConfig({{"dtype", "float64"}});
@@ -67,6 +83,31 @@ TEST(Devices, ComputeTheSameStepsToRounding) {
     }
   }
   EXPECT_TRUE(cpu.stepper().theta().allclose(cuda.stepper().theta().cpu(), 1e-9, 1e-11));
+}
+
+TEST(Devices, RobustEstimatorsTakeTheSameStepsToRounding) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  Json images = SyntheticConfig({{"dtype", "float64"}, {"batch_size", 45}});
+  images["data"]["shape"] = {2, 8, 8};
+  images["model"] = {{"name", "convnet"}, {"channels", {4}}, {"hidden", {7}}};
+  for (const Json& gradient :
+       {Json{{"name", "winsorized"}, {"percentile", 3}},
+        Json{{"name", "winsorized"}, {"percentile", 31}, {"method", "linear"}},
+        Json{{"name", "trimmed_mean"}, {"fraction", 0.1}}, Json{{"name", "coordinate_median"}},
+        Json{{"name", "median_of_means"}, {"groups", 4}}}) {
+    for (Json config : {SyntheticConfig({{"dtype", "float64"}}), images}) {
+      config["gradient"] = gradient;
+      ShortRun cpu(config);
+      config["device"] = "cuda";
+      ShortRun cuda(config);
+      for (int64_t step = 0; step < 30; ++step) {
+        cpu.stepper().Step(step);
+        cuda.stepper().Step(step);
+      }
+      EXPECT_TRUE(cpu.stepper().theta().allclose(cuda.stepper().theta().cpu(), 1e-9, 1e-11))
+          << gradient;
+    }
+  }
 }
 
 }  // namespace

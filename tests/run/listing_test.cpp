@@ -63,7 +63,13 @@ TEST(Listing, AnUnknownKindIsAnErrorThatNamesTheKnownOnes) {
 
 // ---- Schema
 
-/// Whether a value fits a JSON Schema, for the keywords that ours use; another one is a failure.
+const Json& TheSchema() {
+  static const Json schema = ConfigSchema();
+  return schema;
+}
+
+/// Whether a value fits a part of TheSchema(), for the keywords that it uses; another one is a
+/// failure.
 bool Fits(const Json& value, const Json& schema);
 
 bool FitsType(const Json& value, const std::string& type) {
@@ -100,6 +106,11 @@ bool Fits(const Json& value, const Json& schema) {
       {"items",
        [&](const Json& items) {
          return std::ranges::all_of(value, [&](const Json& item) { return Fits(item, items); });
+       }},
+      {"$ref",
+       [&](const Json& place) {
+         const std::string pointer = place.get<std::string>().substr(1);  // without the #
+         return Fits(value, TheSchema().at(Json::json_pointer(pointer)));
        }},
       {"oneOf", [&](const Json& options) {
          const auto fits = [&](const Json& option) { return Fits(value, option); };
@@ -145,6 +156,28 @@ TEST(Schema, AcceptsLabelNoiseLearnedAndLogSpacedCadences) {
   EXPECT_EQ(resolved["data"]["label_noise"]["kind"], "permute");
 }
 
+TEST(Schema, AcceptsAugmentationSchedulesAndStops) {
+  Json json = SmallConfig();
+  json["data"]["shape"] = {3, 8, 8};
+  json["data"]["augment"] = {{"pad", 2}, {"flip", false}};
+  json["stop"] = {{"train_loss", 0.01}, {"train_accuracy", 1}};
+  json["sampler"] = {{"name", "forward_reverse"}};
+  for (const std::string rate :
+       {R"({"name": "step_decay", "value": 0.1, "hold": 0.25})",
+        R"({"name": "cosine", "value": 1})", R"({"name": "warmup", "steps": 5, "then": 0.5})",
+        R"({"name": "warmup", "steps": 5, "then": {"name": "cosine", "value": 0.1}})",
+        R"({"name": "warmup", "epochs": 1, "then":
+            {"name": "warmup", "steps": 2, "then": {"name": "step_decay", "value": 0.1}}})"}) {
+    json["update"] = {{"name", "n_step"}, {"n", 4}, {"learning_rate", Json::parse(rate)}};
+    EXPECT_TRUE(Fits(json, TheSchema())) << rate;
+    auto config = ReadRunConfig(json);
+    const Json resolved = ResolvedConfig(*config);
+    EXPECT_TRUE(Fits(resolved, TheSchema())) << rate;
+    EXPECT_EQ(resolved["stop"], json["stop"]);
+    EXPECT_EQ(ResolvedConfig(*ReadRunConfig(resolved)), resolved);
+  }
+}
+
 TEST(Schema, RefusesWhatReadingRefuses) {
   const Json schema = ConfigSchema();
   ASSERT_TRUE(Fits(SmallConfig(), schema));
@@ -167,6 +200,12 @@ TEST(Schema, RefusesWhatReadingRefuses) {
                                    "data.label_noise={}",
                                    "data.label_noise.fraction=1.5",
                                    "eval.at=linear",
+                                   "stop.train_accuracy=1.5",
+                                   "stop.test_loss=1",
+                                   "data.augment.pad=-1",
+                                   "update.learning_rate={\"name\": \"warmup\", \"steps\": 5}",
+                                   "update.learning_rate={\"name\": \"warmup\", \"steps\": 5, "
+                                   "\"then\": {\"name\": \"cosine\", \"value\": 0}}",
                                    "eval={\"at\": \"log\", \"per_decade\": 0}"}) {
     Json config = SmallConfig();
     ApplyOverride(config, change);

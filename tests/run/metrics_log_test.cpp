@@ -19,8 +19,8 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 /// metrics.csv of a run whose losses and probe values the test makes up.
 class Log {
  public:
-  explicit Log(const std::string& log, const std::string& probes)
-      : config_(ReadRunConfig(With(log, probes))), experiment_(*config_) {
+  Log(const std::string& log, const std::string& probes, const Json& learning_rate = 0.05)
+      : config_(ReadRunConfig(With(log, probes, learning_rate))), experiment_(*config_) {
     experiment_.LoadData();
     csv_ = std::make_unique<CsvWriter>(folder_ / "metrics.csv", MetricsLog::Columns(experiment_));
     log_ = std::make_unique<MetricsLog>(experiment_, *csv_);
@@ -42,8 +42,9 @@ class Log {
   std::vector<std::string> Rows() { return Lines(ReadFile(folder_ / "metrics.csv")); }
 
  private:
-  static Json With(const std::string& log, const std::string& probes) {
+  static Json With(const std::string& log, const std::string& probes, const Json& learning_rate) {
     Json config = SmallConfig();
+    config["update"]["learning_rate"] = learning_rate;
     config["log"] = Json::parse(log);
     config["probes"] = Json::parse(probes);
     return config;
@@ -102,6 +103,19 @@ TEST(MetricsLog, ALogSpacedProbeHasItsRowsAndSoHasALogSpacedLog) {
   thinned.log().Flush();
   EXPECT_EQ(thinned.Rows(), (std::vector<std::string>{rows[0], "0,0,1,10,11", "1,0.1,1,,",
                                                       "10,1,1,,", "25,2.5,1,10,11"}));
+}
+
+TEST(MetricsLog, TheLearningRateStandsInARowWhereItVaries) {
+  const Json decay = {{"name", "step_decay"}, {"value", 0.5}};  // 60 steps
+  Log log(R"({"every": 12})", R"([{"name": "gradient_norm"}])", decay);
+  for (const int64_t step : {0, 29, 30, 42, 59}) log.Add(step, 1);
+  log.log().Flush();
+  EXPECT_EQ(log.Rows(), (std::vector<std::string>{
+                            "step,epoch,loss,learning_rate,gradient_norm.g,gradient_norm.delta",
+                            "0,0,1,0.5,10,11", "29,2.9,1,0.5,10,11", "30,3,1,0.25,10,11",
+                            "42,4.2,1,0.0625,10,11", "59,5.9,1,0.015625,10,11"}));
+  Log constant(R"({"every": 1})", "[]", {{"name", "constant"}, {"value", 0.5}});
+  EXPECT_EQ(constant.Rows(), (std::vector<std::string>{"step,epoch,loss"}));
 }
 
 TEST(MetricsLog, ASnapshotAloneMakesNoRow) {

@@ -25,6 +25,11 @@ Json ProbedConfig(int64_t steps) {
   config["log"]["every"] = 3;
   config["eval"]["every"] = 10;  // at every checkpoint, and between them
   config["eval"]["learned"] = true;
+  config["data"]["shape"] = {1, 2, 4};
+  config["data"]["augment"] = {{"pad", 1}};
+  config["sampler"] = {{"name", "fixed_batches"}};
+  config["update"]["learning_rate"] = Json::parse(
+      R"({"name": "warmup", "epochs": 2, "then": {"name": "step_decay", "value": 0.05}})");
   config["data"]["label_noise"] = {{"fraction", 0.3}};
   config["probes"] = Json::parse(
       R"([{"name": "taylor", "every": 7, "recent_lag": 5, "long_ago_lag": 50, "hessian": true},
@@ -165,6 +170,54 @@ TEST(Resume, AfterTerminationAndDamagedCheckpointsEndsWithTheSameBytes) {
   reference.ExpectSame(run);
 }
 
+/// The whole length would be 4000 steps.
+Json StoppingConfig() {
+  Json config = ProbedConfig(4000);
+  config["update"]["learning_rate"] = 0.01;
+  config["data"].erase("augment");
+  config["data"]["label_noise"]["fraction"] = 0.1;
+  config["stop"] = {{"train_loss", 0.2}};
+  return config;
+}
+
+TEST(Resume, ARunThatStopsEarlyEndsWithTheSameBytes) {
+  const Reference reference(StoppingConfig());
+  const Json manifest = ReadJson(reference.run() / "manifest.json");
+  const auto steps = manifest["steps_done"].get<int64_t>();
+  ASSERT_GT(steps, 100);
+  ASSERT_LT(steps, 4000);
+  const fs::path run = reference.NewRun();
+  const FolderWatch watch(run);
+  Process process(reference.Arguments(run));
+  EXPECT_TRUE(watch.UntilSize(process, run / "metrics.csv",
+                              fs::file_size(reference.run() / "metrics.csv") / 2));
+  process.Signal(SIGKILL);
+  process.Wait();
+  ASSERT_EQ(RunProgram(reference.Arguments(run)).status, 0);
+  reference.ExpectSame(run);
+  EXPECT_EQ(ReadJson(run / "manifest.json")["reason"], manifest["reason"]);
+  EXPECT_EQ(ReadJson(run / "manifest.json")["steps_done"], steps);
+}
+
+/// As if it had been killed between the last checkpoint and the end, at any point of what is
+/// written there.
+TEST(Resume, ARunThatWasAboutToStopStopsAtTheSameStep) {
+  const Reference reference(StoppingConfig());
+  const fs::path run = reference.NewRun();
+  for (const bool with_row : {true, false}) {
+    fs::remove_all(run);
+    fs::copy(reference.run(), run, fs::copy_options::recursive);
+    Json manifest = ReadJson(run / "manifest.json");
+    manifest["status"] = "running";
+    WriteFileAtomically(run / "manifest.json", manifest.dump());
+    fs::remove(run / "learned.csv");
+    const std::string eval = ReadFile(run / "eval.csv");
+    if (!with_row) fs::resize_file(run / "eval.csv", eval.rfind('\n', eval.size() - 2) + 1);
+    ASSERT_EQ(RunProgram(reference.Arguments(run)).status, 0);
+    reference.ExpectSame(run);
+  }
+}
+
 TEST(Resume, WithoutAWholeCheckpointStartsAgain) {
   const Reference reference(ProbedConfig(60));
   for (const std::string& name : CheckpointNames(reference.run())) {
@@ -181,7 +234,9 @@ TEST(Resume, WithoutAWholeCheckpointStartsAgain) {
 }
 
 TEST(Resume, OfAFinishedRunDoesNothing) {
-  const Reference reference(SmallConfig());
+  Json config = SmallConfig();
+  config["stop"] = {{"train_accuracy", 0.1}};  // which the first evaluation reaches
+  const Reference reference(config);
   const auto written = fs::last_write_time(reference.run() / "metrics.csv");
   const Ended ended = RunProgram(reference.Arguments(reference.run()));
   EXPECT_EQ(ended.status, 0);

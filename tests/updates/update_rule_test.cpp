@@ -35,6 +35,8 @@ std::vector<RuleCase> AllRules() {
   rules.push_back({"sgd", {{"weight_decay", 0.01}}});
   for (const std::string& block : BlockNames()) rules.push_back({"sequential", {{"block", block}}});
   rules.push_back({"adam", {{"beta1", 0.0}, {"epsilon", 1e-3}}});
+  rules.push_back({"n_step", {{"n", 1}}});
+  rules.push_back({"n_step", {{"n", 5}}});
   return rules;
 }
 
@@ -240,6 +242,51 @@ TEST(UpdateRuleValues, Sequential) {
   }
 }
 
+/// n steps of a plain loop on the gradient of 1/2 <theta, A theta> + <b, theta>.
+TEST(UpdateRuleValues, NStepIsNPlainSteps) {
+  Stream stream(53, "A");
+  const at::Tensor a = RandomTensor(stream, {kSize, kSize});
+  const at::Tensor b = RandomTensor(stream, {kSize});
+  const auto gradient_at = [&](const at::Tensor& theta) {
+    return a.add(a.t()).mv(theta).mul(0.5).add(b);
+  };
+  for (const int64_t n : {1, 2, 3, 16}) {
+    const double rate = 0.02;
+    const auto rule = MakeExample<UpdateRule>("n_step", {{"learning_rate", rate}, {"n", n}});
+    const at::Tensor theta = RandomTensor(stream, {kSize});
+    const at::Tensor g = gradient_at(theta);
+    int64_t calls = 0;
+    const Update update = rule->Next({0, g, theta, [&](const at::Tensor& elsewhere) {
+                                        ++calls;
+                                        return gradient_at(elsewhere);
+                                      }});
+    EXPECT_EQ(calls, n - 1);
+    at::Tensor expected = theta.clone();
+    for (int64_t k = 0; k < n; ++k) expected = expected.sub(gradient_at(expected).mul(rate));
+    // Each move rounds numbers of this size a few times, and makes earlier errors grow by at most
+    // 1 + rate |A|, with |A| < 2 sqrt(kSize): 12 times in 16 moves.
+    const double size = oracle::Norm(ToVector(expected)) + oracle::Norm(ToVector(theta));
+    const double bound = 12 * static_cast<double>(n * kSize) * Epsilon(at::kDouble) * size;
+    ExpectNear(ToVector(theta.add(update.Delta())), ToVector(expected), bound,
+               "n = " + std::to_string(n));
+    EXPECT_EQ(update.scale, -static_cast<double>(n) * rate);
+    if (n == 1) continue;
+    const oracle::Vector plain = ToVector(g.mul(-static_cast<double>(n) * rate));
+    EXPECT_GT(oracle::Norm(oracle::Plus(ToVector(update.Delta()), -1, plain)), 1e-3 * size)
+        << "no other than a single step of " << n << " times the rate";
+  }
+}
+
+TEST(UpdateRuleValues, ANStepOfOneIsPlainSgdBitForBit) {
+  Walk n_step({"n_step", {{"n", 1}, {"learning_rate", 0.3}}}, at::kFloat);
+  Walk sgd({"sgd", {{"learning_rate", 0.3}}}, at::kFloat);
+  for (int i = 0; i < 10; ++i) {
+    n_step.Step();
+    sgd.Step();
+    EXPECT_TRUE(SameBits(n_step.theta, sgd.theta)) << i;
+  }
+}
+
 TEST(UpdateRuleFields, NesterovNeedsMomentum) {
   ExpectError(ErrorKind::kConfig, {"sgd.nesterov", "momentum"}, [] {
     MakeExample<UpdateRule>("sgd", {{"nesterov", true}});
@@ -261,17 +308,154 @@ TEST(UpdateRuleFields, OutOfRangeIsRefused) {
   refuse("adam", "beta1", 1);
   refuse("adam", "beta2", 1);
   refuse("adam", "epsilon", 0);
+  refuse("n_step", "n", 0);
+}
+
+/// A schedule of a run of 1000 steps, ten an epoch.
+std::unique_ptr<Schedule> MakeSchedule(const std::string& name, Json fields = Json::object(),
+                                       const RunLength& length = {1000, 10}) {
+  if (name == "warmup" && !fields.contains("steps") && !fields.contains("epochs")) {
+    fields["steps"] = 20;
+  }
+  auto schedule = MakeExample<Schedule>(name, fields);
+  schedule->Prepare(length, name);
+  return schedule;
 }
 
 TEST(ScheduleContract, IsAFiniteFunctionOfTheStep) {
   for (const auto& [name, entry] : Registry<Schedule>::entries()) {
-    const auto schedule = MakeExample<Schedule>(name);
+    const auto schedule = MakeSchedule(name);
     for (const int64_t step : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1} << 40}) {
       const double value = schedule->At(step);
       EXPECT_TRUE(std::isfinite(value)) << name << " at " << step;
       schedule->At(7);
       EXPECT_EQ(schedule->At(step), value) << name << " at " << step;
     }
+  }
+}
+
+TEST(ScheduleContract, IsPositiveDuringTheRun) {
+  for (const auto& [name, entry] : Registry<Schedule>::entries()) {
+    const auto schedule = MakeSchedule(name);
+    for (int64_t step = 0; step < 1000; ++step) ASSERT_GT(schedule->At(step), 0) << name << step;
+  }
+}
+
+TEST(ScheduleContract, IsTheSameAfterPreparingAnew) {
+  for (const auto& [name, entry] : Registry<Schedule>::entries()) {
+    const auto schedule = MakeSchedule(name);
+    const auto again = MakeSchedule(name, Json::object(), {500, 5});
+    again->Prepare({1000, 10}, name);
+    for (const int64_t step : {0, 7, 19, 20, 499, 500, 700, 999}) {
+      EXPECT_EQ(again->At(step), schedule->At(step)) << name << " at " << step;
+    }
+  }
+}
+
+/// implicit_regularization, section 4: constant for the first half, then halved every tenth.
+TEST(ScheduleValues, StepDecayHalvesEveryTenthOfTheSecondHalf) {
+  for (const int64_t steps : {10, 1000, 7030, 78200}) {
+    const auto decay = MakeSchedule("step_decay", {{"value", 0.75}}, {steps, 1});
+    const int64_t tenth = steps / 10;
+    for (int64_t k = 0; k < 10; ++k) {
+      const double expected = k < 5 ? 0.75 : std::ldexp(0.75, static_cast<int>(4 - k));
+      EXPECT_EQ(decay->At(k * tenth), expected) << steps << " " << k;
+      EXPECT_EQ(decay->At((k + 1) * tenth - 1), expected) << steps << " " << k;
+    }
+  }
+}
+
+/// Whole numbers of steps: drops where hold + k every says, for shares that double can't hold.
+TEST(ScheduleValues, StepDecayDropsAtTheStepsOfItsShares) {
+  for (int64_t hold = 0; hold <= 100; ++hold) {
+    for (const int64_t every : {1, 7, 29, 100}) {
+      const auto decay = MakeSchedule("step_decay",
+                                      {{"value", 1},
+                                       {"factor", 0.5},
+                                       {"hold", static_cast<double>(hold) / 100},
+                                       {"every", static_cast<double>(every) / 100}},
+                                      {100, 1});
+      for (int64_t step = 0; step < 100; ++step) {
+        const int64_t drops = step < hold ? 0 : (step - hold) / every + 1;
+        ASSERT_EQ(decay->At(step), std::ldexp(1, -static_cast<int>(drops)))
+            << hold << " " << every << " " << step;
+      }
+    }
+  }
+}
+
+TEST(ScheduleValues, CosineGoesFromValueToFinal) {
+  const auto cosine = MakeSchedule("cosine", {{"value", 0.5}, {"final", 0.1}});
+  EXPECT_EQ(cosine->At(0), 0.5);
+  for (int64_t step = 1; step < 1000; ++step) {
+    ASSERT_LT(cosine->At(step), cosine->At(step - 1));
+    // The curve is symmetric about its middle, (value + final) / 2 at half of the run.
+    ASSERT_NEAR(cosine->At(step) + cosine->At(1000 - step), 0.6, 1e-15);
+  }
+  EXPECT_NEAR(cosine->At(250), 0.3 + 0.2 * std::sqrt(0.5), 1e-15);
+  EXPECT_EQ(cosine->At(1000), 0.1);
+  EXPECT_EQ(cosine->At(5000), 0.1);
+  EXPECT_EQ(MakeSchedule("cosine", {{"value", 0.5}})->At(1000), 0);
+}
+
+TEST(ScheduleValues, WarmupRisesLinearlyAndThenRunsTheRest) {
+  const Json cosine = {{"name", "cosine"}, {"value", 0.5}};
+  const auto rest = MakeSchedule("cosine", {{"value", 0.5}}, {900, 10});
+  for (const Json& length : {Json{{"steps", 100}}, Json{{"epochs", 10}}}) {
+    Json fields = length;
+    fields["then"] = cosine;
+    const auto warmup = MakeSchedule("warmup", fields);
+    for (int64_t step = 0; step < 1000; ++step) {
+      const double rising = 0.5 * static_cast<double>(step + 1) / 101;
+      ASSERT_EQ(warmup->At(step), step < 100 ? rising : rest->At(step - 100)) << step;
+    }
+  }
+  EXPECT_EQ(MakeSchedule("warmup", {{"steps", 1}, {"then", 0.25}})->At(0), 0.125);
+}
+
+TEST(ScheduleValues, WarmupsNest) {
+  const Json inner = {{"name", "warmup"}, {"steps", 3}, {"then", 1}};
+  const auto outer = MakeSchedule("warmup", {{"steps", 1}, {"then", inner}});
+  EXPECT_EQ(outer->At(0), 0.125);
+  EXPECT_EQ(outer->At(1), 0.25);
+  EXPECT_EQ(outer->At(3), 0.75);
+  EXPECT_EQ(outer->At(4), 1);
+}
+
+TEST(ScheduleFields, WarmupNeedsOneLengthThatFitsIntoTheRun) {
+  ExpectError(ErrorKind::kConfig, {"warmup", "neither steps nor epochs"},
+              [] { MakeExample<Schedule>("warmup"); });
+  ExpectError(ErrorKind::kConfig, {"warmup", "both steps and epochs"}, [] {
+    MakeSchedule("warmup", {{"steps", 1}, {"epochs", 1}});
+  });
+  ExpectError(ErrorKind::kConfig, {"warmup.steps", "1000", "leaves nothing"}, [] {
+    MakeSchedule("warmup", {{"steps", 1000}});
+  });
+  ExpectError(ErrorKind::kConfig, {"warmup.epochs", "1000", "leaves nothing"}, [] {
+    MakeSchedule("warmup", {{"epochs", 100}});
+  });
+  MakeSchedule("warmup", {{"steps", 999}});
+}
+
+TEST(ScheduleFields, EveryRuleTakesASchedule) {
+  const Json decay = {{"name", "step_decay"}, {"value", 0.5}};
+  for (const auto& [name, entry] : Registry<UpdateRule>::entries()) {
+    const auto rule = MakeExample<UpdateRule>(name, {{"learning_rate", decay}});
+    EXPECT_TRUE(rule->LearningRateVaries()) << name;
+    EXPECT_FALSE(MakeExample<UpdateRule>(name)->LearningRateVaries()) << name;
+    rule->PrepareLearningRate({10, 1}, name);
+    rule->Prepare(Layout());
+    const at::Tensor g = GradientAt(0, at::kDouble);
+    rule->Allocate(g);
+    EXPECT_EQ(rule->LearningRate(9), 0.5 / 32) << name;
+    const auto delta_at = [&](int64_t step) {
+      const auto fresh = MakeExample<UpdateRule>(name, {{"learning_rate", decay}});
+      fresh->PrepareLearningRate({10, 1}, name);
+      fresh->Prepare(Layout());
+      fresh->Allocate(g);
+      return oracle::Norm(ToVector(fresh->Next(ViewOf(step, g, g)).Delta()));
+    };
+    EXPECT_GT(delta_at(4), 1.5 * delta_at(5)) << name;
   }
 }
 

@@ -19,7 +19,11 @@ FIT = "train_accuracy"
 TEST = "test_accuracy"
 PRISTINE = "train_pristine_accuracy"
 CORRUPT = "train_corrupt_accuracy"
-QUICK = ("steps=4000", "data.train_limit=3000", "eval.per_decade=10")
+HALF = 0.5  # of the examples of a group: learned
+QUICK = ("steps=4000", "data.train_limit=3000", "data.test_limit=5000", "eval.per_decade=10")
+# Of figure 3: each of the first ten steps is logged, as 20 steps a decade leave none of them out, so the sums over logged
+# steps are, up to there, those over all steps.
+OF_BATCHES = '{"name": "coherence", "label": "batch", "at": "log", "per_decade": 20, "cumulative": "logged"}'
 
 PAPER = Paper(
     about="gradients of similar examples add up, so what many examples have in common is learned first, and generalizes",
@@ -32,10 +36,20 @@ PAPER = Paper(
         "the mean must be meant, as for plain SGD.",
         "Its curves are evaluated at log-spaced steps, on the whole training and test set.",
     ),
-    quick="the first 3,000 (figures 1 to 3) or 20,000 (figure 4) training examples in place of 60,000, and 4,000 or 6,000 "
-    "steps in place of 100,000 or 60,000, which are 133 or 30 epochs in place of 167 or 100. In figure 4 many examples "
-    "matter more than many epochs: with few of them the network learns the noise also from clipped gradients",
+    quick="the first 3,000 (figures 1 to 3), 4,000 (beyond_convnet) or 20,000 (figure 4) training examples in place of "
+    "60,000, the first 5,000 test examples in place of 10,000 (those of MNIST are the easier half), and 4,000, 3,000 or "
+    "6,000 steps in place of 100,000 or 60,000, which are 133, 75 or 30 epochs in place of 167 or 100. In figure 4 many "
+    "examples matter more than many epochs: with few of them the network learns the noise also from clipped gradients",
 )
+
+
+def shares_of_all(every: int) -> str:
+    """The probes of f_p and f_c of the whole training set: at log-spaced steps, and at so many of them evenly.
+
+    Early the shares change from step to step. Later the gradient differs more from step to step than in the course of many.
+    """
+    early = '{"name": "coherence", "label": "early", "at": "log", "per_decade": 5, "whole_set": true, "cumulative": "none"}'
+    return early + f', {{"name": "coherence", "label": "late", "every": {every}, "whole_set": true, "cumulative": "none"}}'
 
 
 def noise_name(percent: int) -> str:
@@ -44,13 +58,14 @@ def noise_name(percent: int) -> str:
 
 
 def noise_jobs(levels: Sequence[int], quick: bool) -> list[Job]:
-    """The runs of figures 1 to 3 with so much noise, for all seeds; the probe is on where there are both kinds of examples."""
+    """The runs of figures 1 to 3 with so much noise, for all seeds; with probes where there are both kinds of examples."""
     jobs = []
     for percent in levels:
         overrides = [f"data.label_noise.fraction={percent / 100:g}"]
-        overrides += ['probes=[{"name": "coherence"}]'] if percent in MIXED else []
+        if percent in MIXED:
+            overrides.append(f"probes=[{shares_of_all(400 if quick else 2500)}, {OF_BATCHES}]")
         overrides += QUICK if quick else ()
-        seconds = (86 if percent in MIXED else 64) if quick else (1930 if percent in MIXED else 1380)
+        seconds = (70 if percent in MIXED else 53) if quick else (2070 if percent in MIXED else 1380)
         config = "configs/coherent_gradients/label_noise.json"
         jobs += [Job(noise_name(percent), config, seed, tuple(overrides), seconds) for seed in SEEDS]
     return jobs
@@ -75,3 +90,18 @@ def steps_until(run: Run, column: str, level: float) -> float:
         return float(line.x[0])
     around = slice(after - 1, after + 1)
     return float(np.expm1(np.interp(level, line.y[around], np.log1p(line.x[around]))))
+
+
+def from_step_1(line: Line) -> Line:
+    """Without step 0, for which a logarithmic axis has no place."""
+    return Line(line.x[line.x > 0], line.y[line.x > 0])
+
+
+def at_step(line: Line, step: float) -> float:
+    """The value at a step, between those of the line linear in log(1 + step)."""
+    return float(np.interp(np.log1p(step), np.log1p(line.x), line.y))
+
+
+def corrupt_later(run: Run) -> float:
+    """The steps until half of the corrupt examples are learned over those until half of the pristine ones are."""
+    return steps_until(run, CORRUPT, HALF) / steps_until(run, PRISTINE, HALF)

@@ -1,4 +1,4 @@
-"""The real data and the null worlds of the probe `coherence`: what figures 2 and 3 draw in the same way."""
+"""The real data and the null worlds of the probe `coherence`, which figures 2 and 3 draw in the same way."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WORLDS = ("", *(f"{null}." for null in NULLS))
 LOOKS = (Stroke("pristine", COLOURS[0], "-", 1.1), Stroke("corrupt", COLOURS[4], "-", 1.1))
 
 
-def column(world: str, part: str) -> str:
-    """Of the probe."""
-    return f"coherence.{world}{part}"
+def column(of: str, world: str, part: str) -> str:
+    """Of metrics.csv; `of` is how the columns of a probe begin."""
+    return f"{of}{world}{part}"
 
 
 def draw_worlds(

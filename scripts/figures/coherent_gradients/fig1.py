@@ -10,11 +10,14 @@ import numpy as np
 from figures.coherent_gradients import (
     CORRUPT,
     FIT,
+    HALF,
     MIXED,
     NOISE,
     PRISTINE,
     TEST,
+    corrupt_later,
     evaluated,
+    from_step_1,
     noise_jobs,
     noise_name,
     steps_until,
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 NAMES = tuple(noise_name(percent) for percent in NOISE)
 CLEAN, ALL_NOISE = NAMES[0], NAMES[-1]
 LEVELS = (0.5, 0.7, 0.9)  # of accuracy
-HALF = 0.5  # of the examples of a group: learned
 EARLY = 10  # steps: the beginning of training
 FITTED = 0.99  # of the training set: memorized
 PEAK = 0.01  # of test accuracy: less is no loss to speak of, the highest of several being always above the last
@@ -57,7 +59,7 @@ def draw(results: Results) -> dict[str, Picture]:
         runs = results.runs(name)
         _draw(grid[0, 0], runs, FIT, look)
         _draw(grid[0, 1], runs, TEST, look)
-        draw_lines(grid[1, 0], [_from_step_1(loss_reduction(run)) for run in runs], [look] * len(runs))
+        draw_lines(grid[1, 0], [from_step_1(loss_reduction(run)) for run in runs], [look] * len(runs))
         if percent < 100:
             _draw(grid[1, 1], runs, PRISTINE, look)
         if percent > 0:
@@ -79,12 +81,7 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def _draw(axes: Axes, runs: Sequence[Run], column: str, look: Stroke) -> None:
-    draw_lines(axes, [_from_step_1(evaluated(run, column)) for run in runs], [look] * len(runs))
-
-
-def _from_step_1(line: Line) -> Line:
-    """Without step 0, for which a logarithmic axis has no place."""
-    return Line(line.x[line.x > 0], line.y[line.x > 0])
+    draw_lines(axes, [from_step_1(evaluated(run, column)) for run in runs], [look] * len(runs))
 
 
 # -------------------------------------------------------------------------------------------- the claims
@@ -104,11 +101,6 @@ def slowdown(column: str, levels: Sequence[float]) -> Callable[..., Sample]:
         return Sample(float(np.exp(np.diff(logarithms.mean(axis=1)).min())))
 
     return measure
-
-
-def corrupt_later(run: Run) -> Sample:
-    """The steps until half of the corrupt examples are learned over those until half of the pristine ones are."""
-    return Sample(steps_until(run, CORRUPT, HALF) / steps_until(run, PRISTINE, HALF))
 
 
 def nearness_to_noise(column: str) -> Callable[..., Sample]:
@@ -180,7 +172,7 @@ def claims(results: Results) -> list[Claim]:
                 f"Pristine examples are learned before corrupt ones ({percent} % noise).",
                 f"{agreement}(d), observation 2",
                 "steps until half of the corrupt examples are learned, over those until half of the pristine ones are",
-                measure(corrupt_later, name), 1.0,
+                measure(lambda run: Sample(corrupt_later(run)), name), 1.0,
             ),
             Claim(
                 f"Pristine examples are learned at a rate nearer to that without noise than to that of all noise "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
+OF = "batch."  # the probe's columns
 PARTS = ("i_p", "i_c")
 FIRST = 10  # steps
 
@@ -52,7 +53,7 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def _draw_panel(axes: Axes, runs: Sequence[Run], world: str) -> None:
     for part, look in zip(PARTS, LOOKS):
-        lines = [Line(np.arange(1, FIRST + 1), first_steps(run, column(world, part))) for run in runs]
+        lines = [Line(np.arange(1, FIRST + 1), first_steps(run, column(OF, world, part))) for run in runs]
         draw_lines(axes, lines, [Stroke(look.label, look.colour, dash, look.width) for dash in DASHES[: len(runs)]])
 
 
@@ -61,7 +62,7 @@ def _draw_panel(axes: Axes, runs: Sequence[Run], world: str) -> None:
 
 def lead(run: Run, world: str) -> float:
     """(i_p − i_c) / (|i_p| + |i_c|) after the first steps: -1 to 1, however long the gradients are."""
-    i_p, i_c = (float(first_steps(run, column(world, part))[-1]) for part in PARTS)
+    i_p, i_c = (float(first_steps(run, column(OF, world, part))[-1]) for part in PARTS)
     return (i_p - i_c) / (abs(i_p) + abs(i_c))
 
 

@@ -1,0 +1,65 @@
+#include <utility>
+
+#include "core/config_json.h"
+#include "core/config_text.h"
+
+namespace sgdscope {
+namespace {
+
+/// Collects what fields with `limits_memory_of` say, also those of the leaves that are chosen.
+class MemoryLines : public FieldVisitor {
+ public:
+  void Visit(const Field& field, int64_t& value) override {
+    if (field.limits_memory_of.empty()) return;
+    lines_.push_back(std::string(field.limits_memory_of) + " at most " + std::to_string(value) +
+                     " " + field.unit + " (" + JoinPath(path_, field.name) + ")");
+  }
+  void Visit(const Field&, bool&) override {}
+  void Visit(const Field&, double&) override {}
+  void Visit(const Field&, std::string&) override {}
+  void Visit(const Field&, std::vector<int64_t>&) override {}
+  void Visit(const Field&, std::vector<std::string>&) override {}
+  void Visit(const Field&, std::optional<bool>&) override {}
+  void Visit(const Field&, std::optional<int64_t>&) override {}
+  void Visit(const Field&, std::optional<std::string>&) override {}
+
+  void Group(const Field& field, const FieldsFunction& fields) override {
+    Descend(field.name, fields);
+  }
+  void OptionalGroup(const Field& field, bool& given, const FieldsFunction& fields) override {
+    if (given) Descend(field.name, fields);
+  }
+  void Choose(const Field& field, AnyChoice& choice) override { Descend(field.name, choice); }
+  void ChooseList(const Field& field, AnyChoiceList& choices) override {
+    size_t index = 0;
+    for (AnyChoice* choice : choices.items()) {
+      Descend(field.name + "[" + std::to_string(index++) + "]", *choice);
+    }
+  }
+
+  const std::vector<std::string>& lines() const { return lines_; }
+
+ private:
+  void Descend(const std::string& key, AnyChoice& choice) {
+    if (choice.selected().empty()) return;
+    Descend(key, [&](FieldVisitor& visitor) { choice.leaf().Fields(visitor); });
+  }
+  void Descend(const std::string& key, const FieldsFunction& fields) {
+    const std::string outer = std::exchange(path_, JoinPath(path_, key));
+    fields(*this);
+    path_ = outer;
+  }
+
+  std::string path_;
+  std::vector<std::string> lines_;
+};
+
+}  // namespace
+
+std::vector<std::string> MemoryLimits(const FieldsFunction& fields) {
+  MemoryLines visitor;
+  fields(visitor);
+  return visitor.lines();
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,47 @@
+// n-step SGD (implicit_regularization, section 4): n moves of gradient descent on the same batch,
+// each on the gradient at the weights that the moves before it have reached:
+//   w_0 = theta,  w_k = w_{k-1} - learning_rate * g(w_{k-1}),  delta = w_n - theta
+// The effective learning rate is n * learning_rate: delta is that times the mean of the n
+// gradients, with a minus. A step costs n gradients.
+
+#include "core/registry.h"
+#include "updates/update_rule.h"
+
+namespace sgdscope {
+namespace {
+
+class NStep final : public UpdateRule {
+ public:
+  Update Next(const StepGradient& gradient) override {
+    const double rate = LearningRate(gradient.step);
+    if (n_ == 1) return {gradient.g, -rate};
+    at::Tensor sum = gradient.g.clone();
+    at::Tensor theta = gradient.theta.add(gradient.g, -rate);
+    for (int64_t k = 1; k < n_; ++k) {
+      const at::Tensor g = gradient.at(theta);
+      sum.add_(g);
+      if (k + 1 < n_) theta = theta.add(g, -rate);
+    }
+    const auto n = static_cast<double>(n_);
+    return {sum.div_(n), -n * rate};
+  }
+
+ private:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "n",
+                   .help = "moves on each batch; learning_rate is that of a single one",
+                   .paper = "implicit_regularization section 4",
+                   .required = true,
+                   .min = 1,
+                   .max = 1e6},
+                  n_);
+  }
+
+  int64_t n_ = 1;
+};
+
+const Registration<UpdateRule, NStep> kRegistration(
+    "n_step", "n steps of gradient descent on the same batch, then the next batch");
+
+}  // namespace
+}  // namespace sgdscope

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/rng.h"
+#include "kernels/kernels.h"
+
+// What to reduce, how, and how far from the slow twin the result may be.
+
+namespace sgdscope {
+
+using kernels::Reduction;
+using Kind = Reduction::Kind;
+
+/// Sizes of batches.
+constexpr int64_t kSizes[] = {1, 2, 3, 7, 32, 100, 128, 257, 1024};
+
+/// Winsorizing at percentile c, as estimators/winsorized.cpp does it.
+inline Reduction Clip(int64_t n, double c, bool linear) {
+  const auto last = static_cast<double>(n - 1);
+  const double low = c / 100 * last;
+  const double high = (100 - c) / 100 * last;
+  if (!linear) return {Kind::kClip, std::llrint(low), std::llrint(high)};
+  return {Kind::kClip, static_cast<int64_t>(low), static_cast<int64_t>(high),
+          static_cast<float>(low - std::floor(low)), static_cast<float>(high - std::floor(high))};
+}
+
+/// Random values of a kind: what layers make, and what is rare.
+enum class Values { kRelu, kPixels, kTanh, kTies, kZeros, kDenormals, kMixedScales };
+inline const Values kAllValues[] = {Values::kRelu,       Values::kPixels, Values::kTanh,
+                                    Values::kTies,       Values::kZeros,  Values::kDenormals,
+                                    Values::kMixedScales};
+
+template <class T>
+std::vector<T> Draw(Stream& stream, Values kind, int64_t rows, int64_t columns) {
+  std::vector<T> values(rows * columns);
+  for (int64_t i = 0; i < rows; ++i) {
+    const bool blank = stream.Uniform() < 0.5;  // a row of pixels without ink
+    for (int64_t j = 0; j < columns; ++j) {
+      T& v = values[i * columns + j];
+      const double normal = stream.Normal();
+      switch (kind) {
+        case Values::kRelu:
+          v = static_cast<T>(std::max(normal, 0.0));
+          break;
+        case Values::kPixels:
+          v = blank ? T(0) : static_cast<T>(stream.Uniform());
+          break;
+        case Values::kTanh:
+          v = static_cast<T>(std::tanh(normal));
+          break;
+        case Values::kTies:
+          v = static_cast<T>(std::round(normal));
+          break;
+        case Values::kZeros:
+          v = normal < 0 ? T(0) : -T(0);
+          break;
+        case Values::kDenormals:
+          v = static_cast<T>(normal) * std::numeric_limits<T>::denorm_min() * T(1000);
+          break;
+        case Values::kMixedScales:
+          v = static_cast<T>(std::exp(5 * normal) * normal);
+          break;
+      }
+    }
+  }
+  return values;
+}
+
+/// Rounding of a product, of n additions, of the threshold and of what multiplies it: relative to
+/// the sum of the magnitudes that count, not to the outliers that don't.
+template <class T>
+double Tolerance(const std::vector<double>& values, const Reduction& how) {
+  std::vector<double> magnitudes = values;
+  for (double& v : magnitudes) v = std::abs(v);
+  std::vector<double> sorted = values;
+  std::ranges::sort(sorted);
+  const auto at = [&](int64_t i) {
+    return sorted[std::min<int64_t>(i, static_cast<int64_t>(sorted.size()) - 1)];
+  };
+  const double most =
+      std::max({std::abs(at(how.low)), std::abs(at(how.low + (how.low_part > 0))),
+                std::abs(at(how.high)), std::abs(at(how.high + (how.high_part > 0)))});
+  double sum = 0;
+  for (const double v : magnitudes) sum += std::min(v, most);
+  const auto n = static_cast<double>(values.size());
+  const double scale =
+      how.kind == Kind::kTrim ? n / static_cast<double>(how.high - how.low + 1) : 1;
+  return scale * (std::numeric_limits<T>::epsilon() * (n + 8) * sum +
+                  n * static_cast<double>(std::numeric_limits<T>::denorm_min()));
+}
+
+}  // namespace sgdscope
