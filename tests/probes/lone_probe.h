@@ -4,6 +4,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "data/sampler.h"
 #include "probes/probe.h"
@@ -13,15 +15,34 @@
 
 namespace sgdscope {
 
+/// Steps whose batches the test gives; they come again every epoch.
+class GivenBatches : public Sampler {
+ public:
+  explicit GivenBatches(std::vector<at::Tensor> batches) : batches_(std::move(batches)) {}
+
+  void Prepare(uint64_t, int64_t, int64_t, const std::string&) override {}
+  at::Tensor At(int64_t step) override {
+    return batches_[static_cast<size_t>(step % steps_per_epoch())].clone();
+  }
+  int64_t steps_per_epoch() const override { return static_cast<int64_t>(batches_.size()); }
+  int64_t batch_size() const override { return batches_.front().size(0); }
+  double EpochAt(int64_t step) const override {
+    return static_cast<double>(step) / static_cast<double>(steps_per_epoch());
+  }
+
+ private:
+  std::vector<at::Tensor> batches_;
+};
+
 /// A probe on batches that the test chooses. What the estimator and the update rule make of the
 /// gradients is 0.
 class LoneProbe {
  public:
   /// Keeps a reference.
   LoneProbe(const std::string& name, const Json& fields, const OracleUnderTest& it,
-            uint64_t seed = 1)
+            uint64_t seed = 1, std::unique_ptr<Sampler> sampler = MakeExample<Sampler>("full"))
       : it_(it),
-        sampler_(MakeExample<Sampler>("full")),
+        sampler_(std::move(sampler)),
         probe_(MakeExample<Probe>(name, fields)),
         nothing_(at::zeros_like(it.theta)) {
     sampler_->Prepare(seed, it.oracle.size(), 0, "sampler");
@@ -38,6 +59,8 @@ class LoneProbe {
     return ByName(*probe_, probe_->Measure({step, batch, gradients, it_.theta, nothing_, update,
                                             it_.oracle, *sampler_}));
   }
+  /// The same on the sampler's batch.
+  std::map<std::string, double> Measure(int64_t step) { return Measure(step, sampler_->At(step)); }
 
  private:
   const OracleUnderTest& it_;
