@@ -52,7 +52,8 @@ from figures.implicit_regularization._curves import (
 from reproduction.catalogue import figures
 from reproduction.claims import Claim, TooLittle, Verdict
 from reproduction.figure import Figure, Job
-from reproduction.plan import ROOT, read_config, unique_jobs
+from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
+from reproduction.report import write_report
 from reproduction.results import Results, load_outcome
 from sgdplot.runs import open_run
 from sgdplot.style import house_style
@@ -60,6 +61,10 @@ from sgdplot.style import house_style
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
 EPOCHS = (0, 5, 10, 20, 40)
 RISING = (0.1, 0.6, 0.8, 0.95, 1.0)  # of an accuracy, its part at EPOCHS
+MANIFEST = {
+    "steps_done": 40, "wall_seconds": 1.0, "peak_memory_bytes": 1e8, "device": "cpu", "threads": 1, "cpu": "a processor",
+    "versions": {"sgdscope": "1", "libtorch": "2", "blas": "3"},
+}  # fmt: skip
 FIGURES = tuple(figures("implicit_regularization").values())
 
 
@@ -80,7 +85,8 @@ class Made(RunFolders):
         evaluations["train_loss"] = [2.3, 2.0, 1.5, 1.0, loss]
         metrics = {"step": [0, 30], "epoch": [0, 30], "loss": [2.3, 0.1]}
         metrics["implicit_regularizer.regularizer"] = [9.0, regularizer]
-        self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations)
+        config = {"data": {"name": "cifar10", "path": "somewhere"}}
+        self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations, config=config, manifest=MANIFEST)
 
     def make_diverged(self, setting: Setting, seed: int) -> None:
         """A run that diverged at once."""
@@ -240,6 +246,7 @@ class BestOfSeveral(Made):
         self.make_diverged(self.setting, 3)
         self.assertAlmostEqual(self.curve(ACCURACY).means()[0], (1 + CHANCE) / 2)
         self.assertTrue(math.isnan(self.curve(last("eval.train_loss")).means()[0]))
+        np.testing.assert_array_equal(self.curve(ACCURACY).best(), [[1.0, NAN]])  # which no picture shows
 
     def test_a_missing_run_leaves_its_setting_open(self) -> None:
         self.make_run(self.setting, 1, RISING)
@@ -337,6 +344,18 @@ class Cifar10(Made):
         # Test accuracy falls with lambda from the first one on, and does not depend on the learning rate.
         self.assert_verdicts(fig1.FIGURE, FAILS, FAILS, HOLDS, FAILS, FAILS, HOLDS, FAILS, FAILS)
         self.assert_verdicts(fig5.FIGURE, *[FAILS] * 4)
+
+    def test_the_report_shows_what_was_dropped(self) -> None:
+        for setting in (*fig2.rates(True), *fig2.rates(True, CHOSEN[True])):
+            for seed in SEEDS[True]:
+                self.make_run(setting, seed, [(0.6 + noise(seed)) * part for part in RISING])
+        words = {job.folder: "a command" for job in fig2.FIGURE.jobs(True)}
+        write_report(Reproduction(self.root, "implicit_regularization", True, ["fig2"], words))
+        text = (self.root / "report.md").read_text()
+        self.assertIn("| Setting | Highest test accuracy | Seeds kept | Seeds dropped |", text)
+        self.assertIn("| `cifar10_rate2^-9` | 60.00 ± 0.14 % | 1: 60.10 %; 2: 59.90 % | 3: 58.00 % |", text)
+        self.assertIn("standard error", text)
+        self.assertIn("; 2 seeds", text)
 
     def test_fig2_gaps_between_the_best_learning_rates(self) -> None:
         for with_it, expected in ((0, (HOLDS, HOLDS)), (2, (HOLDS, FAILS))):

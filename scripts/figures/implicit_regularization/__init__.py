@@ -27,7 +27,7 @@ PAPER = Paper(
         "It does not say how weights start. Here: He's normal form, biases 0.",
         "The best runs of a setting are those with the highest test accuracy of their whole training, as evaluated; all "
         "numbers of the setting are means over them. A run that diverged is worse than any that did not, and counts with "
-        "the accuracy of guessing, 10 %, where too few others are left.",
+        "the accuracy of guessing, 10 %, where too few others are left; pictures leave such settings out.",
         "Standard errors: of 400 draws with replacement among the seeds, the best of the drawn taken anew each time.",
     ),
     quick="a network with three hidden layers of 128 in place of the Wide-ResNets and of three layers of 4096 (Wide-ResNets "

@@ -92,16 +92,20 @@ class Curve:
     worth: np.ndarray  # [settings, seeds]
     problems: tuple[str, ...]  # why numbers are missing: a setting without one of its runs is NaN
 
-    def best(self, seeds: Sequence[int] | None = None) -> np.ndarray:
-        """The values of the best runs of each setting, [settings, kept], of all seeds or of those at these places."""
-        chosen = slice(None) if seeds is None else list(seeds)
-        values, worth_of = self.values[:, chosen], self.worth[:, chosen]
-        order = np.argsort(-worth_of, axis=1, kind="stable")[:, : KEPT[values.shape[1]]]
-        return np.take_along_axis(values, order, axis=1)
+    def best(self) -> np.ndarray:
+        """The values of the best runs of each setting, [settings, kept]; NaN of runs that diverged."""
+        values = np.where(np.isfinite(self.worth), self.values, math.nan)
+        return _of_best(values, self.worth)
 
     def means(self, seeds: Sequence[int] | None = None) -> np.ndarray:
-        """Over the best runs of each setting."""
-        return self.best(seeds).mean(axis=1)
+        """Over the best runs of each setting, of all seeds or of those at these places."""
+        chosen = slice(None) if seeds is None else list(seeds)
+        return _of_best(self.values[:, chosen], self.worth[:, chosen]).mean(axis=1)
+
+
+def _of_best(values: np.ndarray, worth_of: np.ndarray) -> np.ndarray:
+    order = np.argsort(-worth_of, axis=1, kind="stable")[:, : KEPT[values.shape[1]]]
+    return np.take_along_axis(values, order, axis=1)
 
 
 def curve(results: Results, settings: Sequence[Setting], quantity: Quantity, epochs: float = math.inf) -> Curve:
@@ -197,7 +201,7 @@ def disagreement(places: Sequence[np.ndarray], accuracies: Sequence[np.ndarray])
 
 
 def draw_curve(axes: Axes, exponents: Sequence[float], drawn: Curve, look: Stroke) -> None:
-    """Means of the best runs and their standard deviations, over powers of 2; settings without a number are left out."""
+    """Means of the best runs and their standard deviations, over powers of 2; settings with too few runs are left out."""
     best = drawn.best()
     known = np.isfinite(best).all(axis=1)
     if not known.any():

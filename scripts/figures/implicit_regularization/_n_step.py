@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from figures.implicit_regularization import Setting
 from figures.implicit_regularization._curves import Curve, draw_curve
 from sgdplot.style import Stroke, shades
 
@@ -45,8 +44,3 @@ def finish(panels: np.ndarray) -> None:
         axes.set_title(f"({letter})", loc="left")
         axes.legend(fontsize=8)
     panels[0].set_ylabel("highest test accuracy")
-
-
-def shared_runs(settings: Sequence[Sequence[Setting]]) -> list[Setting]:
-    """All of them, each once."""
-    return list(dict.fromkeys(setting for group in settings for setting in group))

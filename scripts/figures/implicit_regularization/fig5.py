@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from figures.implicit_regularization import PEAK, TRAIN
-from figures.implicit_regularization import fig1
+from figures.implicit_regularization import PEAK, TRAIN, fig1
 from figures.implicit_regularization._cifar10 import (
     PENALTIES,
     PENALTY,

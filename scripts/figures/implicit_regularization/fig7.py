@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from figures.implicit_regularization import Setting, jobs_of
+from figures.implicit_regularization import TEST, Setting, jobs_of
 from figures.implicit_regularization._curves import (
     Curve,
     curve,
@@ -20,7 +20,6 @@ from figures.implicit_regularization._curves import (
     table_of_best,
 )
 from figures.implicit_regularization._n_step import draw_budgets, draw_rates, finish
-from figures.implicit_regularization import TEST
 from reproduction.claims import Claim, Measurement
 from reproduction.figure import Figure, Job
 from reproduction.results import Results

@@ -85,11 +85,13 @@ def _draw_distances(axes: Axes, runs: Sequence[Run], label: str) -> None:
                 rate, y, color=look.colour, linestyle=look.dash, linewidth=0.9, marker=".", markersize=3,
                 label="" if i else look.label,
             )  # fmt: skip
-    rate, y = distances(runs[0], label, "sgd_to_sgd")
-    for power in (SECOND, THIRD):
-        guide = y[0] / 4 * (rate / rate[0]) ** power
-        axes.plot(rate, guide, color="#999999", linewidth=0.7, linestyle="--")
-        axes.annotate(f"slope {power}", (rate[-1], guide[-1]), fontsize=7.5, color="#666666")
+    for power, below in ((SECOND, "sgd_to_gd"), (THIRD, "gd_to_gd")):
+        rate, y = min((distances(run, label, below) for run in runs), key=lambda line: line[1][0])
+        guide = y[0] / 3 * (rate / rate[0]) ** power
+        axes.plot(rate, guide, color="#999999", linewidth=0.8, linestyle="--")
+        axes.annotate(
+            f"slope {power}", (rate[-1], guide[-1]), (3, -9), textcoords="offset points", fontsize=7.5, color="#666666"
+        )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
 
