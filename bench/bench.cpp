@@ -59,7 +59,7 @@ LoadedData Images(const Dataset& mnist) {
 }
 
 LoadedData ColourImages() {
-  static const LoadedData data = MakeRandomImages(10000, {3, 32, 32}, 1);
+  static const LoadedData data = MakeRandomImages(9600, {3, 32, 32}, 1);
   return data;
 }
 

@@ -21,31 +21,34 @@ class MemoryLines : public FieldVisitor {
   void Visit(const Field&, std::vector<std::string>&) override {}
   void Visit(const Field&, std::optional<bool>&) override {}
   void Visit(const Field&, std::optional<int64_t>&) override {}
+  void Visit(const Field&, std::optional<double>&) override {}
   void Visit(const Field&, std::optional<std::string>&) override {}
 
   void Group(const Field& field, const FieldsFunction& fields) override {
-    Descend(field.name, fields);
+    Descend(JoinPath(path_, field.name), fields);
   }
   void OptionalGroup(const Field& field, bool& given, const FieldsFunction& fields) override {
-    if (given) Descend(field.name, fields);
+    if (given) Descend(JoinPath(path_, field.name), fields);
   }
-  void Choose(const Field& field, AnyChoice& choice) override { Descend(field.name, choice); }
+  void Choose(const Field& field, AnyChoice& choice) override {
+    Descend(JoinPath(path_, field.name), choice);
+  }
   void ChooseList(const Field& field, AnyChoiceList& choices) override {
     size_t index = 0;
     for (AnyChoice* choice : choices.items()) {
-      Descend(field.name + "[" + std::to_string(index++) + "]", *choice);
+      Descend(JoinPath(path_, field.name) + "[" + std::to_string(index++) + "]", *choice);
     }
   }
 
   const std::vector<std::string>& lines() const { return lines_; }
 
  private:
-  void Descend(const std::string& key, AnyChoice& choice) {
+  void Descend(const std::string& path, AnyChoice& choice) {
     if (choice.selected().empty()) return;
-    Descend(key, [&](FieldVisitor& visitor) { choice.leaf().Fields(visitor); });
+    Descend(path, [&](FieldVisitor& visitor) { choice.leaf().Fields(visitor); });
   }
-  void Descend(const std::string& key, const FieldsFunction& fields) {
-    const std::string outer = std::exchange(path_, JoinPath(path_, key));
+  void Descend(const std::string& path, const FieldsFunction& fields) {
+    const std::string outer = std::exchange(path_, path);
     fields(*this);
     path_ = outer;
   }
