@@ -508,6 +508,12 @@ class ModifiedFlow(Made):
             self.assertAlmostEqual(abs(claim.measured.summary.mean), 3 if claim.threshold > 0 else 2, places=9)
         self.assert_drawn(modified_flow.FIGURE, [5 * 3 + 2] * 2)
 
+    def test_the_config_has_the_probes_that_are_drawn(self) -> None:
+        config = read_config(ROOT / modified_flow.FIGURE.jobs(True)[0].config)
+        probes = {probe["label"]: probe.get("n", 1) for probe in config["probes"] if probe["name"] == "modified_flow"}
+        self.assertEqual(probes, {"sgd": 1, "n_step": 4})
+        self.assertEqual(set(probes), set(modified_flow.LABELS))
+
     def test_other_orders(self) -> None:
         self.make_runs({"sgd_to_plain": 3, "sgd_to_gd": 3, "sgd_to_sgd": 2, "gd_to_plain": 2, "gd_to_gd": 2})
         self.assert_verdicts(modified_flow.FIGURE, *[FAILS] * 7)
