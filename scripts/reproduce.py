@@ -72,7 +72,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     planning.add_argument("target", metavar="PAPER[/FIGURE]")
     planning.add_argument("--quick", action="store_true", help="fewer steps and seeds")
     planning.add_argument("--out", type=Path, metavar="DIR", help="default: reproductions/PAPER_quick or PAPER_full")
-    planning.add_argument("--data-path", type=Path, metavar="DIR", help="folder of MNIST's files")
+    planning.add_argument("--data-path", type=Path, metavar="DIR", help="folder of MNIST's or CIFAR-10's files")
     reporting = commands.add_parser("report")
     reporting.add_argument("folder", type=Path, metavar="DIR")
     return parser.parse_args(arguments)

@@ -7,7 +7,8 @@
 #   --quick      fewer steps and seeds: minutes in place of hours. Without it, the paper's own setting
 #   -j           runs at a time; default: the number of cores
 #   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_quick or PAPER_full
-#   --data-path  folder of MNIST's files; default: data/mnist. Where MNIST is missing, Fashion-MNIST stands in
+#   --data-path  folder of MNIST's or CIFAR-10's files, whichever the paper took; default: data/mnist or data/cifar10.
+#                Where MNIST is missing, Fashion-MNIST stands in
 #   --slurm      have the runs made as a Slurm job array
 #   --list       all papers and figures, and how long they take
 #

@@ -28,7 +28,7 @@ from run_folders import NAN, RunFolders, falling_loss
 import reproduce
 from figures.inherent_noise import fig1, fig2, fig3, lags
 from reproduction import plan as planning
-from reproduction.aggregate import Best, aggregate, dropped_by
+from reproduction.aggregate import aggregate, dropped_by, measured_values
 from reproduction.claims import (
     BLOCKS,
     MIN_STEPS,
@@ -111,27 +111,27 @@ class Aggregation(Runs):
         self.assertAlmostEqual(found.deviation, math.sqrt(7), places=14)
         self.assertTrue(math.isnan(aggregate({"1": 5.0}).deviation))
 
+    def test_measured_values_leave_out_empty_cells(self) -> None:
+        run = self.make_accuracy("a", 0.1, NAN, 0.7, NAN)
+        self.assertEqual(measured_values(run, "eval.test_accuracy").tolist(), [0.1, 0.7])
+        nothing = self.make_accuracy("b", NAN)
+        message = self.refused(lambda: measured_values(nothing, "eval.test_accuracy"), status=3)
+        self.assertIn("no measured value", message)
+
     def test_the_best_of_several_names_those_dropped(self) -> None:
-        # The last measured value counts, not the highest, and not an empty cell after it.
-        runs = [
-            self.make_accuracy("a", 0.1, 0.9),
-            self.make_accuracy("b", 0.99, 0.2),
-            self.make_accuracy("c", 0.1, 0.7, NAN),
-            self.make_accuracy("d", 0.1, 0.8),
-        ]
-        values = {"a": 1.0, "b": 20.0, "c": 300.0, "d": 4000.0}
-        for best, dropped, expected in (
-            (Best(3, "eval.test_accuracy"), ("b",), 4301 / 3),
-            (Best(2, "eval.test_accuracy"), ("b", "c"), 4001 / 2),
-            (Best(1, "eval.test_accuracy", highest=False), ("a", "d", "c"), 20.0),
+        worth = {"a": 0.9, "b": 0.2, "c": 0.7, "d": 0.7, "e": -math.inf}
+        values = {"a": 1.0, "b": 20.0, "c": 300.0, "d": 4000.0, "e": NAN}
+        for count, dropped, expected in (
+            (4, ("e",), 4321 / 4),
+            (3, ("e", "b"), 4301 / 3),
+            (2, ("e", "b", "d"), 301 / 2),  # of equal ones the first
+            (1, ("e", "b", "d", "c"), 1.0),
         ):
-            found = aggregate(values, dropped_by(best, runs))
+            found = aggregate(values, dropped_by(count, worth))
             self.assertEqual((found.dropped, found.mean), (dropped, expected))
 
     def test_more_than_there_are_and_nothing_at_all_are_refused(self) -> None:
-        runs = [self.make_accuracy("a", 0.5)]
-        best = Best(2, "eval.test_accuracy")
-        self.assertIn("the best 2 of 1 runs", self.refused(lambda: dropped_by(best, runs), status=3))
+        self.assertIn("the best 2 of 1 runs", self.refused(lambda: dropped_by(2, {"a": 0.5}), status=3))
         self.assertIn("no value", self.refused(lambda: aggregate({"a": 1.0}, ["a"]), status=3))
 
 
@@ -430,6 +430,12 @@ class Plans(Runs):
                 found += data_overrides(config, None)
             self.assertEqual(found, ["data.name=fashion_mnist", "data.path=configured", "data.path=data/mnist"])
             self.assertEqual(data_overrides(config, self.root / "configured"), ["data.path=configured"])
+            cifar = {"data": {"name": "cifar10"}}  # for which nothing stands in
+            self.assertIn("found neither in data/cifar10", self.refused(lambda: data_overrides(cifar, None), status=3))
+            self.assertIn("data_batch_1.bin", self.refused(lambda: data_overrides(cifar, self.root), status=3))
+            (self.root / "data/cifar10").mkdir()
+            (self.root / "data/cifar10/data_batch_1.bin").touch()
+            self.assertEqual(data_overrides(cifar, None), ["data.path=data/cifar10"])
             self.assertIn("no file train-images", self.refused(lambda: data_overrides(config, self.root), status=3))
         self.assertIn("scripts/download_data.sh mnist", message)
         self.assertIn("--data-path", message)

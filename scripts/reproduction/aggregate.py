@@ -14,15 +14,6 @@ from sgdplot.runs import Run
 
 
 @dataclass(frozen=True)
-class Best:
-    """Take only `count` runs: those with the highest, or lowest, last value of a column."""
-
-    count: int
-    column: str  # as plot.py names them, e.g. eval.test_accuracy
-    highest: bool = True
-
-
-@dataclass(frozen=True)
 class Summary:
     """Mean and standard deviation over the runs that were kept; of one run the deviation is NaN."""
 
@@ -41,19 +32,18 @@ def aggregate(values: Mapping[str, float], dropped: Sequence[str] = ()) -> Summa
     return Summary(statistics.fmean(kept.values()), deviation, tuple(kept), tuple(dropped))
 
 
-def dropped_by(best: Best, runs: Sequence[Run]) -> tuple[str, ...]:
-    """The labels of the runs that are not among the best, worst first."""
-    if not 1 <= best.count <= len(runs):
-        raise PlotError("aggregate", f"the best {best.count} of {len(runs)} runs", "ask for at most all", DATA)
-    sign = 1 if best.highest else -1
-    worst_first = sorted(runs, key=lambda run: sign * last_value(run, best.column))
-    return tuple(run.label for run in worst_first[: len(runs) - best.count])
+def dropped_by(count: int, worth: Mapping[str, float]) -> tuple[str, ...]:
+    """The labels that are not among the `count` of the highest worth, the lowest first; of equal ones the first stay."""
+    if not 1 <= count <= len(worth):
+        raise PlotError("aggregate", f"the best {count} of {len(worth)} runs", "ask for at most all", DATA)
+    best_first = sorted(worth, key=lambda label: -worth[label])
+    return tuple(reversed(best_first[count:]))
 
 
-def last_value(run: Run, column: str) -> float:
-    """The last value of a column that was measured."""
+def measured_values(run: Run, column: str) -> np.ndarray:
+    """The values of a column where it was measured, at least one."""
     table, name = run.find(column)
     known = table[name][np.isfinite(table[name])]
     if not known.size:
         raise PlotError(str(run.folder), f"column {column} has no measured value", "choose another column", DATA)
-    return float(known[-1])
+    return known

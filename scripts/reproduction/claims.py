@@ -45,6 +45,7 @@ class Sample:
     value: float
     error: float = math.nan  # standard error within the run, where it is known
     steps: int = 0  # behind it, where it is a mean over steps
+    seeds: int = 1  # behind it, where it is a number of several runs
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Measurement:
     def summary(self) -> Summary:
         """Mean and standard deviation over the seeds."""
         return aggregate({seed: sample.value for seed, sample in self.samples.items()})
+
+    @property
+    def seeds(self) -> int:
+        """How many are behind it."""
+        return sum(sample.seeds for sample in self.samples.values())
 
     @property
     def error(self) -> float:

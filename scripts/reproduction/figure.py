@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
     from reproduction.claims import Claim
+    from reproduction.document import Table
     from reproduction.results import Results
 
 
@@ -50,3 +51,4 @@ class Figure:
     jobs: Callable[[bool], Sequence[Job]]  # of the quick variant, or of the full one
     draw: Callable[[Results], Mapping[str, Picture]]  # by file name, without its ending
     claims: Callable[[Results], Sequence[Claim]]
+    tables: Callable[[Results], Sequence[Table]] = lambda results: ()  # below the claims

@@ -22,8 +22,9 @@ from sgdplot.files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STATE = "reproduction.json"
-STAND_INS = {"mnist": ("fashion_mnist", ("data/fashion_mnist", "/usr/share/datasets/fashion-mnist"))}
 IDX_FILES = "train-images*idx3-ubyte*"  # MNIST and Fashion-MNIST come in files of the same names
+LOOKED_FOR = {"mnist": IDX_FILES, "cifar10": "data_batch_1.bin"}  # the folder with such a file has the data
+STAND_INS = {"mnist": ("fashion_mnist", ("data/fashion_mnist", "/usr/share/datasets/fashion-mnist"))}
 
 
 @dataclass
@@ -151,22 +152,23 @@ def read_config(path: Path) -> dict[str, Any]:
 def data_overrides(config: dict[str, Any], data_path: Path | None) -> list[str]:
     """What of a config must be overridden for its data to be found, or for other data to stand in."""
     name, configured = config["data"]["name"], config["data"].get("path", "")
-    if name not in STAND_INS:
+    if name not in LOOKED_FOR:
         return []
+    files = LOOKED_FOR[name]
     if data_path:
-        if not _holds_idx(data_path):
+        if not _holds(data_path, files):
             hint = f"name the folder that holds the files of {name}; scripts/download_data.sh {name} fetches them"
-            raise PlotError(str(data_path), f"there is no file {IDX_FILES}", hint, DATA)
+            raise PlotError(str(data_path), f"there is no file {files}", hint, DATA)
         return [f"data.path={_from_root(data_path)}"]
     for folder in (f"data/{name}", configured):
-        if folder and _holds_idx(ROOT / folder):
+        if folder and _holds(ROOT / folder, files):
             return [f"data.path={folder}"]
-    other, folders = STAND_INS[name]
-    if any(_holds_idx(ROOT / folder) for folder in folders):
+    other, folders = STAND_INS.get(name, ("other data", ()))
+    if any(_holds(ROOT / folder, IDX_FILES) for folder in folders):
         return [f"data.name={other}"]
     hint = f"scripts/download_data.sh {name} fetches it; or name the folder that has it with --data-path"
     raise PlotError(name, f"found neither in data/{name}, nor is there {other} to stand in for it", hint, DATA)
 
 
-def _holds_idx(folder: Path) -> bool:
-    return any(folder.glob(IDX_FILES))
+def _holds(folder: Path, files: str) -> bool:
+    return any(folder.glob(files))

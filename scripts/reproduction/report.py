@@ -19,7 +19,7 @@ from reproduction.results import Outcome, Results, load_outcome
 from sgdplot.files import replacing
 from sgdplot.style import FORMATS, house_style, write
 
-DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Chapter:
     claims: Sequence[Claim]
     pictures: Sequence[Path]  # the PNG files
     not_drawn: str  # why there is no picture; empty if there is one
+    tables: Sequence[Table]
 
 
 def write_report(reproduction: Reproduction) -> list[Chapter]:
@@ -56,7 +57,7 @@ def write_report(reproduction: Reproduction) -> list[Chapter]:
 
 def _chapter(folder: Path, name: str, figure: Figure, results: Results) -> Chapter:
     """Judges the claims and draws."""
-    claims = figure.claims(results)
+    claims, tables = figure.claims(results), figure.tables(results)
     try:
         with house_style():
             drawn = figure.draw(results)
@@ -64,8 +65,8 @@ def _chapter(folder: Path, name: str, figure: Figure, results: Results) -> Chapt
                 for ending in FORMATS:
                     write(picture, folder / f"{stem}{ending}")
     except TooLittle as error:
-        return Chapter(name, figure, claims, [], str(error))
-    return Chapter(name, figure, claims, [folder / f"{stem}.png" for stem in drawn], "")
+        return Chapter(name, figure, claims, [], str(error), tables)
+    return Chapter(name, figure, claims, [folder / f"{stem}.png" for stem in drawn], "", tables)
 
 
 # ------------------------------------------------------------------------------------------ the document
@@ -156,6 +157,7 @@ def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
         yield Paragraph(f"There is no picture: {chapter.not_drawn}.")
     header = ["Claim", "In the paper", "What is measured", "Here", "Holds if", "Verdict"]
     yield Table(header, [_row(claim) for claim in chapter.claims])
+    yield from chapter.tables
     yield Paragraph("Departures of this figure:")
     yield Bullets(figure.departures)
 
@@ -178,7 +180,7 @@ def _measured(claim: Claim) -> str:
         words += f" ± {summary.deviation:{form}}"
     if not math.isnan(error):
         words += f", standard error {error:{form}}"
-    words += f"; {len(summary.kept)} seed{'s' if len(summary.kept) > 1 else ''}"
+    words += f"; {claim.measured.seeds} seed{'s' if claim.measured.seeds > 1 else ''}"
     steps = sorted({sample.steps for sample in claim.measured.samples.values()} - {0})
     if steps:
         words += f" of {' to '.join(str(count) for count in dict.fromkeys((steps[0], steps[-1])))} steps"
@@ -209,7 +211,7 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
             numbers: list[object] = [0, "", "", ""]
             if claim.measured.samples:
                 summary = claim.measured.summary
-                numbers = [len(summary.kept), summary.mean, summary.deviation, claim.measured.error]
+                numbers = [claim.measured.seeds, summary.mean, summary.deviation, claim.measured.error]
             rows.writerow(
                 [chapter.name, claim.says, claim.place, claim.quantity, *numbers, claim.threshold, claim.negligible,
                  claim.verdict.value, claim.reason]

@@ -1,0 +1,87 @@
+"""implicit_regularization, figure 2: which learning rates are best for training and for test accuracy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from figures.implicit_regularization import TRAIN, jobs_of
+from figures.implicit_regularization._cifar10 import CHOSEN, RATES, exponents, over_rates, rates
+from figures.implicit_regularization._curves import (
+    ACCURACY,
+    draw_curve,
+    highest,
+    is_quick,
+    measured,
+    need_some,
+    optimum,
+    table_of_best,
+)
+from reproduction.claims import Claim
+from reproduction.figure import Figure, Job
+from reproduction.results import Results
+from sgdplot.style import COLOURS, Stroke, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+FIT = highest(TRAIN)
+HALF_STEP = 0.5  # between two powers of 2
+
+
+def jobs(quick: bool) -> list[Job]:
+    """All learning rates, without regularizer and with the chosen one."""
+    return jobs_of([*rates(quick), *rates(quick, CHOSEN[quick])], quick)
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """The paper's two panels."""
+    need_some(results)
+    chosen = CHOSEN[is_quick(results)]
+    figure = new_figure(8.4, 3.6)
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    for axes, penalty, title in zip(panels, (None, chosen), ("(a) λ = 0", f"(b) λ = 2$^{{{chosen}}}$")):
+        for quantity, look in ((FIT, Stroke("training set", COLOURS[1])), (ACCURACY, Stroke("test set", COLOURS[0]))):
+            draw_curve(axes, exponents(RATES, results), over_rates(results, quantity, penalty), look)
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("learning rate ε")
+        axes.legend(fontsize=8)
+    panels[0].set_ylabel("highest accuracy")
+    return {"fig2": figure}
+
+
+def claims(results: Results) -> list[Claim]:
+    """Whether large learning rates are better for the test set than for the training set, until there is a regularizer."""
+    place, x = "section 2.3, figure 2", exponents(RATES, results)
+
+    def gap(test: np.ndarray, fit: np.ndarray) -> float:
+        return optimum(x, test) - optimum(x, fit)
+
+    bare = [over_rates(results, quantity) for quantity in (ACCURACY, FIT)]
+    with_it = [over_rates(results, quantity, CHOSEN[is_quick(results)]) for quantity in (ACCURACY, FIT)]
+    return [
+        Claim(
+            "Without regularizer the best learning rate for the test set is larger than that for the training set (in the "
+            "paper 16 times).", f"{place}(a)",
+            "log2 of their ratio", measured(gap, *bare), HALF_STEP,
+        ),
+        Claim(
+            "With it the ratio is smaller (in the paper 1).", f"{place}(b)",
+            "log2 of the ratio without regularizer less that with it",
+            measured(lambda *of: gap(*of[:2]) - gap(*of[2:]), *bare, *with_it), HALF_STEP,
+        ),
+    ]  # fmt: skip
+
+
+FIGURE = Figure(
+    title="Best learning rates for training and test accuracy, without and with the explicit regularizer",
+    did="Takes figure 1's network and gives its training and test accuracies over the learning rate, without regularizer "
+    "and with λ = 2⁻⁶.",
+    shows={"fig2": "Highest accuracies of the whole training: mean and standard deviation of the best runs."},
+    departures=("Of learning rates with equal training accuracies, such as 100 %, the largest counts as the best.",),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+    tables=table_of_best,
+)

@@ -1,0 +1,548 @@
+#!/usr/bin/env python3
+"""Tests of the figures of implicit_regularization on runs made up here: python tests/implicit_regularization_test.py"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import unittest
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from run_folders import NAN, RunFolders
+
+# isort: split
+from figures.implicit_regularization import (
+    CHANCE,
+    FULL,
+    KEPT,
+    QUICK,
+    SEEDS,
+    Setting,
+    fig1,
+    fig2,
+    fig3,
+    fig4,
+    fig5,
+    fig6,
+    fig7,
+    jobs_of,
+    modified_flow,
+    same_epochs,
+    same_steps,
+)
+from figures.implicit_regularization._cifar10 import CHOSEN, SMALL
+from figures.implicit_regularization._curves import (
+    ACCURACY,
+    Curve,
+    Quantity,
+    curve,
+    disagreement,
+    fall,
+    highest,
+    largest_stable,
+    last,
+    mean_late,
+    measured,
+    optimum,
+    rise,
+    slope,
+    table_of_best,
+)
+from reproduction.catalogue import figures
+from reproduction.claims import Claim, TooLittle, Verdict
+from reproduction.figure import Figure, Job
+from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
+from reproduction.report import write_report
+from reproduction.results import Results, load_outcome
+from sgdplot.runs import open_run
+from sgdplot.style import house_style
+
+HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
+EPOCHS = (0, 5, 10, 20, 40)
+RISING = (0.1, 0.6, 0.8, 0.95, 1.0)  # of an accuracy, its part at EPOCHS
+MANIFEST = {
+    "steps_done": 40, "wall_seconds": 1.0, "peak_memory_bytes": 1e8, "device": "cpu", "threads": 1, "cpu": "a processor",
+    "versions": {"sgdscope": "1", "libtorch": "2", "blas": "3"},
+}  # fmt: skip
+FIGURES = tuple(figures("implicit_regularization").values())
+
+
+class Made(RunFolders):
+    """Runs of known accuracies, and the results that they make."""
+
+    def make_run(
+        self,
+        setting: Setting,
+        seed: int,
+        test: Sequence[float],
+        train: Sequence[float] | None = None,
+        loss: float = 0.1,
+        regularizer: float = 1.0,
+    ) -> None:
+        """A run with evaluations at EPOCHS."""
+        evaluations = {"step": EPOCHS, "epoch": EPOCHS, "test_accuracy": test, "train_accuracy": train or test}
+        evaluations["train_loss"] = [2.3, 2.0, 1.5, 1.0, loss]
+        metrics = {"step": [0, 30], "epoch": [0, 30], "loss": [2.3, 0.1]}
+        metrics["implicit_regularizer.regularizer"] = [9.0, regularizer]
+        config = {"data": {"name": "cifar10", "path": "somewhere"}}
+        self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations, config=config, manifest=MANIFEST)
+
+    def make_diverged(self, setting: Setting, seed: int) -> None:
+        """A run that diverged at once."""
+        rows = {"step": [0], "epoch": [0], "loss": [2.3]}
+        name = f"runs/{setting.name},seed={seed}"
+        self.make(name, rows, manifest={"status": "diverged", "reason": "the loss is nan at step 1"})
+
+    def results(self, jobs: Sequence[Job]) -> Results:
+        """What came of jobs."""
+        return Results([load_outcome(job, self.root / "runs") for job in jobs])
+
+    def judge(self, figure: Figure) -> list[Claim]:
+        """The claims of the quick variant."""
+        found = figure.claims(self.results(figure.jobs(True)))
+        self.assertEqual(len({(claim.says, claim.place) for claim in found}), len(found))
+        return found
+
+    def assert_verdicts(self, figure: Figure, *expected: Verdict) -> None:
+        """Of the claims, in their order."""
+        claims = self.judge(figure)
+        told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
+        self.assertEqual([claim.verdict for claim in claims], list(expected), told)
+
+    def assert_drawn(self, figure: Figure, lines: Sequence[int]) -> None:
+        """That every panel has so many lines; caps of error bars are none."""
+        with house_style():
+            (picture,) = figure.draw(self.results(figure.jobs(True))).values()
+        found = [sum(len(a.get_xdata()) > 1 and a.get_linestyle() != "None" for a in axes.lines) for axes in picture.axes]
+        self.assertEqual(found, list(lines))
+
+
+def noise(seed: int) -> float:
+    """A small number for each seed, 0 in the mean of the best two."""
+    return (0.001, -0.001, -0.02)[seed - 1]
+
+
+def peak(x: float, at: float, top: float, width: float) -> float:
+    """An accuracy over exponents: a parabola, never below guessing."""
+    return max(CHANCE, top - ((x - at) / width) ** 2)
+
+
+# --------------------------------------------------------------------------------------- jobs and settings
+
+
+class Jobs(Made):
+    def test_every_figure_has_jobs_of_known_configs_and_all_share_without_conflict(self) -> None:
+        for quick in (True, False):
+            jobs = unique_jobs([job for figure in FIGURES for job in figure.jobs(quick)])
+            files = {job.config for job in jobs}
+            self.assertEqual(len(files), 4)
+            for name in {job.name for job in jobs} - {modified_flow.NAME}:
+                self.assertEqual(tuple(job.seed for job in sorted(jobs, key=lambda job: job.seed) if job.name == name),
+                                 SEEDS[quick])  # fmt: skip
+
+    def test_figures_share_their_runs(self) -> None:
+        for quick in (True, False):
+            first = {job.folder: job for job in fig1.FIGURE.jobs(quick)}
+            self.assertEqual({job.folder: job for job in fig5.FIGURE.jobs(quick)}, first)
+            second = {job.folder for job in fig2.FIGURE.jobs(quick)}
+            self.assertEqual(len(first.keys() & second), len(SEEDS[quick]) * (len(fig2.RATES[quick]) + 1))
+            third = {job.folder for job in fig3.FIGURE.jobs(quick)}
+            self.assertGreater(len(first.keys() & third), 0)
+
+    def test_the_full_variant_is_the_papers(self) -> None:
+        expected = {
+            "wide_resnet": (6400, 32, ("wide_resnet", 10, 1), "shuffle", ("dataset", True)),
+            "n_step": (400, 32, ("wide_resnet", 16, 4), "shuffle", ("dataset", True)),
+            "fashion_mnist": (400, 16, ("mlp", None, None), "shuffle", ("per_image", False)),
+        }
+        for base in FULL.values():
+            config = read_config(ROOT / f"configs/implicit_regularization/{base.config}.json")
+            model, data = config["model"], config["data"]
+            found = (
+                config["epochs"], config["batch_size"], (model["name"], model.get("depth"), model.get("width")),
+                config["sampler"]["name"], (data["normalize"], "augment" in data),
+            )  # fmt: skip
+            self.assertEqual(found, expected[base.config])
+            self.assertEqual((config["epochs"], config["batch_size"]), (base.epochs, base.batch))
+            self.assertEqual(model.get("norm", "skipinit"), "skipinit")
+            self.assertEqual(model.get("hidden", [4096] * 3), [4096] * 3)
+        config = read_config(ROOT / "configs/implicit_regularization/wide_resnet.json")
+        self.assertEqual(config["update"]["weight_decay"], 5e-4)
+        config = read_config(ROOT / "configs/implicit_regularization/n_step.json")
+        schedule = {"name": "step_decay", "hold": 0.5, "factor": 0.5, "every": 0.1}
+        self.assertLessEqual(schedule.items(), config["update"]["learning_rate"].items())
+        for job in unique_jobs([job for figure in FIGURES for job in figure.jobs(False)]):
+            self.assertNotIn("limit", " ".join(job.overrides))
+
+    def test_words_of_settings(self) -> None:
+        def words(setting: Setting, quick: bool = False) -> str:
+            job = setting.jobs(quick)[0]
+            return f"{job.name} {' '.join(job.overrides)}"
+
+        self.assertIn("update.learning_rate=0.001953125", words(Setting("cifar10", -9)))
+        self.assertIn('"every_epochs": 6399', words(Setting("cifar10", -9)))
+        self.assertIn('gradient={"name": "gradient_norm_penalty", "lambda": 0.015625}', words(Setting("cifar10", -9, -6)))
+        self.assertIn('update={"name": "n_step", "n": 4, "learning_rate": 0.25}', words(Setting("fashion_mnist", -2, n=4)))
+        self.assertIn("update.learning_rate.value=0.25 update.n=4", words(Setting("n_step", -2, n=4)))
+        self.assertNotIn("n_step", words(Setting("fashion_mnist", -2)))
+        # Equal steps are evaluated at equal steps, equal epochs at equal epochs.
+        steps = words(same_steps("fashion_mnist", -9, -2, 64, False))
+        self.assertIn('batch_size=64 epochs=1600 eval={"every": 3750}', steps)
+        self.assertEqual(same_steps("fashion_mnist", -9, -2, 16, False), Setting("fashion_mnist", -9, -2))
+        self.assertNotIn("eval", words(same_epochs("fashion_mnist", -9, 64, False)))
+        self.assertIn('"every_epochs": 47', words(same_steps("cifar10", -9, -2, 32, True), quick=True))
+        for experiment, base in QUICK.items():
+            self.assertEqual(base.examples % (2 * base.batch), 0, experiment)  # no step is left out with any batch size
+
+    def test_a_setting_with_more_steps_is_expected_to_take_longer(self) -> None:
+        for one, other in (
+            (Setting("fashion_mnist", -5), Setting("fashion_mnist", -5, -3)),
+            (Setting("fashion_mnist", -5), Setting("fashion_mnist", -5, n=2)),
+            (Setting("fashion_mnist", -5, batch=32), Setting("fashion_mnist", -5)),
+        ):
+            self.assertLess(one.jobs(True)[0].seconds, other.jobs(True)[0].seconds)
+
+
+# ------------------------------------------------------------------------------------------ best of several
+
+
+class BestOfSeveral(Made):
+    def setUp(self) -> None:
+        super().setUp()
+        self.setting = Setting("cifar10", -5)
+
+    def curve(self, quantity: Quantity, epochs: float = math.inf) -> Curve:
+        """Of the one setting."""
+        return curve(self.results(self.setting.jobs(True)), [self.setting], quantity, epochs)
+
+    def test_the_runs_with_the_highest_test_accuracy_ever_are_kept(self) -> None:
+        # Seed 2 is the worst at the end, and had the highest test accuracy on the way.
+        self.make_run(self.setting, 1, (0.1, 0.2, 0.3, 0.40, 0.4), (0.1, 0.2, 0.3, 0.9, 0.8), loss=1.0, regularizer=10)
+        self.make_run(self.setting, 2, (0.1, 0.2, 0.6, 0.20, 0.2), (0.1, 0.2, 0.3, 0.7, 0.6), loss=2.0, regularizer=20)
+        self.make_run(self.setting, 3, (0.1, 0.5, 0.1, 0.45, 0.3), (0.1, 0.2, 0.3, 0.5, 0.4), loss=4.0, regularizer=40)
+        self.assertAlmostEqual(self.curve(ACCURACY).means()[0], 0.55)
+        self.assertAlmostEqual(self.curve(highest("eval.train_accuracy")).means()[0], 0.6)
+        self.assertAlmostEqual(self.curve(last("eval.train_loss")).means()[0], 3.0)
+        self.assertAlmostEqual(self.curve(fig1.REGULARIZER).means()[0], 30.0)
+        self.assertAlmostEqual(self.curve(mean_late("eval.test_accuracy")).means()[0], 0.25)
+        # Within 5 epochs seeds 1 and 3 (2 as good as 1, the first stays).
+        self.assertAlmostEqual(self.curve(highest("eval.test_accuracy", 5), 5).means()[0], 0.35)
+        (table,) = table_of_best(self.results(self.setting.jobs(True)))
+        self.assertEqual(table.rows, [["`cifar10_rate2^-5`", "55.00 ± 7.07 %", "2: 60.00 %; 3: 50.00 %", "1: 40.00 %"]])
+
+    def test_a_run_that_diverged_is_the_worst(self) -> None:
+        self.make_run(self.setting, 1, RISING)
+        self.make_diverged(self.setting, 2)
+        self.make_run(self.setting, 3, [0.5 * value for value in RISING])
+        self.assertAlmostEqual(self.curve(ACCURACY).means()[0], 0.75)
+        self.assertAlmostEqual(self.curve(last("eval.train_loss")).means()[0], 0.1)
+        (table,) = table_of_best(self.results(self.setting.jobs(True)))
+        self.assertEqual(table.rows[0][2:], ["1: 100.00 %; 3: 50.00 %", "2: diverged"])
+
+    def test_two_that_diverged_count_as_guessing_and_have_no_loss(self) -> None:
+        self.make_run(self.setting, 1, RISING)
+        self.make_diverged(self.setting, 2)
+        self.make_diverged(self.setting, 3)
+        self.assertAlmostEqual(self.curve(ACCURACY).means()[0], (1 + CHANCE) / 2)
+        self.assertTrue(math.isnan(self.curve(last("eval.train_loss")).means()[0]))
+        np.testing.assert_array_equal(self.curve(ACCURACY).best(), [[1.0, NAN]])  # which no picture shows
+
+    def test_a_missing_run_leaves_its_setting_open(self) -> None:
+        self.make_run(self.setting, 1, RISING)
+        self.make_run(self.setting, 2, RISING)
+        found = self.curve(ACCURACY)
+        self.assertTrue(math.isnan(found.means()[0]))
+        measurement = measured(lambda mean: mean[0], found)
+        self.assertEqual((measurement.samples, measurement.problems), ({}, ("cifar10_rate2^-5,seed=3: not run yet",)))
+        self.assertEqual(table_of_best(self.results(self.setting.jobs(True))), [])
+
+    def test_standard_errors_against_the_sum_over_all_draws(self) -> None:
+        random = np.random.default_rng(7)
+        values = random.normal(size=(2, 3))
+        of = Curve(values, values, ())
+        places = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
+        means = [np.sort(values[:, draw], axis=1)[:, 1:].mean(axis=1) for draw in places]
+        exact = np.std([mean[1] - mean[0] for mean in means]) * math.sqrt(3 / 2)
+        found = measured(lambda mean: mean[1] - mean[0], of)
+        # The relative error of a standard deviation of n draws is about 1 / sqrt(2 n), here 0.035; five times that.
+        self.assertAlmostEqual(found.error / exact, 1, delta=0.18)
+        (sample,) = found.samples.values()
+        expected = np.sort(values, axis=1)[:, 1:].mean(axis=1)
+        self.assertAlmostEqual(sample.value, expected[1] - expected[0], places=12)
+        self.assertEqual(found.seeds, KEPT[3])
+
+    def test_what_cannot_be_measured_says_why(self) -> None:
+        def never(_: np.ndarray) -> float:
+            raise TooLittle("there is nothing")
+
+        found = measured(never, Curve(np.ones((1, 3)), np.ones((1, 3)), ()))
+        self.assertEqual((found.samples, found.problems), ({}, ("there is nothing",)))
+
+
+class Numbers(unittest.TestCase):
+    def test_of_a_curve(self) -> None:
+        x, y = np.array([-4, -3, -2, -1]), np.array([0.2, 0.6, 0.6, 0.1])
+        self.assertEqual(optimum(x, y), -2)  # of equal ones the last
+        self.assertAlmostEqual(rise(y), 0.4)
+        self.assertAlmostEqual(fall(y), 0.5)
+        self.assertEqual(largest_stable(x, y), -2)
+        self.assertEqual(largest_stable(x, np.array([0.6, 0.1, 0.6, 0.6])), -4)
+        self.assertEqual(largest_stable(x, np.array([0.15, 0.6, 0.6, 0.6])), -1)  # slow at first is not unstable
+        self.assertAlmostEqual(slope(x, np.array([8.0, 4.0, NAN, 1.0])), -1)
+        with self.assertRaises(TooLittle):
+            slope(x, np.array([8.0, NAN, NAN, NAN]))
+
+    def test_disagreement_is_over_pairs_at_common_places_that_trained(self) -> None:
+        first = np.array([1, 2, 3]), np.array([0.5, 0.6, 0.7])
+        second = np.array([2, 3, 4]), np.array([0.5, 0.8, 0.1])
+        third = np.array([4, 5]), np.array([0.9, 0.9])
+        self.assertAlmostEqual(disagreement(*zip(first, second)), 0.1)
+        with self.assertRaisesRegex(TooLittle, "no place"):  # the only common one did not train
+            disagreement(*zip(second, third))
+
+
+# ------------------------------------------------------------------------------------------------- figures
+
+
+class Cifar10(Made):
+    def make_runs(self, rate: Callable[[int], Mapping[str, float]], penalty: Callable[[int], Mapping[str, float]]) -> None:
+        """Of figures 1 and 5: numbers over the exponents of the learning rate and of lambda."""
+        settings = [(setting, rate(setting.rate)) for setting in fig1.rates(True)]
+        settings += [(setting, penalty(setting.penalty)) for setting in fig1.penalties(True)]
+        for setting, number in settings:
+            for seed in SEEDS[True]:
+                test, train = number["test"] + noise(seed), number["train"] + noise(seed)
+                self.make_run(
+                    setting, seed, [test * part for part in RISING], [train * part for part in RISING],
+                    number["loss"] * (1 + noise(seed)), number["regularizer"] * (1 + noise(seed)),
+                )  # fmt: skip
+
+    def test_a_regularizer_that_does_what_a_large_learning_rate_does(self) -> None:
+        def number(x: int, at: float) -> dict[str, float]:
+            return {
+                "test": peak(x, at, 0.6, 10), "train": peak(x, at - 1, 0.95, 8), "loss": 2.0**x, "regularizer": 2.0 ** (-x / 2)
+            }  # fmt: skip
+
+        self.make_runs(lambda x: number(x, -5), lambda x: number(x, -4))
+        self.assert_verdicts(fig1.FIGURE, *[HOLDS] * 8)
+        claims = self.judge(fig1.FIGURE)
+        self.assertAlmostEqual(claims[5].measured.summary.mean, -1)  # log2 of 2
+        for claim in claims[6:]:
+            self.assertAlmostEqual(claim.measured.summary.mean, 0.5, places=12)
+        self.assertEqual({claim.measured.seeds for claim in claims}, {2})
+        self.assert_verdicts(fig5.FIGURE, *[HOLDS] * 4)
+        self.assert_drawn(fig1.FIGURE, [2 * 3, 2 + 1, 2])
+        self.assert_drawn(fig5.FIGURE, [2, 2])
+
+    def test_one_that_does_the_contrary(self) -> None:
+        rate = {"test": 0.5, "train": 0.9, "loss": 1.0}
+        self.make_runs(
+            lambda x: {**rate, "regularizer": 2.0 ** (x / 2)},
+            lambda x: {"test": 0.3 - 0.01 * x, "train": 0.9, "loss": 2.0 ** (2 * x), "regularizer": 2.0**x},
+        )
+        # Test accuracy falls with lambda from the first one on, and does not depend on the learning rate.
+        self.assert_verdicts(fig1.FIGURE, FAILS, FAILS, HOLDS, FAILS, FAILS, HOLDS, FAILS, FAILS)
+        self.assert_verdicts(fig5.FIGURE, *[FAILS] * 4)
+
+    def test_the_report_shows_what_was_dropped(self) -> None:
+        for setting in (*fig2.rates(True), *fig2.rates(True, CHOSEN[True])):
+            for seed in SEEDS[True]:
+                self.make_run(setting, seed, [(0.6 + noise(seed)) * part for part in RISING])
+        words = {job.folder: "a command" for job in fig2.FIGURE.jobs(True)}
+        write_report(Reproduction(self.root, "implicit_regularization", True, ["fig2"], words))
+        text = (self.root / "report.md").read_text()
+        self.assertIn("| Setting | Highest test accuracy | Seeds kept | Seeds dropped |", text)
+        self.assertIn("| `cifar10_rate2^-9` | 60.00 ± 0.14 % | 1: 60.10 %; 2: 59.90 % | 3: 58.00 % |", text)
+        self.assertIn("standard error", text)
+        self.assertIn("; 2 seeds", text)
+
+    def test_fig2_gaps_between_the_best_learning_rates(self) -> None:
+        for with_it, expected in ((0, (HOLDS, HOLDS)), (2, (HOLDS, FAILS))):
+            with self.subTest(with_it=with_it):
+                self.root = self.root / "next"
+                for penalty, gap in ((None, 2), (CHOSEN[True], with_it)):
+                    for setting in fig2.rates(True, penalty):
+                        for seed in SEEDS[True]:
+                            test = peak(setting.rate, -7 + gap, 0.6, 10) + noise(seed)
+                            train = peak(setting.rate, -7, 0.9, 10) + noise(seed)
+                            self.make_run(setting, seed, [test * p for p in RISING], [train * p for p in RISING])
+                self.assert_verdicts(fig2.FIGURE, *expected)
+        self.assert_drawn(fig2.FIGURE, [2, 2])
+
+    def make_batches(self, figure: object, by_ratio: bool) -> None:
+        """Accuracies that depend on the ratios to the batch size, or on the numbers themselves."""
+        for by_batch in (figure.rates_by_batch(True), figure.penalties_by_batch(True)):
+            for batch, settings in by_batch.items():
+                for exponent, setting in settings.items():
+                    x = exponent - (math.log2(batch) if by_ratio else 0)
+                    for seed in SEEDS[True]:
+                        self.make_run(setting, seed, [(0.6 + 0.02 * x + noise(seed)) * part for part in RISING])
+
+    def test_fig3_and_fig6_equal_ratios(self) -> None:
+        for figure, panels in ((fig3, [3, 3]), (fig6, [2, 3, 3])):
+            for by_ratio, verdict in ((True, HOLDS), (False, FAILS)):
+                with self.subTest(figure=figure.__name__, by_ratio=by_ratio):
+                    self.root = self.root / "next"
+                    self.make_batches(figure, by_ratio)
+                    claims = self.judge(figure.FIGURE)[-2:]
+                    self.assertEqual([claim.verdict for claim in claims], [verdict] * 2, claims)
+                    sizes = {round(claim.measured.summary.mean, 9) for claim in claims}
+                    self.assertEqual({abs(size) for size in sizes}, {round(0.02 * self.mean_octaves(figure, by_ratio), 9)})
+            for setting in (*fig6.rates(True), *fig6.penalties(True)) if figure is fig6 else ():
+                for seed in SEEDS[True]:
+                    if not (self.root / "runs" / f"{setting.name},seed={seed}").exists():
+                        self.make_run(setting, seed, RISING)
+            self.assert_drawn(figure.FIGURE, panels)
+
+    @staticmethod
+    def mean_octaves(figure: object, by_ratio: bool) -> float:
+        """log2 of the ratio of two batch sizes: mean over pairs, and places that they have in common in the other view."""
+        settings = figure.rates_by_batch(True)
+        octaves = []
+        for one, other in itertools.combinations(settings, 2):
+            places = len(settings[one].keys() & settings[other].keys()) if by_ratio else len(settings[one])
+            octaves += [math.log2(other / one)] * places
+        return float(np.mean(octaves))
+
+
+class FashionMnist(Made):
+    def test_fig6_lambda_as_learning_rate(self) -> None:
+        for setting in unique_settings(fig6):
+            for seed in SEEDS[True]:
+                self.make_run(setting, seed, RISING)
+        self.root = self.root / "next"
+        for settings, at in ((fig6.rates(True), -5), (fig6.penalties(True), -2)):
+            for setting in settings:
+                x = setting.rate if setting.penalty is None else setting.penalty
+                for seed in SEEDS[True]:
+                    self.make_run(setting, seed, [(peak(x, at, 0.9, 20) + noise(seed)) * part for part in RISING])
+        claims = self.judge(fig6.FIGURE)
+        self.assertEqual([claim.verdict for claim in claims[:6]], [HOLDS] * 6)
+        self.assertAlmostEqual(claims[5].measured.summary.mean, 3)  # a factor of 8
+        self.assertEqual([claim.verdict for claim in claims[6:]], [OPEN] * 2)
+
+    def make_n_step(self, by_move: bool) -> None:
+        """Accuracies that depend on alpha, or on n alpha."""
+        for n in fig7.NS[True]:
+            for setting in fig7.settings(n, True):
+                x = setting.rate + (0 if by_move else math.log2(n))
+                for seed in SEEDS[True]:
+                    self.make_run(setting, seed, [(peak(x, -5, 0.8, 10) + noise(seed)) * part for part in (0.1, 1, 1, 1, 1)])
+
+    def test_fig7_alpha_decides(self) -> None:
+        self.make_n_step(by_move=True)
+        self.assert_verdicts(fig7.FIGURE, HOLDS, HOLDS, HOLDS)
+        self.assert_drawn(fig7.FIGURE, [3, 3, 3])
+
+    def test_fig7_n_alpha_decides(self) -> None:
+        self.make_n_step(by_move=False)
+        self.assert_verdicts(fig7.FIGURE, FAILS, FAILS, HOLDS)
+
+    def test_fig7_shorter_trainings_are_the_beginning_of_longer_ones(self) -> None:
+        for n in fig7.NS[True]:
+            for setting in fig7.settings(n, True):
+                for seed in SEEDS[True]:
+                    self.make_run(setting, seed, [(0.8 + noise(seed)) * part for part in RISING])
+        results = self.results(fig7.FIGURE.jobs(True))
+        for n, part in ((1, 1.0), (2, 0.95), (4, 0.8)):  # at 40, 20 and 10 epochs
+            for found in (fig7.equal_updates(results, n), fig7.within(results, 1, 40 // n)):
+                np.testing.assert_allclose(found.means(), 0.8 * part, rtol=1e-12)
+        np.testing.assert_allclose(fig7.equal_epochs(results, 4).means(), 0.8, rtol=1e-12)
+
+
+class NStep(Made):
+    def make_runs(self, loss: float, unstable_at: Callable[[int], int]) -> None:
+        """The highest test accuracy is 0.6 - loss * log2 n, and learning rates from a certain one on diverge."""
+        for setting in unique_settings(fig4):
+            for seed in SEEDS[True]:
+                if setting.rate >= unstable_at(setting.n):
+                    self.make_diverged(setting, seed)
+                    continue
+                test = 0.6 - loss * math.log2(setting.n) + 0.01 * setting.rate + noise(seed)
+                self.make_run(setting, seed, [test * part for part in RISING])
+
+    def test_n_that_costs_stability_and_accuracy(self) -> None:
+        self.make_runs(0.05, lambda n: -4 - round(math.log2(n)) // 2)
+        self.assert_verdicts(fig4.FIGURE, *[HOLDS] * 5)
+        stable = self.judge(fig4.FIGURE)[1].measured.summary.mean
+        self.assertAlmostEqual(stable, 1)
+        self.assert_drawn(fig4.FIGURE, [3, 3, 3])
+
+    def test_n_that_gains(self) -> None:
+        self.make_runs(-0.05, lambda n: 0)
+        self.assert_verdicts(fig4.FIGURE, *[FAILS] * 5)
+
+
+def unique_settings(figure: object) -> list[Setting]:
+    """All settings of a quick figure."""
+    found: dict[Setting, None] = {}
+    if figure is fig4:
+        pairs = {*((n, epochs) for n in fig4.NS[True] for epochs in fig4.BUDGETS[True])}
+        pairs |= {(n, fig4.EPOCHS[True] // n) for n in fig4.NS[True]}
+        for n, epochs in sorted(pairs):
+            found |= dict.fromkeys(fig4.settings(n, epochs, True))
+    else:
+        found |= dict.fromkeys([*figure.rates(True), *figure.penalties(True)])
+    return list(found)
+
+
+class ModifiedFlow(Made):
+    def make_runs(self, orders: Mapping[str, float], flow_error: float = 1e-12) -> None:
+        """Distances that are exact powers of the learning rate."""
+        for seed in modified_flow.SEEDS[True]:
+            columns = {"step": [0], "epoch": [0], "loss": [1.0]}
+            for label in modified_flow.LABELS:
+                for k in range(6):
+                    rate = 0.1 / 2**k
+                    numbers = {name: seed * rate**power for name, power in orders.items()}
+                    numbers |= {"learning_rate": rate, "flow_error": flow_error}
+                    columns |= {f"{label}.halved{k}.{name}": [value] for name, value in numbers.items()}
+            self.make(f"runs/modified_flow,seed={seed}", columns)
+
+    def test_orders(self) -> None:
+        theory = {"sgd_to_plain": 2, "sgd_to_gd": 2, "sgd_to_sgd": 3, "gd_to_plain": 2, "gd_to_gd": 3}
+        self.make_runs(theory)
+        self.assert_verdicts(modified_flow.FIGURE, *[HOLDS] * 7)
+        for claim in self.judge(modified_flow.FIGURE):
+            self.assertAlmostEqual(abs(claim.measured.summary.mean), 3 if claim.threshold > 0 else 2, places=9)
+        self.assert_drawn(modified_flow.FIGURE, [5 * 3 + 2] * 2)
+
+    def test_the_config_has_the_probes_that_are_drawn(self) -> None:
+        config = read_config(ROOT / modified_flow.FIGURE.jobs(True)[0].config)
+        probes = {probe["label"]: probe.get("n", 1) for probe in config["probes"] if probe["name"] == "modified_flow"}
+        self.assertEqual(probes, {"sgd": 1, "n_step": 4})
+        self.assertEqual(set(probes), set(modified_flow.LABELS))
+
+    def test_other_orders(self) -> None:
+        self.make_runs({"sgd_to_plain": 3, "sgd_to_gd": 3, "sgd_to_sgd": 2, "gd_to_plain": 2, "gd_to_gd": 2})
+        self.assert_verdicts(modified_flow.FIGURE, *[FAILS] * 7)
+
+    def test_distances_near_the_flows_error_are_not_taken(self) -> None:
+        self.make_runs(dict.fromkeys(modified_flow.LOOKS, 2), flow_error=1e-4)  # 0.1², 0.05² and 0.025² of seed 2 are above
+        run = open_run(str(self.root / "runs/modified_flow,seed=1"))
+        self.assertEqual(modified_flow.distances(run, "sgd", "sgd_to_sgd")[0].tolist(), [0.1, 0.05])
+        with self.assertRaisesRegex(TooLittle, "fewer than three"):
+            modified_flow.order("sgd", "sgd_to_sgd")(run)
+        with self.assertRaisesRegex(TooLittle, "no other.halved0"):
+            modified_flow.distances(run, "other", "sgd_to_sgd")
+
+
+class Missing(Made):
+    def test_without_runs_nothing_is_decided(self) -> None:
+        for figure in FIGURES:
+            for claim in self.judge(figure):
+                self.assertEqual(claim.verdict, OPEN, claim.says)
+                self.assertIn("not run yet", claim.reason)
+            with self.assertRaises(TooLittle):
+                figure.draw(self.results(figure.jobs(True)))
+
+    def test_the_smallest_learning_rate_with_regularizers_is_also_run_without(self) -> None:
+        for quick in (True, False):
+            self.assertIn(Setting("cifar10", SMALL[quick]), fig1.rates(quick))
+            self.assertIn(CHOSEN[quick], [setting.penalty for setting in fig1.penalties(quick)])
+            self.assertEqual(len(jobs_of([Setting("cifar10", -9)] * 2, quick)), len(SEEDS[quick]))
+
+
+if __name__ == "__main__":
+    unittest.main()
