@@ -72,7 +72,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     planning.add_argument("target", metavar="PAPER[/FIGURE]")
     planning.add_argument("--quick", action="store_true", help="fewer steps and seeds")
     planning.add_argument("--out", type=Path, metavar="DIR", help="default: reproductions/PAPER_quick or PAPER_full")
-    planning.add_argument("--data-path", type=Path, metavar="DIR", help="folder of MNIST's or CIFAR-10's files")
+    planning.add_argument(
+        "--data-path", type=Path, metavar="DIR", action="append", default=[], help="folder of a data set's files"
+    )
+    planning.add_argument("--device", choices=("cpu", "cuda"), help="default: the configs'")
     reporting = commands.add_parser("report")
     reporting.add_argument("folder", type=Path, metavar="DIR")
     return parser.parse_args(arguments)
@@ -98,7 +101,7 @@ def do(options: argparse.Namespace) -> None:
         return
     need_matplotlib()  # also before planning: before hours of runs, not after
     if options.command == "plan":
-        print(plan(options.target, options.quick, options.out, options.data_path))
+        print(plan(options.target, options.quick, options.out, options.data_path, options.device))
     else:
         show_report(options.folder)
 

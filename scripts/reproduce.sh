@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Reproduces a figure of a paper, or all of its figures: makes the runs, draws, and reports which of the paper's claims hold.
 #
-#   scripts/reproduce.sh PAPER[/FIGURE] [--quick] [-j N] [--out DIR] [--data-path DIR] [--slurm [-- SBATCH OPTION...]]
+#   scripts/reproduce.sh PAPER[/FIGURE] [--quick] [-j N] [--out DIR] [--data-path DIR] [--device cuda] \
+#     [--slurm [-- SBATCH OPTION...]]
 #   scripts/reproduce.sh --list
 #
 #   --quick      fewer steps and seeds: minutes in place of hours. Without it, the paper's own setting
 #   -j           runs at a time; default: the number of cores
 #   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_quick or PAPER_full
-#   --data-path  folder of MNIST's or CIFAR-10's files, whichever the paper took; default: data/mnist or data/cifar10.
-#                Where MNIST is missing, Fashion-MNIST stands in
+#   --data-path  folder of MNIST's or CIFAR-10's files, once for each; default: data/mnist, data/cifar10. Where MNIST is
+#                missing, Fashion-MNIST stands in; where only CIFAR-10's test batch is, its batch 5 is the test set
+#   --device     cpu or cuda; default: what the figures' configs say, cpu
 #   --slurm      have the runs made as a Slurm job array
 #   --list       all papers and figures, and how long they take
 #
@@ -22,6 +24,7 @@ arguments=() target='' slots=() slurm=''
 while (($#)); do
   case $1 in
     --quick) arguments+=("$1") && shift ;;
+    --device) needs_value "$@" && arguments+=("$1" "$2") && shift 2 ;;
     -j) needs_value "$@" && slots=(-j "$2") && shift 2 ;;
     --out | --data-path) needs_value "$@" && arguments+=("$1" "$(absolute "$2")") && shift 2 ;;
     --slurm) slurm=yes && shift ;;

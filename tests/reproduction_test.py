@@ -27,6 +27,7 @@ from run_folders import NAN, RunFolders, falling_loss
 # isort: split
 import reproduce
 from figures.inherent_noise import fig1, fig2, fig3, lags
+from figures.inherent_noise._sums import sums_from_common_start
 from reproduction import plan as planning
 from reproduction.aggregate import aggregate, dropped_by, measured_values
 from reproduction.claims import (
@@ -44,7 +45,7 @@ from reproduction.claims import (
 )
 from reproduction.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from reproduction.figure import Job
-from reproduction.plan import data_overrides, plan, read_config, unique_jobs
+from reproduction.plan import check_data_paths, data_overrides, plan, read_config, unique_jobs
 from reproduction.results import Results, load_outcome
 from sgdplot.errors import PlotError
 from sgdplot.lines import refined_loss
@@ -255,13 +256,13 @@ class InherentNoise(Runs):
         runs = [open_run(str(self.root / "runs" / f"fc{units},seed=1")) for units in (64, 2000)]
         loss = runs[1].metrics["loss"]
         runs[1].metrics.values["loss"] = loss  # the same loss: both begin at the same reduction
-        lines = fig3.sums_from_common_start(runs, "taylor.recent.cum_dot")
+        lines = sums_from_common_start(runs, "taylor.recent.cum_dot")
         self.assertEqual(lines[0].x[0], lines[1].x[0])
         self.assertEqual((lines[0].y[0], lines[1].y[0]), (0, 0))
         runs[0].metrics.values["taylor.recent.cum_dot"] = np.where(
             np.arange(STEPS) >= 100, runs[0].metrics["taylor.recent.cum_dot"], NAN
         )
-        lines = fig3.sums_from_common_start(runs, "taylor.recent.cum_dot")
+        lines = sums_from_common_start(runs, "taylor.recent.cum_dot")
         reduced = refined_loss(runs[0]).reduction(np.array([100.0]))[0]
         self.assertAlmostEqual(lines[1].x[0], reduced, places=12)
         self.assertEqual(lines[1].y[0], 0)
@@ -345,11 +346,12 @@ class Plans(Runs):
         self.data = self.root / 'a "b\' c'
         self.data.mkdir()
         (self.data / "train-images-idx3-ubyte.gz").touch()
+        (self.data / "data_batch_1.bin").touch()
         self.out = self.root / "out $HOME 'x'"
 
     def plan(self, target: str = "inherent_noise/fig1", quick: bool = True) -> list[list[str]]:
         """The words of each job."""
-        return [shlex.split(line) for line in plan(target, quick, self.out, self.data).read_text().splitlines()]
+        return [shlex.split(line) for line in plan(target, quick, self.out, [self.data]).read_text().splitlines()]
 
     def test_figures_share_runs_and_the_longest_come_first(self) -> None:
         (fc8000,) = {tuple(words) for words in self.plan("inherent_noise/fig1") if words[-3] == "1"}
@@ -374,6 +376,10 @@ class Plans(Runs):
         full = self.plan(quick=False)
         self.assertEqual([word for word in full[0] if "=" in word and "seed=" not in word], [f"data.path={self.data}"])
         self.assertGreater(len(full), 2)
+
+    def test_a_device_is_part_of_every_job(self) -> None:
+        jobs = plan("inherent_noise/fig1", True, self.out, [self.data], "cuda").read_text().splitlines()
+        self.assertEqual([shlex.split(job)[-4:-2] for job in jobs], [["--device", "cuda"]] * 2)
 
     def test_paths_in_the_repository_are_relative_to_it(self) -> None:
         with mock.patch.object(planning, "ROOT", self.root):
@@ -423,23 +429,48 @@ class Plans(Runs):
             planning, "STAND_INS", {"mnist": ("fashion_mnist", ("standing_in",))}
         ):
             found = []
-            message = self.refused(lambda: data_overrides(config, None), status=3)
+            message = self.refused(lambda: data_overrides(config, []), status=3)
             for folder in ("standing_in", "configured", "data/mnist"):
                 (self.root / folder).mkdir(parents=True)
                 (self.root / folder / "train-images-idx3-ubyte").touch()
-                found += data_overrides(config, None)
+                found += data_overrides(config, [])
             self.assertEqual(found, ["data.name=fashion_mnist", "data.path=configured", "data.path=data/mnist"])
-            self.assertEqual(data_overrides(config, self.root / "configured"), ["data.path=configured"])
-            cifar = {"data": {"name": "cifar10"}}  # for which nothing stands in
-            self.assertIn("found neither in data/cifar10", self.refused(lambda: data_overrides(cifar, None), status=3))
-            self.assertIn("data_batch_1.bin", self.refused(lambda: data_overrides(cifar, self.root), status=3))
-            (self.root / "data/cifar10").mkdir()
-            (self.root / "data/cifar10/data_batch_1.bin").touch()
-            self.assertEqual(data_overrides(cifar, None), ["data.path=data/cifar10"])
-            self.assertIn("no file train-images", self.refused(lambda: data_overrides(config, self.root), status=3))
+            self.assertEqual(data_overrides(config, [self.root / "configured"]), ["data.path=configured"])
         self.assertIn("scripts/download_data.sh mnist", message)
         self.assertIn("--data-path", message)
-        self.assertEqual(data_overrides({"data": {"name": "synthetic"}}, self.data), [])
+        self.assertEqual(data_overrides({"data": {"name": "synthetic"}}, [self.data]), [])
+
+    def test_each_data_set_is_taken_from_its_own_folder(self) -> None:
+        images, digits = self.root / "images", self.root / "digits"
+        for folder, file in ((images, "data_batch_1.bin"), (digits, "train-images-idx3-ubyte")):
+            folder.mkdir()
+            (folder / file).touch()
+        cifar10 = {"data": {"name": "cifar10"}}
+        split = [
+            'data.train_files=["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin"]',
+            'data.test_files=["data_batch_5.bin"]',
+        ]
+        self.assertEqual(data_overrides(cifar10, [digits, images]), [f"data.path={images}", *split])
+        self.assertEqual(data_overrides({"data": {"name": "mnist"}}, [images, digits]), [f"data.path={digits}"])
+        own = {"data": {"name": "cifar10", "test_files": ["data_batch_2.bin"]}}
+        self.assertEqual(data_overrides(own, [images]), [f"data.path={images}"])
+        (images / "test_batch.bin").touch()
+        self.assertEqual(data_overrides(cifar10, [images]), [f"data.path={images}"])
+        with mock.patch.object(planning, "ROOT", self.root):
+            message = self.refused(lambda: data_overrides(cifar10, [digits]), status=3)
+        self.assertIn("cifar10: not found in data/cifar10\n", message)
+        self.assertIn("scripts/download_data.sh cifar10", message)
+
+    def test_a_named_folder_without_any_of_the_data_is_refused(self) -> None:
+        both = [{"data": {"name": name}} for name in ("mnist", "cifar10", "synthetic")]
+        check_data_paths([self.data], both)
+        check_data_paths([self.root], both[2:])
+        message = self.refused(lambda: check_data_paths([self.data, self.root], both), status=3)
+        self.assertIn("no file train-images*idx3-ubyte* or data_batch_1.bin", message)
+        self.assertIn("scripts/download_data.sh cifar10", message)
+        (self.data / "train-images-idx3-ubyte.gz").unlink()
+        self.assertIn("no file train-images", self.refused(self.plan, status=3))  # CIFAR-10 alone is of no use to it
+        self.assertFalse(self.out.exists())
 
     def test_comments_in_configs(self) -> None:
         file = self.root / "commented.json"
@@ -534,6 +565,17 @@ class Reports(Runs):
             self.assertRegex(reference, "^(data:image/png;base64,|#)")
         self.assertNotRegex(page, r"https?://|url\(|@import|<script|<link")
 
+    def test_a_report_says_that_the_test_set_is_a_part_of_the_training_set(self) -> None:
+        said = "CIFAR-10's test batch was not found: batches 1 to 4 are trained on, batch 5 is the test set."
+        (self.data / "data_batch_1.bin").touch()
+        for out, test in ((self.root / "split", ["data_batch_5.bin"]), (self.root / "whole", [])):
+            self.call("plan", "inherent_noise/fig2_cifar10", "--quick", "--out", str(out), "--data-path", str(self.data))
+            config = {"data": {"name": "cifar10", "path": "/images", "test_files": test}}
+            self.make_taylor("resnet18,seed=1", config=config, folders=f"{out.name}/runs")
+            self.call("report", str(out))
+            text = (out / "report.md").read_text()
+            self.assertEqual((said in text, "CIFAR-10 in `/images`" in text), (bool(test), True))
+
     def test_a_report_without_runs_says_why(self) -> None:
         printed = self.call("report", str(self.out))
         self.assertIn("0 holds, 0 does not hold, 4 not decided", printed)
@@ -561,7 +603,7 @@ class Reports(Runs):
             self.make_taylor(f"fc8000,seed={seed}", folders="reproductions/inherent_noise_quick/runs")
         with mock.patch.object(planning, "ROOT", self.root), mock.patch.object(reproduce, "ROOT", self.root):
             printed = self.call("list")
-        names = {file.stem for file in (ROOT / "scripts/figures/inherent_noise").glob("*.py")} - {"__init__"}
+        names = {file.stem for file in (ROOT / "scripts/figures/inherent_noise").glob("[!_]*.py")}
         self.assertEqual(set(re.findall(r"^  inherent_noise/(\w+)", printed, re.MULTILINE)), names)
         self.assertEqual(printed.count("here, quick: 3.0 min of one core"), 2)  # fig1 and fig2
         self.assertNotIn("here, full", printed)
@@ -626,6 +668,7 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
             ((), "needs PAPER or PAPER/FIGURE"),
             (("--fast",), "there is no option --fast"),
             (("a", "b"), "takes one PAPER"),
+            (("inherent_noise/fig1", "--device", "tpu"), "invalid choice: 'tpu'"),
             (("a", "--slurm", "-j", "2"), "give one of --slurm and -j"),
             (("a", "--", "--time=1"), "there is no --slurm"),
             (("inherent_noise/figg", "--out", "x"), "did you mean inherent_noise/fig"),

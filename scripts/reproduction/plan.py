@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from sgdplot.files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STATE = "reproduction.json"
-IDX_FILES = "train-images*idx3-ubyte*"  # MNIST and Fashion-MNIST come in files of the same names
-LOOKED_FOR = {"mnist": IDX_FILES, "cifar10": "data_batch_1.bin"}  # the folder with such a file has the data
-STAND_INS = {"mnist": ("fashion_mnist", ("data/fashion_mnist", "/usr/share/datasets/fashion-mnist"))}
+LOOKED_FOR = {"mnist": "train-images*idx3-ubyte*", "cifar10": "data_batch_1.bin"}  # such a file is where the data are
+STAND_INS = {"mnist": ("fashion_mnist", ("data/fashion_mnist", "/usr/share/datasets/fashion-mnist"))}  # same file names
+CIFAR10_TEST = "test_batch.bin"
+CIFAR10_SPLIT = ([f"data_batch_{i}.bin" for i in range(1, 5)], ["data_batch_5.bin"])  # train and test, without that one
 
 
 @dataclass
@@ -78,12 +79,14 @@ def open_reproduction(folder: Path) -> Reproduction:
         raise PlotError(str(folder), f"cannot be read: {error.strerror}", hint, RESOURCE) from None
 
 
-def plan(target: str, quick: bool, out: Path | None, data_path: Path | None) -> Path:
+def plan(target: str, quick: bool, out: Path | None, data_paths: Sequence[Path], device: str | None = None) -> Path:
     """Writes the job file for PAPER or PAPER/FIGURE, the longest jobs first, and returns its name."""
     paper, names = choose(target)
     reproduction = _take_folder(out or default_folder(paper, quick), paper, quick)
     jobs = unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)])
-    words = {job.folder: shlex.join(_words(job, data_path)) for job in jobs}
+    configs = {job.config: read_config(ROOT / job.config) for job in jobs}
+    check_data_paths(data_paths, configs.values())
+    words = {job.folder: shlex.join(_words(job, configs[job.config], data_paths, device)) for job in jobs}
     for folder, new in words.items():
         old = reproduction.runs.setdefault(folder, new)
         if old != new:
@@ -128,10 +131,11 @@ def unique_jobs(jobs: Sequence[Job]) -> list[Job]:
     return sorted(by_folder.values(), key=lambda job: -job.seconds)
 
 
-def _words(job: Job, data_path: Path | None) -> list[str]:
-    overrides = [*job.overrides, *data_overrides(read_config(ROOT / job.config), data_path)]
+def _words(job: Job, config: dict[str, Any], data_paths: Sequence[Path], device: str | None) -> list[str]:
+    overrides = [*job.overrides, *data_overrides(config, data_paths)]
     sets = [word for override in overrides for word in ("--set", override)]
-    return ["sgdscope", "run", job.config, *sets, "--seed", str(job.seed)]
+    on_device = ["--device", device] if device else []
+    return ["sgdscope", "run", job.config, *sets, "--seed", str(job.seed), *on_device]
 
 
 def _from_root(path: Path) -> str:
@@ -149,26 +153,40 @@ def read_config(path: Path) -> dict[str, Any]:
     return json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', r"\1", text, flags=re.DOTALL))
 
 
-def data_overrides(config: dict[str, Any], data_path: Path | None) -> list[str]:
+def check_data_paths(data_paths: Sequence[Path], configs: Iterable[dict[str, Any]]) -> None:
+    """Each folder that the caller names must hold a data set of the configs."""
+    names = list(dict.fromkeys(name for config in configs if (name := config["data"]["name"]) in LOOKED_FOR))
+    for path in data_paths:
+        if names and not any(_holds(path, name) for name in names):
+            what = f"there is no file {' or '.join(LOOKED_FOR[name] for name in names)}"
+            fetch = " or ".join(f"scripts/download_data.sh {name}" for name in names)
+            hint = f"name the folder that holds the files of {' or '.join(names)}; {fetch} fetches them"
+            raise PlotError(str(path), what, hint, DATA)
+
+
+def data_overrides(config: dict[str, Any], data_paths: Sequence[Path]) -> list[str]:
     """What of a config must be overridden for its data to be found, or for other data to stand in."""
     name, configured = config["data"]["name"], config["data"].get("path", "")
     if name not in LOOKED_FOR:
         return []
-    files = LOOKED_FOR[name]
-    if data_path:
-        if not _holds(data_path, files):
-            hint = f"name the folder that holds the files of {name}; scripts/download_data.sh {name} fetches them"
-            raise PlotError(str(data_path), f"there is no file {files}", hint, DATA)
-        return [f"data.path={_from_root(data_path)}"]
-    for folder in (f"data/{name}", configured):
-        if folder and _holds(ROOT / folder, files):
-            return [f"data.path={folder}"]
-    other, folders = STAND_INS.get(name, ("other data", ()))
-    if any(_holds(ROOT / folder, IDX_FILES) for folder in folders):
+    for folder in (*map(_from_root, data_paths), f"data/{name}", configured):
+        if folder and _holds(ROOT / folder, name):
+            return [f"data.path={folder}", *_split(config["data"], ROOT / folder)]
+    other, folders = STAND_INS.get(name, ("", ()))
+    if any(_holds(ROOT / folder, name) for folder in folders):
         return [f"data.name={other}"]
+    what = f"not found in data/{name}" + (f", nor is there {other} to stand in for it" if other else "")
     hint = f"scripts/download_data.sh {name} fetches it; or name the folder that has it with --data-path"
-    raise PlotError(name, f"found neither in data/{name}, nor is there {other} to stand in for it", hint, DATA)
+    raise PlotError(name, what, hint, DATA)
 
 
-def _holds(folder: Path, files: str) -> bool:
-    return any(folder.glob(files))
+def _holds(folder: Path, name: str) -> bool:
+    return any(folder.glob(LOOKED_FOR[name]))
+
+
+def _split(data: dict[str, Any], folder: Path) -> list[str]:
+    """Where CIFAR-10 lacks its test batch, and the config names no files, the last training batch is the test set."""
+    if data["name"] != "cifar10" or "test_files" in data or (folder / CIFAR10_TEST).is_file():
+        return []
+    train, test = map(json.dumps, CIFAR10_SPLIT)
+    return [f"data.train_files={train}", f"data.test_files={test}"]

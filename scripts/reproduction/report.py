@@ -14,7 +14,7 @@ from reproduction.catalogue import figures, papers
 from reproduction.claims import CERTAIN, Claim, TooLittle, Verdict
 from reproduction.document import Block, Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from reproduction.figure import Figure
-from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
+from reproduction.plan import CIFAR10_SPLIT, ROOT, Reproduction, read_config, unique_jobs
 from reproduction.results import Outcome, Results, load_outcome
 from sgdplot.files import replacing
 from sgdplot.style import FORMATS, house_style, write
@@ -130,7 +130,7 @@ def _processor_of(outcome: Outcome) -> str:
 
 
 def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
-    """Data sets that stand in for those of the configs."""
+    """Data sets that stand in for those of the configs, and a test set that is a part of the training set."""
     found = []
     for outcome in outcomes:
         if outcome.run is None:
@@ -138,6 +138,8 @@ def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
         wanted, used = read_config(ROOT / outcome.job.config)["data"]["name"], outcome.run.config["data"]["name"]
         if wanted != used:
             found.append(f"{DATA_NAMES[used]} stands in for {DATA_NAMES[wanted]}, which was not found.")
+        if outcome.run.config["data"].get("test_files") == CIFAR10_SPLIT[1]:
+            found.append("CIFAR-10's test batch was not found: batches 1 to 4 are trained on, batch 5 is the test set.")
     return list(dict.fromkeys(found))
 
 

@@ -90,7 +90,7 @@ def refined_loss(run: Run) -> LossCurve:
 
     Later, where it falls slowly, a straight line between evaluations is nearer to it than any mean of few batches.
     """
-    curve, means = evaluations(run), _batch_means(run, EARLY_BATCHES)
+    curve, means = evaluations(run), batch_means(run, EARLY_BATCHES)
     if curve is None or curve.steps.size < 2:
         return batch_loss(run)
     early = (means.steps > curve.steps[0]) & (means.steps < curve.steps[1])
@@ -107,10 +107,10 @@ def batch_loss(run: Run) -> LossCurve:
     length = steps_per_epoch(run)
     if length is not None and steps.size > 1:
         rows = min(rows, round(length * (steps.size - 1) / (steps[-1] - steps[0])))
-    return _batch_means(run, rows)
+    return batch_means(run, rows)
 
 
-def _batch_means(run: Run, rows: int) -> LossCurve:
+def batch_means(run: Run, rows: int) -> LossCurve:
     """The running mean of the batch loss over so many rows.
 
     The window is centred, so that the mean does not lag, and narrower before that, from half to one and

@@ -29,25 +29,35 @@ def jobs(quick: bool) -> list[Job]:
 
 def draw(results: Results) -> dict[str, Picture]:
     """Recent over long ago, and updating over recent."""
+    return {"fig1": draw_penalties(results, "fc8000")}
+
+
+def draw_penalties(results: Results, name: str) -> Picture:
+    """The two panels of a network."""
     pairs = [(LONG_AGO, RECENT), (RECENT, UPDATING)]
-    return {"fig1": draw_clouds([cloud(results, "fc8000", x, y) for x, y in pairs])}
+    return draw_clouds([cloud(results, name, x, y) for x, y in pairs])
 
 
 def claims(results: Results) -> list[Claim]:
     """The order of the three penalties, by steps and by means."""
+    return claims_of(results, "fc8000")
+
+
+def claims_of(results: Results, name: str, network: str = "") -> list[Claim]:
+    """Of one network, which `network` names where there are several."""
     pairs = (
         ("The updating batch pays a larger penalty than a recent one.", "|−L̂ʰ(Bᵤ)|", "|−L̂ʰ(Bᵣ)|", UPDATING, RECENT),
         ("A recent batch pays a larger penalty than one of long ago.", "|−L̂ʰ(Bᵣ)|", "|−L̂ʰ(Bₐ)|", RECENT, LONG_AGO),
     )
-    place = "section 3, figure 1"
+    place, which = "section 3, figure 1", f"{network}: " if network else ""
     found = []
     for says, larger, smaller, (larger_column, _), (smaller_column, _) in pairs:
         columns = (larger_column, smaller_column)
-        share = results.measure(lambda run, c=columns: share_larger(run, c), "fc8000")
-        ratio = results.measure(lambda run, c=columns: ratio_larger(run, c), "fc8000")
+        share = results.measure(lambda run, c=columns: share_larger(run, c), name)
+        ratio = results.measure(lambda run, c=columns: ratio_larger(run, c), name)
         found += [
-            Claim(says, place, f"share of steps with {larger} ≥ {smaller}", share, 0.5, 0.05),
-            Claim(says, place, f"mean {larger} over mean {smaller}", ratio, 1.0, 0.05),
+            Claim(says, place, f"{which}share of steps with {larger} ≥ {smaller}", share, 0.5, 0.05),
+            Claim(says, place, f"{which}mean {larger} over mean {smaller}", ratio, 1.0, 0.05),
         ]
     return found
 
@@ -72,7 +82,7 @@ FIGURE = Figure(
         "fig1": "Each point is a step. Penalties are negative, so a point below the line y = x is a step at which the "
         "quantity on the vertical axis has the larger magnitude.",
     },
-    departures=("The panels of AlexNet and ResNet-18 on CIFAR-10 are missing.",),
+    departures=("The panels of AlexNet and ResNet-18 on CIFAR-10 are those of `inherent_noise/fig1_cifar10`.",),
     jobs=jobs,
     draw=draw,
     claims=claims,

@@ -27,20 +27,30 @@ def jobs(quick: bool) -> list[Job]:
 
 def draw(results: Results) -> dict[str, Picture]:
     """Recent over long ago, and updating over recent."""
+    return {"fig2": draw_dots(results, "fc8000")}
+
+
+def draw_dots(results: Results, name: str) -> Picture:
+    """The two panels of a network."""
     pairs = [(LONG_AGO, RECENT), (RECENT, UPDATING)]
-    return {"fig2": draw_clouds([cloud(results, "fc8000", x, y) for x, y in pairs])}
+    return draw_clouds([cloud(results, name, x, y) for x, y in pairs])
 
 
 def claims(results: Results) -> list[Claim]:
     """The updating batch above the two others, by steps and by means."""
+    return claims_of(results, "fc8000")
+
+
+def claims_of(results: Results, name: str) -> list[Claim]:
+    """Of one network."""
     others = (("a recent batch", "η∇Bᵣ·∇Bᵤ", RECENT), ("a long-ago batch", "η∇Bₐ·∇Bᵤ", LONG_AGO))
     place = "section 3, figure 2"
     found = []
     for words, symbol, (column, _) in others:
         says = f"The updating batch has a larger dot product with its own gradient than {words} has."
         columns = (UPDATING[0], column)
-        share = results.measure(lambda run, c=columns: share_above(run, c), "fc8000")
-        lead = results.measure(lambda run, c=columns: mean_lead(run, c), "fc8000")
+        share = results.measure(lambda run, c=columns: share_above(run, c), name)
+        lead = results.measure(lambda run, c=columns: mean_lead(run, c), name)
         found += [
             Claim(says, place, f"share of steps with η∇Bᵤ·∇Bᵤ > {symbol}", share, 0.5, 0.05),
             Claim(says, place, f"mean of η∇Bᵤ·∇Bᵤ − {symbol}", lead, 0.0),
@@ -68,7 +78,7 @@ FIGURE = Figure(
         "fig2": "Each point is a step. A point above the line y = x is a step at which the quantity on the vertical "
         "axis is the larger one.",
     },
-    departures=("The panels of ResNet-18 on CIFAR-10 are missing.",),
+    departures=("The panels of ResNet-18 on CIFAR-10 are those of `inherent_noise/fig2_cifar10`.",),
     jobs=jobs,
     draw=draw,
     claims=claims,

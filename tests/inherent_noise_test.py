@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Tests of inherent_noise's figures of networks on CIFAR-10, on runs made up here: python tests/inherent_noise_test.py"""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from run_folders import NAN, RunFolders, falling_loss
+
+# isort: split
+from figures.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig4, fig5, fig6
+from figures.inherent_noise._sums import BATCHES, POINTS
+from reproduction.catalogue import figures
+from reproduction.claims import Claim, TooLittle, Verdict
+from reproduction.figure import Figure
+from reproduction.plan import ROOT, read_config, unique_jobs
+from reproduction.results import Results, load_outcome
+from sgdplot.runs import Run, open_run
+from sgdplot.style import house_style
+
+SEEDS = (1, 2)
+STEPS = 400
+STEP = np.arange(STEPS)
+LOSS = falling_loss(STEPS)  # from 2.3 to 0.5
+GRAIN = (LOSS[0] - LOSS[-1]) / POINTS  # of the grid on which networks are compared
+LAGS = {"updating": 0, "recent": 10, "long_ago": 300}
+HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
+
+Sum = Callable[[np.ndarray], np.ndarray]  # of the loss at each step
+
+
+def fallen(factor: float) -> Sum:
+    """A sum that grows with the reduction in loss."""
+    return lambda loss: factor * (LOSS[0] - loss)
+
+
+def ahead_until(crossing: float) -> Sum:
+    """Above fallen(1) until the loss has come down to `crossing`, by most halfway there."""
+    return lambda loss: (LOSS[0] - loss) * (1 + 0.5 * (loss - crossing))
+
+
+class Made(RunFolders):
+    """Runs of the Taylor probe with known sums."""
+
+    def make_run(
+        self, name: str, dots: Sum = fallen(1), penalties: Sum = fallen(-1), test_loss: np.ndarray = LOSS
+    ) -> None:
+        """The run folders of all seeds; evaluated at every step, so that the loss is known exactly."""
+        columns: dict[str, np.ndarray] = {"step": STEP, "epoch": STEP / 40, "loss": LOSS}
+        for batch, lag in LAGS.items():
+            begun = STEP >= lag
+            for value, sums in (("dot", dots(LOSS)), ("penalty", penalties(LOSS))):
+                columns[f"taylor.{batch}.{value}"] = np.where(begun, np.diff(sums, append=sums[-1]), NAN)
+                columns[f"taylor.{batch}.cum_{value}"] = np.where(begun, sums, NAN)
+            columns[f"taylor.{batch}.cum_delta_loss"] = np.where(begun, dots(LOSS) + penalties(LOSS), NAN)
+        evaluations = {"step": STEP, "epoch": STEP / 40, "train_loss": LOSS, "test_loss": test_loss}
+        for seed in SEEDS:
+            self.make(f"runs/{name},seed={seed}", columns, evaluations, config={"model": {"name": name}})
+
+    def run_of(self, name: str) -> Run:
+        """Of the first seed."""
+        return open_run(str(self.root / "runs" / f"{name},seed=1"))
+
+    def results(self, figure: Figure) -> Results:
+        """What came of a figure's jobs."""
+        return Results([load_outcome(job, self.root / "runs") for job in figure.jobs(True)])
+
+    def verdicts(self, figure: Figure) -> list[Verdict]:
+        """Of the figure's claims."""
+        return [claim.verdict for claim in figure.claims(self.results(figure))]
+
+    def assert_drawn(self, figure: Figure) -> None:
+        """Every picture that the figure speaks of."""
+        with house_style():
+            self.assertEqual(set(figure.draw(self.results(figure))), set(figure.shows))
+
+
+class Plans(unittest.TestCase):
+    def test_figures_share_the_runs_of_four_networks(self) -> None:
+        for quick, seeds in ((True, 2), (False, 3)):
+            on_images = [job for name, figure in figures("inherent_noise").items()
+                         if name in ("fig1_cifar10", "fig2_cifar10", "fig4", "fig5", "fig6")
+                         for job in figure.jobs(quick)]  # fmt: skip
+            jobs = unique_jobs(on_images)
+            self.assertEqual(len(jobs), seeds * len(IMAGE_NETWORKS))
+            self.assertEqual({bool(job.overrides) for job in jobs}, {quick})
+
+    def test_configs_are_the_papers_and_differ_in_the_model_alone(self) -> None:
+        for pair in (fig4.NAMES, fig5.NAMES):
+            one, other = [read_config(ROOT / f"configs/inherent_noise/{IMAGE_NETWORKS[name][1]}.json") for name in pair]
+            self.assertEqual((one["batch_size"], one["update"]), (150, {"name": "sgd", "learning_rate": 0.01}))
+            self.assertEqual([config["model"].pop("name") for config in (one, other)], list(pair))
+            for config in (one, other):
+                del config["name"], config["output"]
+            self.assertEqual(one, other)
+
+
+class Clouds(Made):
+    def test_each_network_is_judged_by_its_own_runs(self) -> None:
+        self.make_run("alexnet")
+        self.make_run("resnet18", dots=fallen(2))
+        # All batches alike: none pays more than another.
+        claims = fig1_cifar10.FIGURE.claims(self.results(fig1_cifar10.FIGURE))
+        self.assertEqual([claim.quantity.split(":")[0] for claim in claims], ["AlexNet"] * 4 + ["ResNet-18"] * 4)
+        self.assertEqual([claim.measured.summary.mean for claim in claims], [1.0] * 8)
+        self.assertEqual(self.verdicts(fig2_cifar10.FIGURE), [FAILS, OPEN] * 2)  # a lead of exactly 0 is on the border
+        for figure in (fig1_cifar10.FIGURE, fig2_cifar10.FIGURE):
+            self.assert_drawn(figure)
+
+    def test_a_network_without_runs_leaves_its_claims_open(self) -> None:
+        self.make_run("alexnet")
+        self.assertEqual([verdict is OPEN for verdict in self.verdicts(fig1_cifar10.FIGURE)], [False] * 4 + [True] * 4)
+
+
+class TwoAlexNets(Made):
+    def make_both(self, large: Mapping[str, object]) -> tuple[Run, Run]:
+        """Small AlexNet with sums of 1, and AlexNet."""
+        self.make_run("alexnet_small")
+        self.make_run("alexnet", **large)
+        return self.run_of("alexnet_small"), self.run_of("alexnet")
+
+    def test_where_sums_cross_and_where_the_lead_is_the_largest(self) -> None:
+        small, large = self.make_both({"dots": ahead_until(0.9), "penalties": lambda loss: -ahead_until(0.9)(loss)})
+        self.assertAlmostEqual(fig4.loss_at_crossing(small, large), 0.9, delta=2 * GRAIN)
+        # Half of the lead's growth is over halfway between the first loss and the crossing. Its top is flat, so that
+        # the places of steps, where sums are known, count, not the grid.
+        self.assertAlmostEqual(fig4.loss_at_turn(small, large), (LOSS[0] + 0.9) / 2, delta=np.abs(np.diff(LOSS)).max())
+        claims = fig4.FIGURE.claims(self.results(fig4.FIGURE))
+        # On long-ago batches, which begin at step 300, both have the same loss of 0.57 and nothing above 1.0 is known.
+        expected = [HOLDS] * 4 + [OPEN] * 2
+        self.assertEqual([claim.verdict for claim in claims[:6]], expected)
+        self.assertIn("no training loss above 1", claims[4].reason)
+        crossing, turn = claims[6:]
+        self.assertEqual((crossing.verdict, turn.verdict), (HOLDS, FAILS))  # 0.9 of 1.0, and 1 of 1.6
+        self.assertAlmostEqual(crossing.measured.summary.mean, 0.9, delta=2 * GRAIN)
+        self.assert_drawn(fig4.FIGURE)
+
+    def test_a_lead_that_never_ends_decides_nothing_of_its_end(self) -> None:
+        small, large = self.make_both({"dots": fallen(2)})
+        with self.assertRaisesRegex(TooLittle, "every last sum of alexnet,seed=1"):
+            fig4.loss_at_crossing(small, large)
+        with self.assertRaisesRegex(TooLittle, "no largest value"):
+            fig4.loss_at_turn(small, large)
+        self.assertEqual(self.verdicts(fig4.FIGURE), [HOLDS, FAILS, HOLDS, FAILS, OPEN, OPEN, OPEN, OPEN])
+
+    def test_the_smaller_network_ahead(self) -> None:
+        small, large = self.make_both({"dots": fallen(0.5), "penalties": fallen(-0.5)})
+        with self.assertRaisesRegex(TooLittle, "no sum of alexnet,seed=1"):
+            fig4.loss_at_crossing(small, large)
+        self.assertEqual(self.verdicts(fig4.FIGURE)[:4], [FAILS] * 4)
+
+    def test_agreement_is_the_smaller_over_the_larger(self) -> None:
+        self.assertEqual([fig4.agreement(*pair).value for pair in ((1, 4), (4, 1), (3, 3))], [0.25, 0.25, 1.0])
+
+    def test_overfitting_begins_at_the_least_test_loss(self) -> None:
+        least = 60  # of the test loss; the training loss is 1.15 there
+        _, large = self.make_both({"dots": ahead_until(0.9), "test_loss": 2 + 0.01 * np.abs(STEP - least)})
+        self.assertEqual(fig6.loss_at_overfitting(large), LOSS[least])
+        self.assertAlmostEqual(fig6.rise(large).value, 0.01 * (STEPS - 1 - least), places=12)
+        claims = fig6.FIGURE.claims(self.results(fig6.FIGURE))
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS, HOLDS, HOLDS])
+        self.assertAlmostEqual(claims[1].measured.summary.mean, 0.9 / LOSS[least], delta=2 * GRAIN)
+        self.assert_drawn(fig6.FIGURE)
+
+    def test_a_test_loss_that_falls_to_the_end_is_no_overfitting(self) -> None:
+        _, large = self.make_both({"dots": ahead_until(0.9)})
+        with self.assertRaisesRegex(TooLittle, "falls to the end"):
+            fig6.loss_at_overfitting(large)
+        self.assertEqual(self.verdicts(fig6.FIGURE), [FAILS, OPEN, OPEN])
+
+
+class ResidualNetworks(Made):
+    def test_the_fraction_by_which_the_mean_over_batches_has_fallen(self) -> None:
+        self.make_run("resnet18")
+        found = fig5.fraction(self.run_of("resnet18"))
+        half = fig5.BATCHES_OF_MEAN // 2
+        for step in (100, 200, 350):
+            expected = 1 - LOSS[step - half : step + half + 1].mean() / LOSS[0]
+            self.assertAlmostEqual(found[step], expected, places=12)
+        self.assertEqual(found[0], 0)
+
+    def test_verdicts_on_networks_in_the_papers_order_and_the_other(self) -> None:
+        self.make_run("resnet18")
+        self.make_run("wide_resnet50_2", dots=fallen(3), penalties=fallen(-0.5))
+        claims: Sequence[Claim] = fig5.FIGURE.claims(self.results(fig5.FIGURE))
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS, FAILS] * len(BATCHES))
+        self.assert_drawn(fig5.FIGURE)
+
+
+if __name__ == "__main__":
+    unittest.main()
