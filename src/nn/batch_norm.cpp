@@ -3,11 +3,12 @@
 // batch and over their positions. With dz = dL/dz:  dL/dgamma = sum dz x,  dL/dbeta = sum dz.
 //
 // Along theta + s (dgamma, dbeta), with h(s), at s = 0:
-//   c' = h' - mean(h'),            c'' = h'' - mean(h'')
-//   v' = 2 mean(c c'),             v'' = 2 mean(c'^2 + c c'')
+//   v' = 2 mean(c h'),             v'' = 2 (mean((h' - mean(h'))^2) + mean(c h''))
 //   r' = -1/2 r^3 v',              r'' = 3/4 r^5 v'^2 - 1/2 r^3 v''
-//   x' = c' r + c r',              x'' = c'' r + 2 c' r' + c r''
-//   z' = gamma x' + dgamma x + dbeta,    z'' = gamma x'' + 2 dgamma x'
+//   z'  = gamma (c' r + c r') + dgamma c r + dbeta
+//   z'' = gamma (c'' r + 2 c' r' + c r'') + 2 dgamma (c' r + c r')
+// so z' is linear in h' and h, and z'' in h'', h' and h, with one coefficient for each channel: two
+// or three passes beside the sums.
 
 #include <algorithm>
 #include <vector>
@@ -26,8 +27,9 @@ struct Part {
   int64_t size;
 };
 
+/// h [n, ...] itself where the part is all of it: a slice would cost autograd a copy.
 at::Tensor Of(const at::Tensor& h, Part part) {
-  return h.defined() ? h.narrow(0, part.begin, part.size) : h;
+  return h.defined() && h.size(0) != part.size ? h.narrow(0, part.begin, part.size) : h;
 }
 
 /// Parts put together again; undefined where they are.
@@ -103,10 +105,14 @@ class BatchNorm : public Layer {
     WriteGradient(tap, d_slope, slope);
     if (!input_slope.defined()) return;
     const at::Tensor h = tap.input.detach();
-    for (const Part part : Parts({h.size(0)})) {
-      const Unit x = UnitOnLine({Of(h, part), Of(input_slope, part), {}, {}}, /*curvature=*/false);
-      Gamma(slope).add_(x.slope.mul(Of(d, part)).sum(Dims(h)));
-    }
+    ForEachPart(tap, [&](Part part, const at::Tensor& mean, const at::Tensor& scale) {
+      // sum d x' = r sum d c' + r' sum d c
+      const at::Tensor some_d = Of(d, part);
+      const at::Tensor move = Of(input_slope, part);
+      const Terms terms = TermsOnLine({Of(h, part), move, {}, {}}, {mean, scale}, false);
+      Gamma(slope).add_(CentredSum(some_d, move, terms.mean_slope).mul(scale));
+      Gamma(slope).add_(CentredSum(some_d, Of(h, part), mean).mul(terms.scale_slope));
+    });
   }
 
   void WriteStatistics(const Tap& tap, const at::Tensor& statistics) const override {
@@ -130,11 +136,17 @@ class BatchNorm : public Layer {
   }
 
  private:
-  /// x on a line: h normalized, without gamma and beta.
-  struct Unit {
-    at::Tensor value;
-    at::Tensor slope;      // undefined: zero
-    at::Tensor curvature;  // undefined: zero, or not asked for
+  struct Moments {  // [channels] each
+    at::Tensor mean;
+    at::Tensor scale;  // r
+  };
+
+  /// What the moments are on a line: derivatives of the mean of h and of r, [channels].
+  struct Terms {
+    at::Tensor mean_slope;
+    at::Tensor scale_slope;
+    at::Tensor mean_curvature;   // undefined: zero
+    at::Tensor scale_curvature;  // undefined where it is not asked for
   };
 
   at::Tensor Both(const at::Tensor& theta) const {  // [2 channels], a view
@@ -211,43 +223,66 @@ class BatchNorm : public Layer {
     return at::cat({gamma, beta});
   }
 
-  static Unit UnitOnLine(const Line& h, bool curvature) {
+  /// sum a (b - mean) of each channel, in one pass: what batch normalization's own backward pass
+  /// computes for gamma.
+  static at::Tensor CentredSum(const at::Tensor& a, const at::Tensor& b, const at::Tensor& mean) {
+    return std::get<1>(at::native_batch_norm_backward(a, b, {}, {}, {}, mean, at::ones_like(mean),
+                                                      /*train=*/true, kEpsilon,
+                                                      {false, true, false}));
+  }
+
+  /// h.slope is defined.
+  static Terms TermsOnLine(const Line& h, const Moments& at, bool curvature) {
+    const auto count = static_cast<double>(h.value.numel() / at.mean.numel());
     const std::vector<int64_t> dims = Dims(h.value);
-    const auto mean = [&](const at::Tensor& t) { return t.mean(dims, /*keepdim=*/true); };
-    const at::Tensor c = h.value.sub(mean(h.value));
-    const at::Tensor r = mean(c.mul(c)).add(kEpsilon).rsqrt();
-    Unit x{c.mul(r), {}, {}};
-    if (!h.slope.defined()) return x;
-    const at::Tensor c1 = h.slope.sub(mean(h.slope));
-    const at::Tensor v1 = mean(c.mul(c1)).mul(2);
-    const at::Tensor r3 = r.pow(3);
-    const at::Tensor r1 = r3.mul(v1).mul(-0.5);
-    x.slope = c1.mul(r).add(c.mul(r1));
-    if (!curvature) return x;
-    at::Tensor half_v2 = mean(c1.mul(c1));
-    x.curvature = c1.mul(r1.mul(2));
+    const auto covariance = [&](const at::Tensor& a, const at::Tensor& b, const at::Tensor& mean) {
+      return CentredSum(a, b, mean).div(count);
+    };
+    const at::Tensor cube = at.scale.pow(3);
+    const at::Tensor v1 = covariance(h.slope, h.value, at.mean).mul(2);
+    Terms terms{h.slope.mean(dims), cube.mul(v1).mul(-0.5), {}, {}};
+    if (!curvature) return terms;
+    at::Tensor half_v2 = covariance(h.slope, h.slope, terms.mean_slope);
     if (h.curvature.defined()) {
-      const at::Tensor c2 = h.curvature.sub(mean(h.curvature));
-      half_v2 = half_v2.add(mean(c.mul(c2)));
-      x.curvature = x.curvature.add(c2.mul(r));
+      terms.mean_curvature = h.curvature.mean(dims);
+      half_v2 = half_v2.add(covariance(h.curvature, h.value, at.mean));
     }
-    const at::Tensor r2 = r3.mul(r).mul(r).mul(v1).mul(v1).mul(0.75).sub(r3.mul(half_v2));
-    x.curvature = x.curvature.add(c.mul(r2));
-    return x;
+    const at::Tensor steep = cube.mul(at.scale.square()).mul(v1.square()).mul(0.75);
+    terms.scale_curvature = steep.sub(cube.mul(half_v2));
+    return terms;
   }
 
   Line PartOnLine(const Line& h, const LinePass& pass) const {
     const auto channel = [&](const at::Tensor& t) { return PerChannel(t, h.value); };
-    const at::Tensor gamma = channel(Gamma(pass.theta));
-    const at::Tensor gamma_move = channel(Gamma(pass.direction)).mul(pass.scale);
-    const at::Tensor beta_move = channel(Beta(pass.direction)).mul(pass.scale);
-    const Unit x = UnitOnLine(h, pass.curvature);
+    const at::Tensor gamma = Gamma(pass.theta);
+    const at::Tensor gamma_move = Gamma(pass.direction).mul(pass.scale);
+    const at::Tensor beta_move = Beta(pass.direction).mul(pass.scale);
+    const auto [value, mean, scale] = Normalize(h.value, gamma, Beta(pass.theta));
     Line z;
-    z.value = std::get<0>(Normalize(h.value, Gamma(pass.theta), Beta(pass.theta)));
-    z.slope = x.value.mul(gamma_move).add(beta_move);
-    if (!x.slope.defined()) return z;
-    z.slope = z.slope.add(x.slope.mul(gamma));
-    if (pass.curvature) z.curvature = x.curvature.mul(gamma).add(x.slope.mul(gamma_move.mul(2)));
+    z.value = value;
+    // The coefficients of h, and of h', in z'.
+    at::Tensor by_value = gamma_move.mul(scale);
+    const at::Tensor by_slope = gamma.mul(scale);
+    if (!h.slope.defined()) {
+      const at::Tensor rest = beta_move.sub(mean.mul(by_value));
+      z.slope = at::addcmul(channel(rest), h.value, channel(by_value));
+      return z;
+    }
+    const Terms terms = TermsOnLine(h, {mean, scale}, pass.curvature);
+    by_value = by_value.add(gamma.mul(terms.scale_slope));
+    at::Tensor rest = beta_move.sub(mean.mul(by_value)).sub(terms.mean_slope.mul(by_slope));
+    z.slope =
+        at::addcmul(channel(rest), h.value, channel(by_value)).addcmul_(h.slope, channel(by_slope));
+    if (!pass.curvature) return z;
+    const at::Tensor twice =
+        gamma.mul(terms.scale_slope).add(gamma_move.mul(scale)).mul(2);  // of h' in z''
+    const at::Tensor bend =
+        gamma.mul(terms.scale_curvature).add(gamma_move.mul(terms.scale_slope).mul(2));  // of h
+    rest = mean.mul(bend).add(terms.mean_slope.mul(twice)).neg();
+    if (h.curvature.defined()) rest = rest.sub(terms.mean_curvature.mul(by_slope));
+    z.curvature =
+        at::addcmul(channel(rest), h.value, channel(bend)).addcmul_(h.slope, channel(twice));
+    if (h.curvature.defined()) z.curvature.addcmul_(h.curvature, channel(by_slope));
     return z;
   }
 

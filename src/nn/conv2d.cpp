@@ -298,8 +298,9 @@ class Conv2d : public Layer {
   /// Derivatives of the losses by W and, if `bias`, by b, from d = dL/dz.
   std::tuple<at::Tensor, at::Tensor> ByWeight(const at::Tensor& h, const at::Tensor& d,
                                               bool bias) const {
-    // A weight is asked for, but only its shape counts: no gradient of the input is computed.
-    const at::Tensor shape = at::empty({1}, h.options()).expand({out_, in_, kernel_, kernel_});
+    // A weight is asked for, but only its shape and order count: no gradient of the input is
+    // computed.
+    const at::Tensor shape = at::empty({out_, in_, kernel_, kernel_}, h.options(), Packing(h));
     const auto [input, weight, sums] =
         Derivatives(d, h, shape, {stride_, padding_}, {false, true, bias});
     return {weight, sums};
