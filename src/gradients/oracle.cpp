@@ -166,4 +166,18 @@ LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
   return loss_.AlongLine(z, batch.labels, curvature);
 }
 
+LineLosses Oracle::MeansAlongLine(const Batch& batch, const at::Tensor& theta,
+                                  const at::Tensor& direction, double scale,
+                                  const Gradients& evaluated) const {
+  at::NoGradGuard no_grad;
+  const auto mean = [&](const at::Tensor& z) {
+    return loss_.Losses(z.to(at::kDouble), batch.labels).mean();
+  };
+  const at::Tensor slope = evaluated.Mean().mul(direction).sum(at::kDouble).mul(scale);
+  return {mean(evaluated.taps.back().output.detach()),
+          slope,
+          {},
+          mean(Logits(batch, theta.add(direction, scale)))};
+}
+
 }  // namespace sgdscope

@@ -111,6 +111,12 @@ class Oracle {
   LineLosses AlongLine(const Batch& batch, const at::Tensor& theta, const at::Tensor& direction,
                        double scale, bool curvature, const Gradients* evaluated = nullptr) const;
 
+  /// Means over a batch, scalars in double, of what AlongLine finds but for the curvature, from its
+  /// known gradient: slope = scale <grad L, direction>. `evaluated`: of this batch at theta.
+  LineLosses MeansAlongLine(const Batch& batch, const at::Tensor& theta,
+                            const at::Tensor& direction, double scale,
+                            const Gradients& evaluated) const;
+
  private:
   const Network& network_;
   const Loss& loss_;

@@ -7,7 +7,9 @@
 //   second_order  1/2 <delta, H_X delta>, exact (if `hessian`)
 //   remainder     penalty + second_order: third order and beyond
 // and cum_*: their running sums from step 0. All come from one forward sweep along the line
-// theta + s delta over the three batches together (Oracle::AlongLine): no gradient of X is formed.
+// theta + s delta over the batches together (Oracle::AlongLine): no gradient of X is formed. Of the
+// updating batch the gradient is known, so that without `hessian` its losses at theta + delta will
+// do.
 
 #include "core/registry.h"
 #include "probes/probe.h"
@@ -89,29 +91,45 @@ class Taylor : public Probe {
 
   /// Means over each batch of the terms: [batches, terms].
   at::Tensor TermsOf(const StepView& view, const std::vector<Examples>& batches) const {
+    const bool starts_with_updating = batches.front().indices.is_same(view.batch.indices);
+    if (!starts_with_updating || hessian_) {
+      return AlongLine(view, batches, starts_with_updating ? &view.gradients : nullptr);
+    }
+    // The updating batch's gradient is known, and with it the slope.
+    const LineLosses means = view.oracle.MeansAlongLine(
+        view.batch, view.theta, view.update.direction, view.update.scale, view.gradients);
+    const at::Tensor updating = Columns(means).unsqueeze(0);
+    if (batches.size() == 1) return updating;
+    return at::cat({updating, AlongLine(view, {batches.begin() + 1, batches.end()}, nullptr)});
+  }
+
+  /// The same from a sweep along the line. known: what was evaluated of the first batch, or null.
+  at::Tensor AlongLine(const StepView& view, const std::vector<Examples>& batches,
+                       const Gradients* known) const {
     Batch all = view.oracle.Load(Joined(batches));
     for (const Examples& batch : batches) all.parts.push_back(batch.indices.size(0));
-    const bool starts_with_updating = batches.front().indices.is_same(view.batch.indices);
-    const LineLosses losses =
-        view.oracle.AlongLine(all, view.theta, view.update.direction, view.update.scale, hessian_,
-                              starts_with_updating ? &view.gradients : nullptr);
+    const at::Tensor columns = Columns(view.oracle.AlongLine(all, view.theta, view.update.direction,
+                                                             view.update.scale, hessian_, known));
+    std::vector<at::Tensor> means;
+    int64_t begin = 0;
+    for (const int64_t size : all.parts) {
+      means.push_back(columns.narrow(1, begin, size).mean(1));
+      begin += size;
+    }
+    return at::stack(means);
+  }
+
+  /// The terms of losses, [n] or scalars: [terms, n] or [terms].
+  at::Tensor Columns(const LineLosses& losses) const {
     const at::Tensor dot = losses.slope.neg();
     const at::Tensor delta_loss = losses.value.sub(losses.moved);
-    std::vector<at::Tensor> terms = {dot, delta_loss,
-                                     delta_loss.sub(dot)};  // each [n of all batches]
+    std::vector<at::Tensor> terms = {dot, delta_loss, delta_loss.sub(dot)};
     if (hessian_) {
       const at::Tensor second_order = losses.curvature.mul(0.5);
       terms.push_back(second_order);
       terms.push_back(terms[2].add(second_order));
     }
-    const at::Tensor columns = at::stack(terms);  // [terms, n of all batches]
-    std::vector<at::Tensor> means;
-    int64_t begin = 0;
-    for (const Examples& batch : batches) {
-      means.push_back(columns.narrow(1, begin, batch.indices.size(0)).mean(1));
-      begin += batch.indices.size(0);
-    }
-    return at::stack(means);
+    return at::stack(terms);
   }
 
   void WriteTerms(const at::Tensor& terms, int64_t place, const at::Tensor& row) {
