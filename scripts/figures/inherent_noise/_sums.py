@@ -9,7 +9,7 @@ import numpy as np
 
 from reproduction.claims import Claim, Sample, TooLittle
 from reproduction.results import Results
-from sgdplot.lines import Line, refined_loss
+from sgdplot.lines import Line, LossCurve, refined_loss
 from sgdplot.panels import draw_lines, use_falling_scale
 from sgdplot.runs import Run
 from sgdplot.style import STYLE, Stroke, add_header, new_figure, strokes
@@ -34,6 +34,7 @@ SUBSCRIPTS = {"a": "ₐ", "r": "ᵣ", "u": "ᵤ"}
 POINTS = 400  # of the common range of progress
 
 Progress = Callable[[Run], np.ndarray]  # of training: at each row of metrics.csv a number that grows
+LossOf = Callable[[Run], LossCurve]
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -76,11 +77,11 @@ def draw_over_reduction(runs: Sequence[Run], largest_first: Sequence[str]) -> Pi
     return draw_sums(runs, lines, largest_first, label, None)
 
 
-def draw_over_loss(runs: Sequence[Run], largest_first: Sequence[str]) -> Picture:
+def draw_over_loss(runs: Sequence[Run], largest_first: Sequence[str], curve: LossOf = refined_loss) -> Picture:
     """The same over the loss itself."""
-    lines = [sums_from_common_start(runs, column, fall) for column in COLUMNS]
+    lines = [sums_from_common_start(runs, column, fall(curve)) for column in COLUMNS]
     losses = [[Line(-line.x, line.y) for line in of_runs] for of_runs in lines]
-    label = f"training loss, falling to the right\n({refined_loss(runs[0]).source})"
+    label = f"training loss, falling to the right\n({curve(runs[0]).source})"
     figure = draw_sums(runs, losses, largest_first, label, None)
     for axes in figure.get_axes():
         use_falling_scale(axes)
@@ -95,9 +96,14 @@ def reduction(run: Run) -> np.ndarray:
     return refined_loss(run).reduction(run.metrics["step"])
 
 
-def fall(run: Run) -> np.ndarray:
+def fall(curve: LossOf = refined_loss) -> Progress:
     """The training loss at each row, times -1."""
-    return reduction(run) - refined_loss(run).losses[0]
+
+    def of(run: Run) -> np.ndarray:
+        losses = curve(run)
+        return losses.reduction(run.metrics["step"]) - losses.losses[0]
+
+    return of
 
 
 def sums_from_common_start(runs: Sequence[Run], column: str, progress: Progress = reduction) -> list[Line]:

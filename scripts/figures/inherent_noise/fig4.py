@@ -43,7 +43,7 @@ def share_before_turn(column: str, sign: int) -> Callable[..., Sample]:
     """Over what share of the training losses above TURN the sum, times `sign`, is larger for AlexNet."""
 
     def of(small: Run, large: Run) -> Sample:
-        minus_loss, (lead,) = leads([small, large], column, sign, fall)
+        minus_loss, (lead,) = leads([small, large], column, sign, fall())
         before = -minus_loss > TURN
         if not before.any():
             raise TooLittle(f"{column}: there is no training loss above {TURN:g} that both networks have gone through")
@@ -54,7 +54,7 @@ def share_before_turn(column: str, sign: int) -> Callable[..., Sample]:
 
 def loss_at_crossing(small: Run, large: Run) -> float:
     """The training loss from which on AlexNet's sum of first order on its updating batches is the smaller one."""
-    minus_loss, (lead,) = leads([small, large], "taylor.updating.cum_dot", 1, fall)
+    minus_loss, (lead,) = leads([small, large], "taylor.updating.cum_dot", 1, fall())
     ahead = np.flatnonzero(lead > 0)
     if not ahead.size or ahead[-1] == lead.size - 1:
         last = f"down to a training loss of {-minus_loss[-1]:.2g}"
@@ -66,7 +66,7 @@ def loss_at_crossing(small: Run, large: Run) -> float:
 
 def loss_at_turn(small: Run, large: Run) -> float:
     """The training loss at which AlexNet's lead in that sum is the largest: from there on its terms are the smaller ones."""
-    minus_loss, (lead,) = leads([small, large], "taylor.updating.cum_dot", 1, fall)
+    minus_loss, (lead,) = leads([small, large], "taylor.updating.cum_dot", 1, fall())
     best = int(lead.argmax())
     if best in (0, lead.size - 1):
         raise TooLittle(f"the lead of {large.folder.name} has no largest value within the common range of losses")
@@ -109,7 +109,7 @@ FIGURE = Figure(
     shows={
         "fig4": "Each line is one seed. As in figure 3 every sum counts from the smallest reduction in loss at which both "
         "networks have begun.",
-        "fig4_by_loss": "The same over the loss itself, which spreads the later steps.",
+        "fig4_by_loss": "The same over the loss itself, at which the claims compare the networks.",
     },
     departures=(
         "The paper does not say whether its sums cross, or their terms, at a training loss of about 1.0. Here the claim is "

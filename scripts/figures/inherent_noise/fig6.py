@@ -98,7 +98,9 @@ FIGURE = Figure(
     title="Test loss of AlexNet and small AlexNet",
     did="Draws the test loss of figure 4's networks, to compare where AlexNet begins to overfit with where its dot "
     "products become smaller than small AlexNet's.",
-    shows={"fig6": "Each line is one seed, a dot its least test loss: from there on, if it is not the last, the network overfits."},
+    shows={
+        "fig6": "Each line is one seed, a dot its least test loss: from there on, if it is not the last, the network overfits."
+    },
     departures=("A network is said to begin to overfit at its least test loss, of one evaluation in an epoch.",),
     jobs=jobs,
     draw=draw,
