@@ -203,8 +203,8 @@ FIGURE = Figure(
     departures=(
         "There is one seed. Standard errors come from how the shares of noise differ, over which means are taken; that of "
         "a single training accuracy is that of a share of so many examples.",
-        "Size and length of the quick variant were chosen by looking at training with c = 0 alone, so that noise is "
-        "learned in it. Claims were written down before any run with c = 2, and before any shares, were seen.",
+        "Size and length of the quick variant were chosen by looking at runs with c = 0, their shares included, so that "
+        "noise is learned in it. Claims were written down before any run with c = 2 and before any shares were seen.",
     ),
     jobs=jobs,
     draw=draw,
