@@ -29,7 +29,9 @@ struct Variant {
   std::string name;
   Json fields;
   std::string Text() const {
-    return name + (fields.contains("norm") ? "_" + fields["norm"].get<std::string>() : "");
+    if (!fields.contains("norm")) return name;
+    std::string text = name;
+    return text.append("_").append(fields["norm"].get<std::string>());
   }
 };
 
