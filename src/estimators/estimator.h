@@ -22,14 +22,12 @@ struct EstimatorView {
 /// Picks one g [p], mean-scaled, from what the oracle found on the batch; leaves register by name.
 class Estimator : public Configurable {
  public:
-  /// Throws an Error of kind kConfig at `path` if the estimator is undefined for this network.
-  virtual void CheckNetwork(const Network& network, const std::string& path) const {
-    (void)network, (void)path;
-  }
-  /// The same for the run's batches.
+  /// Throws an Error of kind kConfig at `path` if the estimator is undefined for the run's batches.
   virtual void CheckBatches(const Sampler& sampler, const std::string& path) const {
     (void)sampler, (void)path;
   }
+  /// Whether Estimate uses the gradients of single examples, which not every network has.
+  virtual bool NeedsSingleExamples() const { return false; }
   /// Whether Estimate differentiates the gradients again.
   virtual bool NeedsGraph() const { return false; }
   virtual at::Tensor Estimate(const EstimatorView& view) = 0;

@@ -22,9 +22,7 @@ class MedianOfMeans : public Estimator {
     memory_.Fields(visitor);
   }
 
-  void CheckNetwork(const Network& network, const std::string& path) const override {
-    CheckSingleExamples(network, path);
-  }
+  bool NeedsSingleExamples() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     const int64_t n = view.gradients.losses.size(0);

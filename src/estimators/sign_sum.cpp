@@ -12,9 +12,7 @@ class SignSum : public Estimator {
  public:
   void Fields(FieldVisitor& visitor) override { memory_.Fields(visitor); }
 
-  void CheckNetwork(const Network& network, const std::string& path) const override {
-    CheckSingleExamples(network, path);
-  }
+  bool NeedsSingleExamples() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     return PerExample(view.gradients, memory_).Reduce({kernels::Reduction::Kind::kSigns});

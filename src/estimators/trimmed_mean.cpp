@@ -21,9 +21,7 @@ class TrimmedMean : public Estimator {
     memory_.Fields(visitor);
   }
 
-  void CheckNetwork(const Network& network, const std::string& path) const override {
-    CheckSingleExamples(network, path);
-  }
+  bool NeedsSingleExamples() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     constexpr double kRounding = 1e-9;  // of fraction * n where it is meant to be whole

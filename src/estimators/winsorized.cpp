@@ -34,9 +34,7 @@ class Winsorized : public Estimator {
     memory_.Fields(visitor);
   }
 
-  void CheckNetwork(const Network& network, const std::string& path) const override {
-    CheckSingleExamples(network, path);
-  }
+  bool NeedsSingleExamples() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     if (percentile_ == 0) return view.gradients.Mean();

@@ -120,11 +120,6 @@ at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Te
   return product;
 }
 
-at::Tensor Oracle::HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
-                                        const at::Tensor& v) const {
-  return HessianVectorProduct(Evaluate(batch, theta, /*keep_graph=*/true), v);
-}
-
 at::Tensor Oracle::GradientDifference(const Batch& batch, const at::Tensor& theta,
                                       const Gradients& evaluated, double r) const {
   at::NoGradGuard no_grad;

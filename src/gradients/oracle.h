@@ -87,9 +87,6 @@ class Oracle {
   /// H v [p], where H is the Hessian of the batch's mean loss at theta: exact, by double backward,
   /// at the cost of two more gradients. `evaluated`: with its graph, which is used up.
   at::Tensor HessianVectorProduct(const Gradients& evaluated, const at::Tensor& v) const;
-  /// The same for a batch that was not evaluated yet.
-  at::Tensor HessianVectorProduct(const Batch& batch, const at::Tensor& theta,
-                                  const at::Tensor& v) const;
 
   /// (grad L(theta + r g) - g) / r [p] with g = evaluated.Mean(), the batch's gradient at theta: it
   /// tends to H g as r goes to 0 where the network has no kinks, in exact arithmetic.

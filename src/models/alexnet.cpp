@@ -11,7 +11,7 @@
 namespace sgdscope {
 namespace {
 
-struct Convolution {
+struct Stage {
   int64_t channels;  // for each of the first convolution's 64
   int64_t kernel;
   int64_t stride;
@@ -21,13 +21,7 @@ struct Convolution {
 class AlexNet : public Model {
  public:
   void Fields(FieldVisitor& visitor) override {
-    visitor.Visit({.name = "channels",
-                   .help = "output channels of the first convolution; all other widths are in "
-                           "proportion",
-                   .unit = "channels",
-                   .min = 1,
-                   .max = 1e4},
-                  channels_);
+    VisitChannels(visitor, channels_);
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
 
@@ -41,9 +35,8 @@ class AlexNet : public Model {
     int64_t in = shape[0], height = shape[1], width = shape[2];
     int64_t index = 1;
     // Times 64: 64, 192, 384, 256, 256.
-    for (const Convolution& c :
-         {Convolution{1, 3, 2, true}, Convolution{3, 5, 1, true}, Convolution{6, 3, 1, false},
-          Convolution{4, 3, 1, false}, Convolution{4, 3, 1, true}}) {
+    for (const Stage& c : {Stage{1, 3, 2, true}, Stage{3, 5, 1, true}, Stage{6, 3, 1, false},
+                           Stage{4, 3, 1, false}, Stage{4, 3, 1, true}}) {
       const int64_t out = c.channels * channels_;
       sequence->Append(MakeConv2d(network.table, "conv" + std::to_string(index++), in, out,
                                   c.kernel, c.stride, (c.kernel - 1) / 2, /*bias=*/true));
@@ -87,19 +80,19 @@ class AlexNet : public Model {
   std::string init_ = "torch_default";
 };
 
-class Alexnet : public AlexNet {
+class FullAlexNet : public AlexNet {
  public:
-  Alexnet() : AlexNet("alexnet", {64, 64}) {}  // times 64: 4096, 4096
+  FullAlexNet() : AlexNet("alexnet", {64, 64}) {}  // times 64: 4096, 4096
 };
 
-class AlexnetSmall : public AlexNet {
+class SmallAlexNet : public AlexNet {
  public:
-  AlexnetSmall() : AlexNet("alexnet_small", {4}) {}  // times 64: 256
+  SmallAlexNet() : AlexNet("alexnet_small", {4}) {}  // times 64: 256
 };
 
-const Registration<Model, Alexnet> kAlexnet(
+const Registration<Model, FullAlexNet> kAlexNet(
     "alexnet", "AlexNet for small images: five convolutions, three fully connected layers");
-const Registration<Model, AlexnetSmall> kAlexnetSmall(
+const Registration<Model, SmallAlexNet> kAlexNetSmall(
     "alexnet_small",
     "AlexNet's five convolutions, then one hidden layer of 256 (inherent_noise, appendix A.1)");
 

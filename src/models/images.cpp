@@ -29,6 +29,20 @@ void CheckImages(const std::string& model, const std::vector<int64_t>& shape, in
               "Use larger images, or a network with fewer strides (convnet with \"pool\": 1).");
 }
 
+void VisitChannels(FieldVisitor& visitor, int64_t& channels) {
+  visitor.Visit({.name = "channels",
+                 .help = "output channels of the first convolution; all other widths are in "
+                         "proportion",
+                 .unit = "channels",
+                 .min = 1,
+                 .max = 1e4},
+                channels);
+}
+
+std::string BlockName(int64_t group, int64_t block) {
+  return "group" + std::to_string(group + 1) + ".block" + std::to_string(block + 1);
+}
+
 void Normalization::Fields(FieldVisitor& visitor) {
   visitor.Visit(
       {.name = "norm",
@@ -62,10 +76,14 @@ void Normalization::Check(const std::string& path) const {
               "It is the number of examples that \"norm\": \"ghost\" normalizes together.");
 }
 
-bool Normalization::bias() const { return norm_ == kSkipInit; }
-
 void Normalization::Settle(Network& network) const {
   network.statistics_momentum = statistics_momentum_;
+}
+
+void Normalization::AppendConvolution(const std::string& name, const Convolution& c,
+                                      Network& network, Sequence& sequence) const {
+  sequence.Append(MakeConv2d(network.table, name, c.in, c.out, c.kernel, c.stride,
+                             (c.kernel - 1) / 2, /*bias=*/norm_ == kSkipInit));
 }
 
 void Normalization::Append(const std::string& name, int64_t channels, Network& network,

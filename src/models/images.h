@@ -16,6 +16,20 @@ namespace sgdscope {
 void CheckImages(const std::string& model, const std::vector<int64_t>& shape, int64_t smallest,
                  const std::string& path);
 
+/// Field `channels`: output channels of a network's first convolution.
+void VisitChannels(FieldVisitor& visitor, int64_t& channels);
+
+/// "group1.block2", both counted from 0.
+std::string BlockName(int64_t group, int64_t block);
+
+/// A convolution that keeps the image's size but for the stride.
+struct Convolution {
+  int64_t in;
+  int64_t out;
+  int64_t kernel;  // odd
+  int64_t stride;
+};
+
 /// How a residual network keeps its activations in range: fields `norm`, `ghost_batch_size` and
 /// `statistics_momentum`, and the layers that follow from them.
 class Normalization {
@@ -24,10 +38,11 @@ class Normalization {
   /// Throws an Error of kind kConfig where they don't fit together. `path`: of the model.
   void Check(const std::string& path) const;
 
-  /// Whether convolutions have biases: where there is no normalization.
-  bool bias() const;
   /// Tells the network what follows for its running statistics.
   void Settle(Network& network) const;
+  /// A convolution under `name`, with a bias only where there is no normalization.
+  void AppendConvolution(const std::string& name, const Convolution& convolution, Network& network,
+                         Sequence& sequence) const;
   /// Batch norm under `name`, except under skipinit.
   void Append(const std::string& name, int64_t channels, Network& network,
               Sequence& sequence) const;

@@ -17,12 +17,7 @@ namespace {
 class ResNet : public Model {
  public:
   void Fields(FieldVisitor& visitor) override {
-    visitor.Visit({.name = "channels",
-                   .help = "output channels of the first convolution; all others are in proportion",
-                   .unit = "channels",
-                   .min = 1,
-                   .max = 1e4},
-                  channels_);
+    VisitChannels(visitor, channels_);
     norm_.Fields(visitor);
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
@@ -36,15 +31,14 @@ class ResNet : public Model {
     network.init = init_;
     norm_.Settle(network);
     auto sequence = std::make_unique<Sequence>();
-    AppendConvolution("conv", {shape[0], channels_, 3, 1}, network, *sequence);
+    AppendNormed("conv", {shape[0], channels_, 3, 1}, network, *sequence);
     sequence->Append(MakeActivation("relu"));
     int64_t in = channels_;
     for (size_t group = 0; group < kind_.blocks.size(); ++group) {
       const int64_t inner = channels_ << group;
       for (int64_t block = 0; block < kind_.blocks[group]; ++block) {
         const int64_t stride = group > 0 && block == 0 ? 2 : 1;
-        const std::string name =
-            "group" + std::to_string(group + 1) + ".block" + std::to_string(block + 1);
+        const std::string name = BlockName(static_cast<int64_t>(group), block);
         AppendBlock(name, in, inner, stride, network, *sequence);
         in = inner * kind_.expansion;
       }
@@ -67,17 +61,9 @@ class ResNet : public Model {
   explicit ResNet(Kind kind) : kind_(std::move(kind)) {}
 
  private:
-  struct Convolution {
-    int64_t in;
-    int64_t out;
-    int64_t kernel;
-    int64_t stride;
-  };
-
-  void AppendConvolution(const std::string& name, const Convolution& c, Network& network,
-                         Sequence& sequence) const {
-    sequence.Append(MakeConv2d(network.table, name, c.in, c.out, c.kernel, c.stride,
-                               (c.kernel - 1) / 2, norm_.bias()));
+  void AppendNormed(const std::string& name, const Convolution& c, Network& network,
+                    Sequence& sequence) const {
+    norm_.AppendConvolution(name, c, network, sequence);
     norm_.Append(name + ".norm", c.out, network, sequence);
   }
 
@@ -95,13 +81,13 @@ class ResNet : public Model {
     int64_t index = 1;
     for (const Convolution& convolution : Branch(in, inner, stride)) {
       if (index > 1) branch->Append(MakeActivation("relu"));
-      AppendConvolution(name + ".conv" + std::to_string(index++), convolution, network, *branch);
+      AppendNormed(name + ".conv" + std::to_string(index++), convolution, network, *branch);
     }
     norm_.EndBranch(name, network, *branch);
     std::unique_ptr<Sequence> shortcut;
     if (in != out || stride != 1) {
       shortcut = std::make_unique<Sequence>();
-      AppendConvolution(name + ".shortcut", {in, out, 1, stride}, network, *shortcut);
+      AppendNormed(name + ".shortcut", {in, out, 1, stride}, network, *shortcut);
     }
     sequence.Append(MakeResidual(std::move(branch), std::move(shortcut)));
     sequence.Append(MakeActivation("relu"));

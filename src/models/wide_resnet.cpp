@@ -34,12 +34,7 @@ class WideResNet : public Model {
                    .min = 1,
                    .max = 1e3},
                   width_);
-    visitor.Visit({.name = "channels",
-                   .help = "output channels of the first convolution; all others are in proportion",
-                   .unit = "channels",
-                   .min = 1,
-                   .max = 1e4},
-                  channels_);
+    VisitChannels(visitor, channels_);
     norm_.Fields(visitor);
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
@@ -61,14 +56,13 @@ class WideResNet : public Model {
     network.init = init_;
     norm_.Settle(network);
     auto sequence = std::make_unique<Sequence>();
-    AppendConvolution("conv", {shape[0], channels_, 3, 1}, network, *sequence);
+    norm_.AppendConvolution("conv", {shape[0], channels_, 3, 1}, network, *sequence);
     int64_t in = channels_;
     for (int64_t group = 0; group < kGroups; ++group) {
       const int64_t out = channels_ * width_ << group;
       for (int64_t block = 0; block < (depth_ - 4) / (2 * kGroups); ++block) {
         const int64_t stride = group > 0 && block == 0 ? 2 : 1;
-        const std::string name =
-            "group" + std::to_string(group + 1) + ".block" + std::to_string(block + 1);
+        const std::string name = BlockName(group, block);
         AppendBlock(name, in, out, stride, network, *sequence);
         in = out;
       }
@@ -81,19 +75,6 @@ class WideResNet : public Model {
   }
 
  private:
-  struct Convolution {
-    int64_t in;
-    int64_t out;
-    int64_t kernel;
-    int64_t stride;
-  };
-
-  void AppendConvolution(const std::string& name, const Convolution& c, Network& network,
-                         Sequence& sequence) const {
-    sequence.Append(MakeConv2d(network.table, name, c.in, c.out, c.kernel, c.stride,
-                               (c.kernel - 1) / 2, norm_.bias()));
-  }
-
   void AppendActivation(const std::string& name, int64_t channels, Network& network,
                         Sequence& sequence) const {
     norm_.Append(name, channels, network, sequence);
@@ -106,14 +87,14 @@ class WideResNet : public Model {
     auto branch = std::make_unique<Sequence>();
     // Where the shape changes, branch and shortcut share the activation in front of them.
     AppendActivation(name + ".norm1", in, network, changes ? sequence : *branch);
-    AppendConvolution(name + ".conv1", {in, out, 3, stride}, network, *branch);
+    norm_.AppendConvolution(name + ".conv1", {in, out, 3, stride}, network, *branch);
     AppendActivation(name + ".norm2", out, network, *branch);
-    AppendConvolution(name + ".conv2", {out, out, 3, 1}, network, *branch);
+    norm_.AppendConvolution(name + ".conv2", {out, out, 3, 1}, network, *branch);
     norm_.EndBranch(name, network, *branch);
     std::unique_ptr<Sequence> shortcut;
     if (changes) {
       shortcut = std::make_unique<Sequence>();
-      AppendConvolution(name + ".shortcut", {in, out, 1, stride}, network, *shortcut);
+      norm_.AppendConvolution(name + ".shortcut", {in, out, 1, stride}, network, *shortcut);
     }
     sequence.Append(MakeResidual(std::move(branch), std::move(shortcut)));
   }

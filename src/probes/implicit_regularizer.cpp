@@ -33,14 +33,6 @@ namespace {
 
 using Partition = std::vector<at::Tensor>;  // of each batch its examples [B_k]
 
-Partition BatchesOfEpoch(const StepView& view) {
-  const int64_t count = view.sampler.steps_per_epoch();
-  const int64_t first = view.step / count * count;
-  Partition batches;
-  for (int64_t k = 0; k < count; ++k) batches.push_back(view.sampler.At(first + k));
-  return batches;
-}
-
 /// Batches of the same sizes from the same examples in random order.
 Partition Shuffled(const Partition& batches, Stream& stream) {
   const at::Tensor examples = at::cat(batches);

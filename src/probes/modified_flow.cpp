@@ -48,10 +48,8 @@ using Order = std::vector<int64_t>;
 class Epoch {
  public:
   explicit Epoch(const StepView& view) : oracle_(view.oracle) {
-    const int64_t count = view.sampler.steps_per_epoch();
-    const int64_t first = view.step / count * count;
-    for (int64_t k = 0; k < count; ++k) {
-      batches_.push_back(oracle_.Load(view.sampler.At(first + k)));
+    for (const at::Tensor& examples : BatchesOfEpoch(view)) {
+      batches_.push_back(oracle_.Load(examples));
       batches_.back().inputs = batches_.back().inputs.to(at::kDouble);
     }
   }

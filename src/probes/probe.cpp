@@ -20,6 +20,14 @@ void Probe::Prepare(const ProbeContext& context) {
   OwnPrepare(context);
 }
 
+std::vector<at::Tensor> BatchesOfEpoch(const StepView& view) {
+  const int64_t count = view.sampler.steps_per_epoch();
+  const int64_t first = view.step / count * count;
+  std::vector<at::Tensor> batches;
+  for (int64_t k = 0; k < count; ++k) batches.push_back(view.sampler.At(first + k));
+  return batches;
+}
+
 at::Tensor Ratio(const at::Tensor& numerator, const at::Tensor& denominator) {
   return numerator.div(denominator).masked_fill(denominator.eq(0), kNotMeasured);
 }

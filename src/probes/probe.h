@@ -92,6 +92,9 @@ class Probe : public Configurable {
   bool cadence_given_ = false;
 };
 
+/// Examples [n] of each batch of the epoch that this step lies in, as they are.
+std::vector<at::Tensor> BatchesOfEpoch(const StepView& view);
+
 /// numerator / denominator, kNotMeasured where the denominator is 0. A NaN stays what it is.
 at::Tensor Ratio(const at::Tensor& numerator, const at::Tensor& denominator);
 

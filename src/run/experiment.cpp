@@ -4,6 +4,7 @@
 
 #include "core/allocator.h"
 #include "core/error.h"
+#include "gradients/per_example.h"
 
 namespace sgdscope {
 namespace {
@@ -44,7 +45,7 @@ Experiment::Experiment(RunConfig& config)
     augment->Check(shape_.shape, "data.augment");
   }
   network_ = config_.model->Build(shape_.shape, shape_.classes, "model");
-  config_.gradient->CheckNetwork(network_, "gradient");
+  if (config_.gradient->NeedsSingleExamples()) CheckSingleExamples(network_, "gradient");
   loss_ = Registry<Loss>::entries().at(config_.loss).make();
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     (*config_.probes.choices()[i])->CheckNetwork(network_, ProbePath(i));

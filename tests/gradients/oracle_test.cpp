@@ -138,8 +138,9 @@ TEST_P(OracleHessian, VectorProductIsTheOracles) {
     const OracleUnderTest it(random, GetParam());
     Stream stream(31, "v", index);
     const Vector v = RandomVector(stream, random.mlp.size());
-    const at::Tensor product = it.oracle.HessianVectorProduct(
-        it.batch, it.theta, ToTensor(v, it.theta.sizes().vec(), GetParam()));
+    const at::Tensor product =
+        it.oracle.HessianVectorProduct(it.oracle.Evaluate(it.batch, it.theta, /*keep_graph=*/true),
+                                       ToTensor(v, it.theta.sizes().vec(), GetParam()));
     EXPECT_FALSE(product.requires_grad());
     ExpectNear(ToVector(product),
                oracle::MeanHessianVector(random.mlp, random.theta, random.examples, v),
@@ -208,7 +209,8 @@ TEST(OracleConsistency, LineGradientAndHessianAgree) {
     const double scale = 0.37;
     const LineLosses line = it.oracle.AlongLine(it.batch, it.theta, direction, scale, true);
     const at::Tensor mean = it.oracle.Evaluate(it.batch, it.theta).Mean();
-    const at::Tensor product = it.oracle.HessianVectorProduct(it.batch, it.theta, direction);
+    const at::Tensor product = it.oracle.HessianVectorProduct(
+        it.oracle.Evaluate(it.batch, it.theta, /*keep_graph=*/true), direction);
     const double tolerance = Tolerance(random, at::kDouble);
     const double length = direction.norm().item<double>();
     const double slope_scale = scale * length * LargestGradient(random);

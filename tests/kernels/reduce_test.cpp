@@ -21,31 +21,17 @@ void ExpectColumns(const std::vector<T>& values, int64_t n, int64_t m, const Red
   std::vector<T> out(m + 1, static_cast<T>(kGuard));
   kernels::ReduceColumns(values.data(), n, m, m, how, out.data());
   ASSERT_EQ(out.back(), static_cast<T>(kGuard)) << what;
-  for (int64_t j = 0; j < m; ++j) {
-    std::vector<double> column(n);
-    for (int64_t i = 0; i < n; ++i) column[i] = values[i * m + j];
-    ASSERT_NEAR(out[j], kernels::reference::Reduce(column, how), Tolerance<T>(column, how))
-        << what << ", column " << j << " of " << m;
-  }
+  ExpectReducedColumns(out, values, n, m, how, what);
 }
 
 template <class T>
 void ExpectOuter(const std::vector<T>& d, const std::vector<T>& h, int64_t n, int64_t units,
                  int64_t inputs, const Reduction& how, const std::string& what) {
   std::vector<T> out(units * inputs + 1, static_cast<T>(kGuard));
-  kernels::ReduceOuter({d.data(), h.data(), n, units, inputs}, how, 0, inputs, out.data());
+  const kernels::OuterProducts<T> products = {d.data(), h.data(), n, units, inputs};
+  kernels::ReduceOuter(products, how, 0, inputs, out.data());
   ASSERT_EQ(out.back(), static_cast<T>(kGuard)) << what;
-  for (int64_t o = 0; o < units; ++o) {
-    for (int64_t j = 0; j < inputs; ++j) {
-      std::vector<double> values(n);
-      for (int64_t i = 0; i < n; ++i) {
-        values[i] = static_cast<double>(d[o * n + i]) * static_cast<double>(h[i * inputs + j]);
-      }
-      ASSERT_NEAR(out[o * inputs + j], kernels::reference::Reduce(values, how),
-                  Tolerance<T>(values, how))
-          << what << ", unit " << o << ", input " << j;
-    }
-  }
+  ExpectReducedOuter(out, products, how, what);
 }
 
 // Runs the tests for each instruction set that this processor has.

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "core/rng.h"
@@ -92,6 +95,36 @@ double Tolerance(const std::vector<double>& values, const Reduction& how) {
       how.kind == Kind::kTrim ? n / static_cast<double>(how.high - how.low + 1) : 1;
   return scale * (std::numeric_limits<T>::epsilon() * (n + 8) * sum +
                   n * static_cast<double>(std::numeric_limits<T>::denorm_min()));
+}
+
+/// Expects out [m] to be what `how` makes of the columns of values [n, m].
+template <class T>
+void ExpectReducedColumns(const std::vector<T>& out, const std::vector<T>& values, int64_t n,
+                          int64_t m, const Reduction& how, const std::string& what) {
+  for (int64_t j = 0; j < m; ++j) {
+    std::vector<double> column(n);
+    for (int64_t i = 0; i < n; ++i) column[i] = values[i * m + j];
+    ASSERT_NEAR(out[j], kernels::reference::Reduce(column, how), Tolerance<T>(column, how))
+        << what << ", column " << j << " of " << m;
+  }
+}
+
+/// Expects out [units, inputs] to be what `how` makes of the products d[o, i] * h[i, j].
+template <class T>
+void ExpectReducedOuter(const std::vector<T>& out, const kernels::OuterProducts<T>& of,
+                        const Reduction& how, const std::string& what) {
+  for (int64_t o = 0; o < of.units; ++o) {
+    for (int64_t j = 0; j < of.inputs; ++j) {
+      std::vector<double> values(of.n);
+      for (int64_t i = 0; i < of.n; ++i) {
+        values[i] =
+            static_cast<double>(of.d[o * of.n + i]) * static_cast<double>(of.h[i * of.inputs + j]);
+      }
+      ASSERT_NEAR(out[o * of.inputs + j], kernels::reference::Reduce(values, how),
+                  Tolerance<T>(values, how))
+          << what << ", unit " << o << " of " << of.units << ", input " << j << " of " << of.inputs;
+    }
+  }
 }
 
 }  // namespace sgdscope

@@ -32,12 +32,7 @@ void ExpectColumns(int64_t n, int64_t m, const Reduction& how, uint64_t seed) {
     std::vector<T> out(m + 1, T(7));
     ReduceColumnsInBlocks(values.data(), n, m, how, out.data());
     ASSERT_EQ(out.back(), T(7)) << What(n, kind, how);
-    for (int64_t j = 0; j < m; ++j) {
-      std::vector<double> column(n);
-      for (int64_t i = 0; i < n; ++i) column[i] = values[i * m + j];
-      ASSERT_NEAR(out[j], kernels::reference::Reduce(column, how), Tolerance<T>(column, how))
-          << What(n, kind, how) << ", column " << j << " of " << m;
-    }
+    ExpectReducedColumns(out, values, n, m, how, What(n, kind, how));
   }
 }
 
@@ -49,20 +44,10 @@ void ExpectOuter(int64_t n, int64_t units, int64_t inputs, const Reduction& how,
   std::vector<T> d = Draw<T>(stream, Values::kTanh, units, n);
   for (T& v : d) v = stream.Uniform() < 0.4 ? T(0) : v;
   std::vector<T> out(units * inputs + 1, T(7));
-  ReduceOuterInBlocks<T>({d.data(), h.data(), n, units, inputs}, how, out.data());
+  const kernels::OuterProducts<T> products = {d.data(), h.data(), n, units, inputs};
+  ReduceOuterInBlocks<T>(products, how, out.data());
   ASSERT_EQ(out.back(), T(7)) << What(n, kind, how);
-  for (int64_t o = 0; o < units; ++o) {
-    for (int64_t j = 0; j < inputs; ++j) {
-      std::vector<double> values(n);
-      for (int64_t i = 0; i < n; ++i) {
-        values[i] = static_cast<double>(d[o * n + i]) * static_cast<double>(h[i * inputs + j]);
-      }
-      ASSERT_NEAR(out[o * inputs + j], kernels::reference::Reduce(values, how),
-                  Tolerance<T>(values, how))
-          << What(n, kind, how) << ", unit " << o << " of " << units << ", input " << j << " of "
-          << inputs;
-    }
-  }
+  ExpectReducedOuter(out, products, how, What(n, kind, how));
 }
 
 Reduction Trim(int64_t n, int c) {

@@ -97,6 +97,10 @@ struct ModelCase {
   double LossAt(const at::Tensor& at) const {
     return oracle.Losses(batch, at).mean().item<double>();
   }
+  at::Tensor HessianVectorProduct() const {
+    return oracle.HessianVectorProduct(oracle.Evaluate(batch, theta, /*keep_graph=*/true),
+                                       direction);
+  }
   double SlopeAt(const at::Tensor& at, int64_t k, double step) const {
     const at::Tensor ahead = at.clone(), behind = at.clone();
     ahead[k] += step;
@@ -142,7 +146,7 @@ TEST_P(EveryModel, HessianVectorProductIsTheSlopeOfTheGradient) {
   };
   Vector slopes = oracle::Plus(gradient(kStep), -1, gradient(-kStep));
   for (double& slope : slopes) slope /= 2 * kStep;
-  const at::Tensor product = it.oracle.HessianVectorProduct(it.batch, it.theta, it.direction);
+  const at::Tensor product = it.HessianVectorProduct();
   const double size = oracle::Norm(slopes);
   EXPECT_GT(size, 1e-3);
   // A rounding in a layer is as if its weights were off by eps, which moves the gradient by eps |H|
@@ -158,7 +162,7 @@ TEST_P(EveryModel, LineAgreesWithGradientAndHessian) {
   const double scale = -0.1;
   const LineLosses line = it.oracle.AlongLine(it.batch, it.theta, it.direction, scale, true);
   const at::Tensor gradient = it.oracle.Evaluate(it.batch, it.theta).Mean();
-  const at::Tensor product = it.oracle.HessianVectorProduct(it.batch, it.theta, it.direction);
+  const at::Tensor product = it.HessianVectorProduct();
   const double slope = scale * gradient.dot(it.direction).item<double>();
   const double curvature = scale * scale * product.dot(it.direction).item<double>();
   // Two ways of a few hundred roundings each.

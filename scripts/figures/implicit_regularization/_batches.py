@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from figures.implicit_regularization import Setting
+from figures.implicit_regularization import Setting, same_epochs, same_steps
 from figures.implicit_regularization._curves import ACCURACY, curve, disagreement, draw_curve, measured
 from reproduction.claims import Measurement
 from reproduction.results import Results
@@ -17,12 +17,36 @@ from sgdplot.style import Stroke, shades
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LEFT_OUT = (  # a departure
+    "Where two batch sizes are compared, settings in which one of them was not trained (an accuracy nearer to guessing "
+    "than to its best) are left out, and equal learning rates, or λ, are those that the two have in common."
+)
 ByBatch = Mapping[int, Mapping[int, Setting]]  # batch size, exponent of the learning rate or of lambda
 
 
 def scaled(exponents: Sequence[int], of_batch: int, batch: int) -> list[int]:
     """The exponents that have, with a batch size, the ratios that `exponents` have with `of_batch`."""
     return [exponent + round(math.log2(batch / of_batch)) for exponent in exponents]
+
+
+def rates_by_batch(
+    name: str, exponents: Sequence[int], of_batch: int, batches: Sequence[int], quick: bool
+) -> dict[int, dict[int, Setting]]:
+    """Equal epochs, and equal ratios of learning rate to batch size."""
+    return {
+        batch: {rate: same_epochs(name, rate, batch, quick) for rate in scaled(exponents, of_batch, batch)}
+        for batch in batches
+    }
+
+
+def penalties_by_batch(
+    name: str, small: int, exponents: Sequence[int], of_batch: int, batches: Sequence[int], quick: bool
+) -> dict[int, dict[int, Setting]]:
+    """Equal steps at the small learning rate, and equal ratios of lambda to batch size."""
+    return {
+        batch: {penalty: same_steps(name, small, penalty, batch, quick) for penalty in scaled(exponents, of_batch, batch)}
+        for batch in batches
+    }
 
 
 def looks(batches: Sequence[int]) -> list[Stroke]:

@@ -61,6 +61,13 @@ def mean_late(column: str) -> Quantity:
 ACCURACY = highest(TEST)
 
 
+def finish(panels: Sequence[Axes]) -> None:
+    """Letters and legends."""
+    for letter, axes in zip("abc", panels):
+        axes.set_title(f"({letter})", loc="left")
+        axes.legend(fontsize=8)
+
+
 def is_quick(results: Results) -> bool:
     """Whether these are the outcomes of the quick variant: it has fewer seeds."""
     return len({outcome.job.seed for outcome in results.outcomes}) == len(SEEDS[True])

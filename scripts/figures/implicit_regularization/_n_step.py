@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from figures.implicit_regularization._curves import Curve, draw_curve
-from sgdplot.style import Stroke, shades
+from figures.implicit_regularization._curves import Curve, draw_curve, finish
+from sgdplot.style import Stroke, new_figure, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
 
 CurveOf = Callable[[int], Curve]  # of n, over the learning rates
 
@@ -38,9 +37,19 @@ def draw_budgets(axes: Axes, ns: Sequence[int], budgets: Sequence[int], best: Ma
     axes.set_xlabel("epochs")
 
 
-def finish(panels: np.ndarray) -> None:
-    """Letters, legends and the common axis."""
-    for letter, axes in zip("abc", panels):
-        axes.set_title(f"({letter})", loc="left")
-        axes.legend(fontsize=8)
+def draw_panels(
+    ns: Sequence[int],
+    exponents: Sequence[int],
+    curves_of: Sequence[CurveOf],
+    budgets: Sequence[int],
+    best: Mapping[int, Sequence[float]],
+) -> Picture:
+    """The papers' three panels: test accuracy over the learning rate, in two ways to compare n, and over the budgets."""
+    figure = new_figure(10.5, 3.6)
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, curve_of in zip(panels, curves_of):
+        draw_rates(axes, ns, exponents, curve_of)
+    draw_budgets(panels[2], ns, budgets, best)
+    finish(panels)
     panels[0].set_ylabel("highest test accuracy")
+    return figure

@@ -24,6 +24,7 @@ from figures.implicit_regularization._curves import (
     curve,
     draw_curve,
     fall,
+    finish,
     is_quick,
     last,
     mean_late,
@@ -77,9 +78,7 @@ def draw(results: Results) -> dict[str, Picture]:
     without = curve(results, [pair(is_quick(results))[0]], ACCURACY).means()[0]
     panels[1].axhline(without, color="#009E73", linestyle=":", label="small ε, λ = 0")
     panels[2].set_yscale("log")
-    for letter, axes in zip("abc", panels):
-        axes.set_title(f"({letter})", loc="left")
-        axes.legend(fontsize=8)
+    finish(panels)
     return {"fig1": figure}
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from figures.implicit_regularization import Setting, jobs_of, same_epochs, same_steps
-from figures.implicit_regularization._batches import better_by_ratio, draw_ratios, scaled
+from figures.implicit_regularization import Setting, _batches, jobs_of
+from figures.implicit_regularization._batches import better_by_ratio, draw_ratios
 from figures.implicit_regularization._cifar10 import BATCH, NAME, SMALL
-from figures.implicit_regularization._curves import is_quick, need_some, table_of_best
+from figures.implicit_regularization._curves import finish, is_quick, need_some, table_of_best
 from reproduction.claims import Claim
 from reproduction.figure import Figure, Job
 from reproduction.results import Results
@@ -23,21 +23,12 @@ PENALTIES = {True: range(-5, -1), False: range(-9, -3)}
 
 def rates_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
     """Equal epochs, and equal ratios of learning rate to batch size."""
-    return {
-        batch: {rate: same_epochs(NAME, rate, batch, quick) for rate in scaled(RATES[quick], BATCH[quick], batch)}
-        for batch in BATCHES[quick]
-    }
+    return _batches.rates_by_batch(NAME, RATES[quick], BATCH[quick], BATCHES[quick], quick)
 
 
 def penalties_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
     """Equal steps at the small learning rate, and equal ratios of lambda to batch size."""
-    return {
-        batch: {
-            penalty: same_steps(NAME, SMALL[quick], penalty, batch, quick)
-            for penalty in scaled(PENALTIES[quick], BATCH[quick], batch)
-        }
-        for batch in BATCHES[quick]
-    }
+    return _batches.penalties_by_batch(NAME, SMALL[quick], PENALTIES[quick], BATCH[quick], BATCHES[quick], quick)
 
 
 def jobs(quick: bool) -> list[Job]:
@@ -54,10 +45,9 @@ def draw(results: Results) -> dict[str, Picture]:
     panels = figure.subplots(1, 2, sharey=True)
     draw_ratios(panels[0], results, rates_by_batch(quick))
     draw_ratios(panels[1], results, penalties_by_batch(quick))
-    for axes, title, label in zip(panels, ("(a)", "(b)"), ("ε / B", "λ / B")):
-        axes.set_title(title, loc="left")
+    for axes, label in zip(panels, ("ε / B", "λ / B")):
         axes.set_xlabel(label)
-        axes.legend(fontsize=8)
+    finish(panels)
     panels[0].set_ylabel("highest test accuracy")
     return {"fig3": figure}
 
@@ -91,8 +81,7 @@ FIGURE = Figure(
         "The paper's text does not name the batch sizes.",
         "Its 10 million steps are 6400 epochs in batches of 32 of its 50,000 images; of the 40,000 here they are 8 million, "
         "and that many there are here.",
-        "Where two batch sizes are compared, settings in which one of them was not trained (an accuracy nearer to guessing "
-        "than to its best) are left out, and equal learning rates, or λ, are those that the two have in common.",
+        _batches.LEFT_OUT,
     ),
     jobs=jobs,
     draw=draw,

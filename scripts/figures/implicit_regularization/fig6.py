@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from figures.implicit_regularization import PEAK, Setting, jobs_of, same_epochs, same_steps
-from figures.implicit_regularization._batches import better_by_ratio, draw_ratios, scaled
+from figures.implicit_regularization import PEAK, Setting, _batches, jobs_of
+from figures.implicit_regularization._batches import better_by_ratio, draw_ratios
 from figures.implicit_regularization._curves import (
     ACCURACY,
     curve,
     draw_curve,
     fall,
+    finish,
     is_quick,
     measured,
     need_some,
@@ -51,21 +52,12 @@ def penalties(quick: bool) -> list[Setting]:
 
 def rates_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
     """Equal epochs, and equal ratios of learning rate to batch size."""
-    return {
-        batch: {rate: same_epochs(NAME, rate, batch, quick) for rate in scaled(RATES_OF_BATCH[quick], BATCH, batch)}
-        for batch in BATCHES[quick]
-    }
+    return _batches.rates_by_batch(NAME, RATES_OF_BATCH[quick], BATCH, BATCHES[quick], quick)
 
 
 def penalties_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
     """Equal steps at the small learning rate, and equal ratios of lambda to batch size."""
-    return {
-        batch: {
-            penalty: same_steps(NAME, SMALL[quick], penalty, batch, quick)
-            for penalty in scaled(PENALTIES_OF_BATCH[quick], BATCH, batch)
-        }
-        for batch in BATCHES[quick]
-    }
+    return _batches.penalties_by_batch(NAME, SMALL[quick], PENALTIES_OF_BATCH[quick], BATCH, BATCHES[quick], quick)
 
 
 def jobs(quick: bool) -> list[Job]:
@@ -86,10 +78,9 @@ def draw(results: Results) -> dict[str, Picture]:
     draw_curve(panels[0], PENALTIES[quick], curve(results, penalties(quick), ACCURACY), penalty)
     draw_ratios(panels[1], results, rates_by_batch(quick))
     draw_ratios(panels[2], results, penalties_by_batch(quick))
-    for letter, axes, label in zip("abc", panels, ("ε or λ", "ε / B", "λ / B")):
-        axes.set_title(f"({letter})", loc="left")
+    for axes, label in zip(panels, ("ε or λ", "ε / B", "λ / B")):
         axes.set_xlabel(label)
-        axes.legend(fontsize=8)
+    finish(panels)
     panels[0].set_ylabel("highest test accuracy")
     return {"fig6": figure}
 
@@ -152,10 +143,7 @@ FIGURE = Figure(
         "fig6": "Highest test accuracy of the whole training: mean and standard deviation of the best runs. (a) Batches of "
         "16. (b) Equal epochs, no regularizer. (c) Equal steps at the small learning rate."
     },
-    departures=(
-        "Where two batch sizes are compared, settings in which one of them was not trained (an accuracy nearer to guessing "
-        "than to its best) are left out, and equal learning rates, or λ, are those that the two have in common.",
-    ),
+    departures=(_batches.LEFT_OUT,),
     jobs=jobs,
     draw=draw,
     claims=claims,

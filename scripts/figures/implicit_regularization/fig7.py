@@ -19,11 +19,10 @@ from figures.implicit_regularization._curves import (
     need_some,
     table_of_best,
 )
-from figures.implicit_regularization._n_step import draw_budgets, draw_rates, finish
+from figures.implicit_regularization._n_step import draw_panels
 from reproduction.claims import Claim, Measurement
 from reproduction.figure import Figure, Job
 from reproduction.results import Results
-from sgdplot.style import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -70,14 +69,9 @@ def draw(results: Results) -> dict[str, Picture]:
     """The paper's three panels."""
     need_some(results)
     quick = is_quick(results)
-    figure = new_figure(10.5, 3.6)
-    panels = figure.subplots(1, 3, sharey=True)
-    draw_rates(panels[0], NS[quick], RATES[quick], lambda n: equal_epochs(results, n))
-    draw_rates(panels[1], NS[quick], RATES[quick], lambda n: equal_updates(results, n))
     best = {n: [np.nanmax(within(results, n, budget).means()) for budget in BUDGETS[quick]] for n in NS[quick]}
-    draw_budgets(panels[2], NS[quick], BUDGETS[quick], best)
-    finish(panels)
-    return {"fig7": figure}
+    curves_of = (lambda n: equal_epochs(results, n), lambda n: equal_updates(results, n))
+    return {"fig7": draw_panels(NS[quick], RATES[quick], curves_of, BUDGETS[quick], best)}
 
 
 # -------------------------------------------------------------------------------------------- the claims
