@@ -2,12 +2,11 @@
 
 namespace sgdscope {
 
-Examples Sampler::ExamplesAt(int64_t step) {
-  Examples examples{At(step)};
-  if (augment_) {
-    examples.moves = augment_->MovesAt(augment_seed_, step, examples.indices.size(0));
-  }
-  return examples;
+Examples Sampler::ExamplesAt(int64_t step) { return Augmented(At(step), augment_seed_, step); }
+
+Examples Sampler::Augmented(const at::Tensor& indices, uint64_t seed, int64_t draw) const {
+  if (!augment_) return {indices};
+  return {indices, augment_->MovesAt(seed, draw, indices.size(0))};
 }
 
 void Sampler::AugmentBy(const Augment& augment, uint64_t seed) {

@@ -27,6 +27,8 @@ class Sampler : public Configurable {
   Examples ExamplesAt(int64_t step);
   /// From now on ExamplesAt augments. Called after Prepare, whose seed this is.
   void AugmentBy(const Augment& augment, uint64_t seed);
+  /// Other examples [n] int64 (CPU), augmented like the batches but by draws of another `seed`.
+  Examples Augmented(const at::Tensor& indices, uint64_t seed, int64_t draw) const;
   virtual int64_t steps_per_epoch() const = 0;
   /// Size of the largest batch.
   virtual int64_t batch_size() const = 0;

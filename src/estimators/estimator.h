@@ -10,9 +10,19 @@
 
 namespace sgdscope {
 
+/// What an estimator may check and keep before the run; everything outlives the estimator.
+struct EstimatorContext {
+  std::string path;  // JSON path of the estimator ("gradient")
+  uint64_t seed;
+  int64_t examples;  // size of the training set
+  const Sampler& sampler;
+};
+
 /// What an estimator sees of a step.
 struct EstimatorView {
-  int64_t step;
+  /// Numbers what the estimator draws itself: the step, or a negative number where a probe repeats
+  /// the estimate with other draws.
+  int64_t draw;
   const Batch& batch;
   const Gradients& gradients;  // of the batch at theta, with their graph if NeedsGraph()
   const at::Tensor& theta;     // [p]
@@ -22,15 +32,19 @@ struct EstimatorView {
 /// Picks one g [p], mean-scaled, from what the oracle found on the batch; leaves register by name.
 class Estimator : public Configurable {
  public:
-  /// Throws an Error of kind kConfig at `path` if the estimator is undefined for the run's batches.
-  virtual void CheckBatches(const Sampler& sampler, const std::string& path) const {
-    (void)sampler, (void)path;
-  }
+  /// Cross-checks against the run, before the first step. Error kConfig at context.path.
+  virtual void Prepare(const EstimatorContext& context) { (void)context; }
   /// Whether Estimate uses the gradients of single examples, which not every network has.
   virtual bool NeedsSingleExamples() const { return false; }
   /// Whether Estimate differentiates the gradients again.
   virtual bool NeedsGraph() const { return false; }
   virtual at::Tensor Estimate(const EstimatorView& view) = 0;
+  /// Indices [n] int64, CPU, of the second batch that Estimate draws for a batch of n examples.
+  /// Undefined: it draws none.
+  virtual at::Tensor SecondBatch(int64_t draw, int64_t n) const {
+    (void)draw, (void)n;
+    return {};
+  }
 };
 
 }  // namespace sgdscope

@@ -47,11 +47,11 @@ class GradientNormPenalty : public Estimator {
                   difference_);
   }
 
-  void CheckBatches(const Sampler& sampler, const std::string& path) const override {
-    if (penalty_batch_size_.value_or(0) <= sampler.batch_size()) return;
-    throw Error(ErrorKind::kConfig, path + ".penalty_batch_size",
+  void Prepare(const EstimatorContext& context) override {
+    if (penalty_batch_size_.value_or(0) <= context.sampler.batch_size()) return;
+    throw Error(ErrorKind::kConfig, context.path + ".penalty_batch_size",
                 "found " + std::to_string(*penalty_batch_size_) + ", but the batches have only " +
-                    std::to_string(sampler.batch_size()) + " examples",
+                    std::to_string(context.sampler.batch_size()) + " examples",
                 "Give at most the batch's size, or leave it out for the whole batch.");
   }
 

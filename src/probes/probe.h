@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -26,8 +27,12 @@ struct StepView {
   const at::Tensor& theta;  // [p], before the step
   const at::Tensor& g;      // [p], the estimator's choice
   const Update& update;     // theta becomes theta + update.scale * update.direction
-  const Oracle& oracle;
+  const Oracle& oracle;     // of the training set
+  const Oracle& test;       // of the test set
   Sampler& sampler;
+  /// The run's estimator on another batch at theta. `draw` < 0 numbers its own draws.
+  std::function<at::Tensor(const Batch& batch, int64_t draw)> estimate;
+  at::Tensor second;  // indices [n] int64, CPU, of the estimator's second batch, if it has one
 };
 
 /// What a probe may check and keep before the run; everything outlives the probe.
@@ -35,7 +40,9 @@ struct ProbeContext {
   std::string path;  // JSON path of the probe ("probes[0]")
   std::filesystem::path run_folder;
   uint64_t seed;
-  int64_t steps;  // of the whole run
+  int64_t steps;      // of the whole run
+  int64_t examples;   // size of the training set
+  int64_t test_size;  // 0: known only after reading
   const Sampler& sampler;
   bool label_noise = false;  // whether Split::corrupt will be there
 };

@@ -46,14 +46,15 @@ Experiment::Experiment(RunConfig& config)
   }
   network_ = config_.model->Build(shape_.shape, shape_.classes, "model");
   if (config_.gradient->NeedsSingleExamples()) CheckSingleExamples(network_, "gradient");
+  if (config_.update->NeedsSingleExamples()) CheckSingleExamples(network_, "update");
   loss_ = Registry<Loss>::entries().at(config_.loss).make();
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     (*config_.probes.choices()[i])->CheckNetwork(network_, ProbePath(i));
   }
-  if (shape_.train_size > 0) Settle(shape_.train_size);
+  if (shape_.train_size > 0) Settle(shape_.train_size, shape_.test_size);
 }
 
-void Experiment::Settle(int64_t train_size) {
+void Experiment::Settle(int64_t train_size, int64_t test_size) {
   Sampler& sampler = *config_.sampler;
   sampler.Prepare(static_cast<uint64_t>(config_.seed), train_size, config_.batch_size.value_or(0),
                   "sampler");
@@ -62,14 +63,14 @@ void Experiment::Settle(int64_t train_size) {
   }
   const int64_t per_epoch = sampler.steps_per_epoch();
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
-  config_.gradient->CheckBatches(sampler, "gradient");
+  config_.gradient->Prepare({"gradient", static_cast<uint64_t>(config_.seed), train_size, sampler});
   config_.update->PrepareLearningRate({steps_, per_epoch}, "update");
   config_.log.Prepare("log", per_epoch);
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     (*config_.probes.choices()[i])
         ->Prepare({ProbePath(i), config_.output, static_cast<uint64_t>(config_.seed), steps_,
-                   sampler, config_.data->label_noise() != nullptr});
+                   train_size, test_size, sampler, config_.data->label_noise() != nullptr});
   }
 }
 
@@ -79,7 +80,7 @@ void Experiment::UseData(LoadedData data) {
   CheckDevice(device());
   ConfigureDevice(config_);
   data_ = std::move(data);
-  Settle(data_.train.size());
+  Settle(data_.train.size(), data_.test.size());
   if (const LabelNoise* noise = config_.data->label_noise()) {
     AddLabelNoise(*noise, shape_.classes, static_cast<uint64_t>(config_.seed), data_.train);
   }

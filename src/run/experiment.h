@@ -40,7 +40,7 @@ class Experiment {
   int64_t steps() const { return steps_; }
 
  private:
-  void Settle(int64_t train_size);
+  void Settle(int64_t train_size, int64_t test_size);
 
   RunConfig& config_;
   DataShape shape_;

@@ -21,14 +21,27 @@ Stepper::Measured Stepper::Step(int64_t step) {
   const bool graph = config.gradient->NeedsGraph();
   const Gradients gradients = oracle.Evaluate(batch, theta_, graph);
   const at::Tensor g = config.gradient->Estimate({step, batch, gradients, theta_, oracle});
-  const auto gradient_at = [&](const at::Tensor& theta) {
-    const Gradients there = oracle.Evaluate(batch, theta, graph);
-    return config.gradient->Estimate({step, batch, there, theta, oracle});
+  const auto estimate = [&](int64_t draw, const Batch& on, const at::Tensor& theta) {
+    const Gradients there = oracle.Evaluate(on, theta, graph);
+    return config.gradient->Estimate({draw, on, there, theta, oracle});
   };
-  const Update update = config.update->Next({step, g, theta_, gradient_at});
+  const auto gradient_at = [&](const at::Tensor& theta) { return estimate(step, batch, theta); };
+  const Update update =
+      config.update->Next({step, batch, gradients, oracle, g, theta_, gradient_at});
 
   Measured measured{MeanLoss(gradients.losses), {}};
-  const StepView view{step, batch, gradients, theta_, g, update, oracle, experiment_.sampler()};
+  const StepView view{
+      .step = step,
+      .batch = batch,
+      .gradients = gradients,
+      .theta = theta_,
+      .g = g,
+      .update = update,
+      .oracle = oracle,
+      .test = experiment_.test(),
+      .sampler = experiment_.sampler(),
+      .estimate = [&](const Batch& on, int64_t draw) { return estimate(draw, on, theta_); },
+      .second = config.gradient->SecondBatch(step, batch.size())};
   for (const auto& probe : config.probes.choices()) {
     const bool due = (*probe)->MeasuresAt(step);
     measured.probes.push_back(due ? (*probe)->Measure(view) : at::Tensor());

@@ -7,7 +7,7 @@
 
 #include "core/fields.h"
 #include "core/torch.h"
-#include "nn/layer.h"
+#include "gradients/oracle.h"
 #include "updates/schedule.h"
 
 namespace sgdscope {
@@ -23,6 +23,9 @@ struct Update {
 /// What an update rule sees of a step.
 struct StepGradient {
   int64_t step;
+  const Batch& batch;
+  const Gradients& gradients;  // of the batch at theta
+  const Oracle& oracle;
   const at::Tensor& g;      // [p], the estimator's choice at theta
   const at::Tensor& theta;  // [p]
   /// The estimator's choice on the same batch at another theta [p].
@@ -44,6 +47,8 @@ class UpdateRule : public Configurable {
   /// Whether it may differ from step to step.
   bool LearningRateVaries() const { return learning_rate_.selected() != "constant"; }
 
+  /// Whether Next uses the gradients of single examples, which not every network has.
+  virtual bool NeedsSingleExamples() const { return false; }
   /// Shows the layout of theta, once before Allocate. Error kConfig if the rule can't work on it.
   virtual void Prepare(const ParameterTable& table) { (void)table; }
   /// Makes the state for theta [p], on its device, once before the first step.

@@ -96,8 +96,22 @@ void StepAndCheckProbes(ShortRun& run, at::Tensor& theta, int64_t step) {
   const Batch batch = oracle.Load(run.experiment().sampler().At(step));
   const Gradients gradients = oracle.Evaluate(batch, theta);
   const at::Tensor g = config.gradient->Estimate({step, batch, gradients, theta, oracle});
-  const Update update = config.update->Next({step, g, theta, {}});
-  const StepView view{step, batch, gradients, theta, g, update, oracle, run.experiment().sampler()};
+  const Update update = config.update->Next({step, batch, gradients, oracle, g, theta, {}});
+  const auto estimate = [&](const Batch& on, int64_t draw) {
+    const Gradients there = oracle.Evaluate(on, theta, config.gradient->NeedsGraph());
+    return config.gradient->Estimate({draw, on, there, theta, oracle});
+  };
+  const StepView view{step,
+                      batch,
+                      gradients,
+                      theta,
+                      g,
+                      update,
+                      oracle,
+                      run.experiment().test(),
+                      run.experiment().sampler(),
+                      estimate,
+                      config.gradient->SecondBatch(step, batch.size())};
   for (size_t i = 0; i < run.probe_count(); ++i) {
     Probe& probe = run.probe(i);
     if (!probe.MeasuresAt(step)) continue;

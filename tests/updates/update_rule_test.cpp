@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include "core/error.h"
 #include "core/registry.h"
@@ -10,13 +12,14 @@
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/oracles.h"
+#include "tests/random_mlp.h"
 #include "tests/tensors.h"
 #include "updates/schedule.h"
 
 namespace sgdscope {
 namespace {
 
-constexpr int64_t kSize = 17;
+constexpr int64_t kSize = 16;
 
 /// A rule by name with some of its fields.
 struct RuleCase {
@@ -46,18 +49,41 @@ at::Tensor GradientAt(int64_t step, at::ScalarType dtype) {
   return RandomTensor(stream, {kSize}, dtype);
 }
 
-/// A layout of kSize parameters: a layer of 4 units with biases, and a row.
-ParameterTable Layout() {
-  ParameterTable table;
-  table.Add("layer.weight", {4, 3}, 3, 4, false);
-  table.Add("layer.bias", {4}, 3, 4, true);
-  table.Add("row", {1}, 1, 1, false);
-  return table;
+/// A linear model of kSize parameters, 3 inputs, 4 classes and biases, and a batch of 6 examples.
+struct Problem {
+  explicit Problem(at::ScalarType dtype)
+      : it(Made(), dtype), gradients(it.oracle.Evaluate(it.batch, it.theta)) {}
+
+  static RandomMlp Made() {
+    Stream stream(53, "problem");
+    RandomMlp made{.mlp = {.widths = {3, 4}}};
+    made.theta = RandomVector(stream, kSize);
+    for (size_t i = 0; i < 6; ++i) made.examples.push_back({RandomVector(stream, 3), i % 4});
+    return made;
+  }
+
+  OracleUnderTest it;
+  Gradients gradients;
+};
+
+const Problem& ProblemOf(at::ScalarType dtype) {
+  static const Problem single(at::kFloat);
+  static const Problem twice(at::kDouble);
+  return dtype == at::kFloat ? single : twice;
 }
 
-/// A step's view where the gradient is the same at every theta.
+const ParameterTable& Layout() { return ProblemOf(at::kDouble).it.oracle.table(); }
+
+/// A step's view of g, wherever it is from, at any theta.
+StepGradient ViewOf(int64_t step, const at::Tensor& g, const at::Tensor& theta,
+                    std::function<at::Tensor(const at::Tensor&)> at) {
+  const auto& [it, gradients] = ProblemOf(g.scalar_type());
+  return {step, it.batch, gradients, it.oracle, g, theta, std::move(at)};
+}
+
+/// The same where the gradient is the same at every theta.
 StepGradient ViewOf(int64_t step, const at::Tensor& g, const at::Tensor& theta) {
-  return {step, g, theta, [&g](const at::Tensor&) { return g; }};
+  return ViewOf(step, g, theta, [&g](const at::Tensor&) { return g; });
 }
 
 /// A rule on its way, applied as the trainer does.
@@ -215,21 +241,24 @@ TEST(UpdateRuleValues, PlainSgdNeedsNoStateAndNoCopy) {
 TEST(UpdateRuleValues, Sequential) {
   // The gradient of 1/2 <theta, A theta>, which every block changes for those after it.
   Stream stream(52, "A");
-  const at::Tensor a = RandomTensor(stream, {kSize, kSize});
+  ParameterTable layout = Layout();
+  layout.Add("row", {1}, 1, 1, false);
+  const int64_t size = layout.size();
+  const at::Tensor a = RandomTensor(stream, {size, size});
   const auto gradient_at = [&a](const at::Tensor& theta) {
     return a.add(a.t()).mv(theta).mul(0.5);
   };
   for (const std::string& block : BlockNames()) {
     const auto rule =
         MakeExample<UpdateRule>("sequential", {{"learning_rate", 0.1}, {"block", block}});
-    rule->Prepare(Layout());
-    const at::Tensor theta = RandomTensor(stream, {kSize});
+    rule->Prepare(layout);
+    const at::Tensor theta = RandomTensor(stream, {size});
     rule->Allocate(theta);
     const at::Tensor g = gradient_at(theta);
-    const Update update = rule->Next({0, g, theta, gradient_at});
+    const Update update = rule->Next(ViewOf(0, g, theta, gradient_at));
 
     at::Tensor expected = theta.clone();
-    for (const at::Tensor& places : Layout().Blocks(block)) {
+    for (const at::Tensor& places : layout.Blocks(block)) {
       const at::Tensor fresh = gradient_at(expected);
       for (const double place : ToVector(places)) {
         const auto i = static_cast<int64_t>(place);
@@ -245,7 +274,10 @@ TEST(UpdateRuleValues, Sequential) {
 /// n steps of a plain loop on the gradient of 1/2 <theta, A theta> + <b, theta>.
 TEST(UpdateRuleValues, NStepIsNPlainSteps) {
   Stream stream(53, "A");
-  const at::Tensor a = RandomTensor(stream, {kSize, kSize});
+  ParameterTable layout = Layout();
+  layout.Add("row", {1}, 1, 1, false);
+  const int64_t size = layout.size();
+  const at::Tensor a = RandomTensor(stream, {size, size});
   const at::Tensor b = RandomTensor(stream, {kSize});
   const auto gradient_at = [&](const at::Tensor& theta) {
     return a.add(a.t()).mv(theta).mul(0.5).add(b);
@@ -256,10 +288,10 @@ TEST(UpdateRuleValues, NStepIsNPlainSteps) {
     const at::Tensor theta = RandomTensor(stream, {kSize});
     const at::Tensor g = gradient_at(theta);
     int64_t calls = 0;
-    const Update update = rule->Next({0, g, theta, [&](const at::Tensor& elsewhere) {
-                                        ++calls;
-                                        return gradient_at(elsewhere);
-                                      }});
+    const Update update = rule->Next(ViewOf(0, g, theta, [&](const at::Tensor& elsewhere) {
+      ++calls;
+      return gradient_at(elsewhere);
+    }));
     EXPECT_EQ(calls, n - 1);
     at::Tensor expected = theta.clone();
     for (int64_t k = 0; k < n; ++k) expected = expected.sub(gradient_at(expected).mul(rate));
