@@ -35,7 +35,7 @@ class GivenBatches : public Sampler {
 };
 
 /// A probe on batches that the test chooses. What the estimator and the update rule make of the
-/// gradients is 0.
+/// step's gradients is 0; the test set is the training set.
 class LoneProbe {
  public:
   /// Keeps a reference.
@@ -46,7 +46,14 @@ class LoneProbe {
         probe_(MakeExample<Probe>(name, fields)),
         nothing_(at::zeros_like(it.theta)) {
     sampler_->Prepare(seed, it.oracle.size(), 0, "sampler");
-    probe_->Prepare({"probes[0]", "unused", seed, 1000, *sampler_, true});
+    probe_->Prepare({.path = "probes[0]",
+                     .run_folder = "unused",
+                     .seed = seed,
+                     .steps = 1000,
+                     .examples = it.oracle.size(),
+                     .test_size = it.oracle.size(),
+                     .sampler = *sampler_,
+                     .label_noise = true});
     probe_->Allocate(it.theta);
   }
 
@@ -56,8 +63,20 @@ class LoneProbe {
     const Batch batch = it_.oracle.Load(indices);
     const Gradients gradients = it_.oracle.Evaluate(batch, it_.theta);
     const Update update{nothing_, 1};
-    return ByName(*probe_, probe_->Measure({step, batch, gradients, it_.theta, nothing_, update,
-                                            it_.oracle, *sampler_}));
+    const auto mean = [&](const Batch& on, int64_t) {
+      return it_.oracle.Evaluate(on, it_.theta).Mean();
+    };
+    return ByName(*probe_, probe_->Measure({.step = step,
+                                            .batch = batch,
+                                            .gradients = gradients,
+                                            .theta = it_.theta,
+                                            .g = nothing_,
+                                            .update = update,
+                                            .oracle = it_.oracle,
+                                            .test = it_.oracle,
+                                            .sampler = *sampler_,
+                                            .estimate = mean,
+                                            .second = {}}));
   }
   /// The same on the sampler's batch.
   std::map<std::string, double> Measure(int64_t step) { return Measure(step, sampler_->At(step)); }

@@ -56,7 +56,8 @@ struct Problem {
 
   static RandomMlp Made() {
     Stream stream(53, "problem");
-    RandomMlp made{.mlp = {.widths = {3, 4}}};
+    RandomMlp made;
+    made.mlp.widths = {3, 4};
     made.theta = RandomVector(stream, kSize);
     for (size_t i = 0; i < 6; ++i) made.examples.push_back({RandomVector(stream, 3), i % 4});
     return made;
