@@ -3,6 +3,8 @@
 // sampled, and a row of metrics.csv. For the network of `coherent_gradients` figure 4
 // (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few other
 // robust estimators and per-example numbers cost; the plain and the winsorized step also with tanh.
+// For seven layers of 500: the plain step, and with the probe generalization_gap without and with
+// tr Sigma.
 // For a convolutional network on images like MNIST's (argument 1: channels) and CIFAR-10's (3): the
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
 // plain step, with the Taylor probe, and with the gradient-norm penalty. scripts/bench_peers.py
@@ -47,7 +49,7 @@ LoadedData MakeRandomImages(int64_t n, std::vector<int64_t> shape, double ink) {
     return Split{at::randint(1, 256, sizes, at::kByte).mul(at::rand(sizes).lt(ink).to(at::kByte)),
                  at::randint(10, {size}, at::kLong)};
   };
-  return {split(n), split(1), {}};
+  return {split(n), split(100), {}};
 }
 
 const char* MnistFolder() { return std::getenv("SGDSCOPE_BENCH_MNIST"); }
@@ -140,6 +142,14 @@ void CovarianceStep3x256(benchmark::State& state) {
 }
 void CoherenceStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, {{{"name", "coherence"}}}});
+}
+
+const Json kSevenLayers = std::vector<int>(7, 500);  // of `noise_enhancement`
+void PlainStep7x500(benchmark::State& state) { TimeSteps(state, {kSevenLayers, Json::array()}); }
+/// The argument: whether with tr Sigma.
+void GeneralizationGapStep7x500(benchmark::State& state) {
+  TimeSteps(state, {kSevenLayers,
+                    {{{"name", "generalization_gap"}, {"covariance", state.range(0) == 1}}}});
 }
 
 /// A batch of 128 of CIFAR's images, gathered and normalized. The argument: whether augmented.
@@ -253,6 +263,8 @@ BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CovarianceStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CoherenceStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStep7x500)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(GeneralizationGapStep7x500)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(LoadImages)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStepTanh3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(WinsorizedStepTanh3x256)->Arg(2)->Unit(benchmark::kMicrosecond)->UseRealTime();

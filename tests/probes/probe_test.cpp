@@ -33,6 +33,8 @@ Json ProbeConfig(const std::string& name, int64_t every, const Json& changes = J
     probe["substeps"] = 1;
     probe["orders"] = 4;
   }
+  if (name == "generalization_gap") probe["batch_size"] = 4;  // of 5 test examples
+  if (name == "overlap") probe["pairs"] = 2;                  // each costs more than two steps
   for (const auto& [key, value] : changes.items()) probe[key] = value;
   return probe;
 }
@@ -49,6 +51,9 @@ std::vector<Json> AllProbes(int64_t every) {
   probes.push_back(ProbeConfig("separate_updates", every, {{"block", "tensor"}}));
   probes.push_back(ProbeConfig("covariance", every, {{"gram", true}}));
   probes.push_back(ProbeConfig("implicit_regularizer", every, {{"partitions", 2}}));
+  probes.push_back(
+      ProbeConfig("generalization_gap", every, {{"covariance", true}, {"cumulative", "logged"}}));
+  probes.push_back(ProbeConfig("sgd_gd_gap", every, {{"draws", 2}}));
   probes.push_back(
       ProbeConfig("coherence", every, {{"cumulative", "logged"}, {"whole_set", true}}));
   probes.push_back(ProbeConfig("coherence", every, {{"cumulative", "none"}, {"nulls", 0}}));

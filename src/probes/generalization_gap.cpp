@@ -1,0 +1,160 @@
+// What a step does to the generalization gap: generalization_gap, equations 6 to 9 and section 4.
+// With the updating batch B, a batch A of test examples, their gradients g_B and g_A at theta, and
+// the step delta, which under plain SGD is -eta g_B:
+//   train.change      dl_B = L_B(theta + delta) - L_B(theta)
+//   test.change       dl_A, the same of A
+//   measured          dl_A - dl_B, the change of the gap
+//   predicted         <delta, g_A> - <delta, g_B>, its first order; under plain SGD equation 9's
+//                     eta <g_B, g_B - g_A>
+//   gradient_dot      <g_A, g_B>: estimates <G_test, G_train> without bias, which is |G|^2 where
+//                     test and training examples have the same distribution
+// and from the gradients of the single examples of B (if `covariance`):
+//   covariance_trace  tr Sigma of B's n examples, unbiased (division by n - 1)
+//   squared_norm      |g_B|^2 - tr Sigma / n: estimates |G_train|^2 without bias
+//   average           eta tr Sigma / n, the average in equation 9
+//   correction        eta (squared_norm - gradient_dot): estimates eta <G_train, G_train - G_test>
+//                     without bias, what section 4 adds where the distributions differ
+// average and correction add up to predicted. They speak of the batch's gradient and of plain SGD,
+// and are empty where the step is along anything else (momentum, weight decay, Adam, another
+// estimator), or has a single example. The changes of the losses, predicted, average and correction
+// have cumulative sums from step 0 in the same row; such steps add nothing to the last two.
+//
+// Departure: section 4 prints the correction as eta <G_train, G_test - G_train>. Equation 9 gives
+// the opposite sign, which is used here: the gap grows where the step helps the test set less.
+//
+// A is drawn at each step from the test set, without replacement, and never augmented. Under batch
+// normalization each batch has its own statistics.
+
+#include "core/error.h"
+#include "core/registry.h"
+#include "core/rng.h"
+#include "data/distinct.h"
+#include "gradients/per_example.h"
+#include "nn/dot.h"
+#include "probes/probe.h"
+
+namespace sgdscope {
+namespace {
+
+class GeneralizationGap : public Probe {
+ public:
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    if (covariance_) CheckSingleExamples(network, path + ".covariance");
+  }
+
+  std::vector<std::string> Values() const override {
+    std::vector<std::string> values = {"predicted", "measured", "test.change", "train.change"};
+    if (covariance_) values.insert(values.end(), {"average", "correction"});
+    values.push_back("gradient_dot");
+    if (covariance_) values.insert(values.end(), {"covariance_trace", "squared_norm"});
+    if (cumulative_ == "none") return values;
+    values.insert(values.end(),
+                  {"cum_predicted", "cum_measured", "test.cum_change", "train.cum_change"});
+    if (covariance_) values.insert(values.end(), {"cum_average", "cum_correction"});
+    return values;
+  }
+
+  at::Tensor Measure(const StepView& view) override {
+    Stream stream(seed_, "generalization_gap", static_cast<uint64_t>(view.step));
+    const Batch test = view.test.Load(DrawDistinct(stream, size_, view.test.size()));
+    const Gradients of_test = view.test.Evaluate(test, view.theta);
+    const auto& [direction, scale] = view.update;
+    const LineLosses a = view.test.MeansAlongLine(test, view.theta, direction, scale, of_test);
+    const LineLosses b =
+        view.oracle.MeansAlongLine(view.batch, view.theta, direction, scale, view.gradients);
+    const at::Tensor test_change = a.moved.sub(a.value);
+    const at::Tensor train_change = b.moved.sub(b.value);
+    std::vector<at::Tensor> terms = {a.slope.sub(b.slope), test_change.sub(train_change),
+                                     test_change, train_change};
+    std::vector<at::Tensor> others = {Dot(of_test.Mean(), view.gradients.Mean())};
+    const bool plain = direction.is_same(view.gradients.Mean()) && view.batch.size() > 1;
+    if (covariance_) AddAverages(view, plain, terms, others);
+    at::Tensor values = at::stack(terms);
+    if (cumulative_ == "none") return at::cat({values, at::stack(others)});
+    return at::cat({values, at::stack(others), Add(values, plain)});
+  }
+
+  void Allocate(const at::Tensor& theta) override {
+    sums_ = at::zeros({covariance_ ? 6 : 4}, theta.options().dtype(at::kDouble));
+  }
+
+  std::map<std::string, at::Tensor> State() const override {
+    if (cumulative_ == "none") return {};
+    return {{"sums", sums_}};
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "batch_size",
+                   .help = "examples of the test batch A; as many as a training batch has if left "
+                           "out",
+                   .unit = "examples",
+                   .paper = "generalization_gap, equation 6",
+                   .min = 1,
+                   .max = 1e9},
+                  batch_size_);
+    visitor.Visit({.name = "covariance",
+                   .help = "also tr Sigma from the gradients of single examples, the average form "
+                           "and its correction; undefined with batch normalization",
+                   .paper = "generalization_gap, equation 9 and section 4"},
+                  covariance_);
+    visitor.Visit(
+        {.name = "cumulative",
+         .help = "running sums: over all steps (measured even where no row is logged), over the "
+                 "logged steps only, or none",
+         .allowed = {"all", "logged", "none"}},
+        cumulative_);
+  }
+
+  void OwnPrepare(const ProbeContext& context) override {
+    seed_ = context.seed;
+    size_ = batch_size_.value_or(context.sampler.batch_size());
+    if (context.test_size == 0 || size_ <= context.test_size) return;
+    throw Error(ErrorKind::kConfig, context.path + ".batch_size",
+                std::to_string(size_) + " test examples" +
+                    (batch_size_ ? "" : ", as many as a training batch has,") +
+                    " are to be drawn from a test set of " + std::to_string(context.test_size),
+                "Give a batch_size of at most " + std::to_string(context.test_size) + ".");
+  }
+
+  bool EveryStep() const override { return cumulative_ == "all"; }
+
+ private:
+  /// average and correction to `terms`, from what they follow from to `others`, which begins with
+  /// gradient_dot. plain: whether the first two are defined.
+  static void AddAverages(const StepView& view, bool plain, std::vector<at::Tensor>& terms,
+                          std::vector<at::Tensor>& others) {
+    const auto n = static_cast<double>(view.batch.size());
+    const at::Tensor& g = view.gradients.Mean();
+    const at::Tensor norm = Dot(g, g);
+    const at::Tensor undefined = at::full_like(norm, kNotMeasured);
+    const at::Tensor trace =
+        n > 1 ? CovarianceTrace(PerExample(view.gradients, TileMemory()).SquaredNorms(), norm)
+              : undefined;
+    const at::Tensor squared_norm = n > 1 ? norm.sub(trace.div(n)) : undefined;
+    const double eta = -view.update.scale;
+    terms.push_back(plain ? trace.mul(eta / n) : undefined);
+    terms.push_back(plain ? squared_norm.sub(others[0]).mul(eta) : undefined);
+    others.insert(others.end(), {trace, squared_norm});
+  }
+
+  /// Adds the step's terms to the running sums and returns these. plain: as above.
+  at::Tensor Add(const at::Tensor& terms, bool plain) {
+    if (plain || !covariance_) return sums_.add_(terms).clone();
+    sums_.narrow(0, 0, 4).add_(terms.narrow(0, 0, 4));
+    return at::cat({sums_.narrow(0, 0, 4), terms.narrow(0, 4, 2)});
+  }
+
+  std::optional<int64_t> batch_size_;
+  bool covariance_ = false;
+  std::string cumulative_ = "all";
+  uint64_t seed_ = 0;
+  int64_t size_ = 0;  // |A|
+  at::Tensor sums_;   // [4], with covariance [6]
+};
+
+const Registration<Probe, GeneralizationGap> kRegistration(
+    "generalization_gap", "the change of test and of training loss by each step, and their gap's");
+
+}  // namespace
+}  // namespace sgdscope
