@@ -3,14 +3,14 @@
 // sampled, and a row of metrics.csv. For the network of `coherent_gradients` figure 4
 // (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few other
 // robust estimators and per-example numbers cost; the plain and the winsorized step also with tanh.
-// For seven layers of 500: the plain step, and with the probe generalization_gap without and with
-// tr Sigma.
 // For a convolutional network on images like MNIST's (argument 1: channels) and CIFAR-10's (3): the
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
-// plain step, with the Taylor probe, and with the gradient-norm penalty. scripts/bench_peers.py
-// runs this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with
-// two threads. Images are MNIST's where SGDSCOPE_BENCH_MNIST names the folder of its files, else
-// random ones, whose zeros don't lie together.
+// plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
+// `noise_enhancement` (7 hidden layers of 500): the plain and the noise-enhanced step by batch
+// size, and the step with the probe generalization_gap. scripts/bench_peers.py runs this beside
+// PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with two threads. Images
+// are MNIST's where SGDSCOPE_BENCH_MNIST names the folder of its files, else random ones, whose
+// zeros don't lie together.
 
 #include <benchmark/benchmark.h>
 
@@ -144,14 +144,6 @@ void CoherenceStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, {{{"name", "coherence"}}}});
 }
 
-const Json kSevenLayers = std::vector<int>(7, 500);  // of `noise_enhancement`
-void PlainStep7x500(benchmark::State& state) { TimeSteps(state, {kSevenLayers, Json::array()}); }
-/// The argument: whether with tr Sigma.
-void GeneralizationGapStep7x500(benchmark::State& state) {
-  TimeSteps(state, {kSevenLayers,
-                    {{{"name", "generalization_gap"}, {"covariance", state.range(0) == 1}}}});
-}
-
 /// A batch of 128 of CIFAR's images, gathered and normalized. The argument: whether augmented.
 void LoadImages(benchmark::State& state) {
   constexpr int64_t kImages = 10000;
@@ -228,6 +220,20 @@ void PenaltyDifferenceStepWideResNet(benchmark::State& state) {
   ImageStep(state, kWideResNet, Json::array(), Penalty("finite_difference"));
 }
 
+/// The network F1 of `noise_enhancement`. The argument: the batch size.
+void StepF1(benchmark::State& state, const Json& gradient, const Json& probes = Json::array()) {
+  const Json f1 = {{"name", "mlp"}, {"hidden", std::vector<int>(7, 500)}};
+  TimeSteps(state, {f1, "mnist", probes, gradient, state.range(0)});
+}
+void PlainStepF1(benchmark::State& state) { StepF1(state, kMean); }
+void NoiseEnhancedStepF1(benchmark::State& state) {
+  StepF1(state, {{"name", "noise_enhanced"}, {"alpha", 2}});
+}
+/// The second argument: whether with tr Sigma.
+void GeneralizationGapStepF1(benchmark::State& state) {
+  StepF1(state, kMean, {{{"name", "generalization_gap"}, {"covariance", state.range(1) == 1}}});
+}
+
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
   Setup setup(OneLayer(state), kTaylor);
@@ -263,8 +269,6 @@ BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CovarianceStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CoherenceStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK(PlainStep7x500)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK(GeneralizationGapStep7x500)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(LoadImages)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStepTanh3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(WinsorizedStepTanh3x256)->Arg(2)->Unit(benchmark::kMicrosecond)->UseRealTime();
@@ -277,6 +281,13 @@ BENCHMARK(TaylorStepResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyDifferenceStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStepF1)->Arg(100)->Arg(200)->Arg(1000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(NoiseEnhancedStepF1)->Arg(100)->Arg(1000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(GeneralizationGapStepF1)
+    ->Args({100, 0})
+    ->Args({100, 1})
+    ->Unit(benchmark::kMicrosecond)
+    ->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

@@ -31,8 +31,8 @@ struct LogitMoves {
 /// Examples whose shift is 0 cost nothing. NaN and infinity in u give NaN or infinity.
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);
 
-/// out[i] = sum_j rows[i, j]^2, in double. rows: [n, m].
-void SquaredRows(const float* rows, int64_t n, int64_t m, double* out);
+/// out[i] = sum_j a[i, j] b[i, j], in double. a, b: [n, m].
+void RowDots(const float* a, const float* b, int64_t n, int64_t m, double* out);
 
 /// out[b, c, r] = in[b, r, c] for each of `blocks` matrices [rows, columns], of which one fits into
 /// the cache.
@@ -82,7 +82,7 @@ void ReduceOuter(const OuterProducts<double>& values, const Reduction& how, int6
                  int64_t end, double* out);
 
 namespace reference {
-void SquaredRows(const float* rows, int64_t n, int64_t m, double* out);
+void RowDots(const float* a, const float* b, int64_t n, int64_t m, double* out);
 /// In double, by sorting. Values that are not finite give NaN.
 double Reduce(std::vector<double> values, const Reduction& how);
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);

@@ -32,12 +32,11 @@ double ChangeOf(const LogitMoves& moves, int64_t i, double shift, const double* 
 
 }  // namespace
 
-void SquaredRows(const float* rows, int64_t n, int64_t m, double* out) {
+void RowDots(const float* a, const float* b, int64_t n, int64_t m, double* out) {
   for (int64_t i = 0; i < n; ++i) {
     out[i] = 0;
-    for (int64_t j = 0; j < m; ++j) {
-      const double v = rows[i * m + j];
-      out[i] += v * v;
+    for (int64_t j = i * m; j < (i + 1) * m; ++j) {
+      out[i] += static_cast<double>(a[j]) * static_cast<double>(b[j]);
     }
   }
 }

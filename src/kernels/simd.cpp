@@ -173,23 +173,21 @@ void CrossEntropyChangesImpl(const LogitMoves& moves, double* changes) {
   }
 }
 
-void SquaredRowsImpl(const float* rows, int64_t n, int64_t m, double* out) {
+void RowDotsImpl(const float* a, const float* b, int64_t n, int64_t m, double* out) {
   const hn::ScalableTag<double> tag;
   const hn::Rebind<float, decltype(tag)> narrow;
   const auto lanes = static_cast<int64_t>(hn::Lanes(tag));
-  for (int64_t i = 0; i < n; ++i) {
-    const float* row = rows + i * m;
+  const auto load = [&](const float* from) { return hn::PromoteTo(tag, hn::LoadU(narrow, from)); };
+  for (int64_t i = 0; i < n; ++i, a += m, b += m) {
     auto even = hn::Zero(tag);  // two sums, so that one addition needn't wait for the other
     auto odd = hn::Zero(tag);
     int64_t j = 0;
     for (; j + 2 * lanes <= m; j += 2 * lanes) {
-      const auto a = hn::PromoteTo(tag, hn::LoadU(narrow, row + j));
-      const auto b = hn::PromoteTo(tag, hn::LoadU(narrow, row + j + lanes));
-      even = hn::MulAdd(a, a, even);
-      odd = hn::MulAdd(b, b, odd);
+      even = hn::MulAdd(load(a + j), load(b + j), even);
+      odd = hn::MulAdd(load(a + j + lanes), load(b + j + lanes), odd);
     }
     double sum = hn::GetLane(hn::SumOfLanes(tag, hn::Add(even, odd)));
-    for (; j < m; ++j) sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+    for (; j < m; ++j) sum += static_cast<double>(a[j]) * static_cast<double>(b[j]);
     out[i] = sum;
   }
 }
@@ -202,7 +200,7 @@ namespace sgdscope::kernels {
 
 HWY_EXPORT(CrossEntropyChangesImpl);
 HWY_EXPORT(GatherNormalizeImpl);
-HWY_EXPORT(SquaredRowsImpl);
+HWY_EXPORT(RowDotsImpl);
 
 void CrossEntropyChanges(const LogitMoves& moves, double* changes) {
   HWY_DYNAMIC_DISPATCH(CrossEntropyChangesImpl)(moves, changes);
@@ -214,8 +212,8 @@ void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t
   (in, index, n, channels, pixels, shift, scale, out);
 }
 
-void SquaredRows(const float* rows, int64_t n, int64_t m, double* out) {
-  HWY_DYNAMIC_DISPATCH(SquaredRowsImpl)(rows, n, m, out);
+void RowDots(const float* a, const float* b, int64_t n, int64_t m, double* out) {
+  HWY_DYNAMIC_DISPATCH(RowDotsImpl)(a, b, n, m, out);
 }
 
 }  // namespace sgdscope::kernels

@@ -23,6 +23,7 @@
 #include <array>
 
 #include "nn/layer.h"
+#include "nn/reduce.h"
 #include "nn/taps.h"
 
 namespace sgdscope {

@@ -87,12 +87,13 @@ class Linear : public Layer {
   }
 
   at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
-    const at::Tensor inputs = SquaredRows(tap.input.detach());
-    return SquaredRows(d).mul(bias_ ? inputs.add(1) : inputs);
+    const at::Tensor h = tap.input.detach();
+    const at::Tensor inputs = ExampleDots(h, h);
+    return ExampleDots(d, d).mul(bias_ ? inputs.add(1) : inputs);
   }
 
   at::Tensor Dots(const Tap& tap, const at::Tensor& d, const at::Tensor& v) const override {
-    return Affine(tap.input.detach(), Weight(v), v).mul(d).sum(1, false, at::kDouble);
+    return ExampleDots(Affine(tap.input.detach(), Weight(v), v), d);
   }
 
   at::Tensor Gram(const Tap& tap, const at::Tensor& d) const override {

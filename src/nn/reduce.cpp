@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/cuda.h"
 #include "nn/cuda_stream.h"
@@ -43,6 +44,26 @@ void Outer(const at::Tensor& d, const at::Tensor& h, const kernels::Reduction& h
   });
 }
 
+/// Whether each example's numbers lie together, in the same order in both.
+bool LieAlike(const at::Tensor& a, const at::Tensor& b) {
+  return a.strides() == b.strides() && a.is_non_overlapping_and_dense() &&
+         a.stride(0) * a.size(0) == a.numel();
+}
+
+at::Tensor DotsOfFloats(const at::Tensor& a, const at::Tensor& b) {
+  constexpr int64_t kGrain = 1 << 15;  // numbers worth a thread
+  const bool alike = LieAlike(a, b);
+  const at::Tensor x = alike ? a : a.contiguous();
+  const at::Tensor y = alike ? b : b.contiguous();
+  const int64_t m = a.numel() / a.size(0);
+  const at::Tensor out = at::empty({a.size(0)}, a.options().dtype(at::kDouble));
+  at::parallel_for(0, a.size(0), kGrain / m + 1, [&](int64_t begin, int64_t end) {
+    kernels::RowDots(x.data_ptr<float>() + begin * m, y.data_ptr<float>() + begin * m, end - begin,
+                     m, out.data_ptr<double>() + begin);
+  });
+  return out;
+}
+
 }  // namespace
 
 void ReduceColumns(const at::Tensor& values, const kernels::Reduction& how, const at::Tensor& out) {
@@ -63,15 +84,18 @@ void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduct
   }
 }
 
-at::Tensor SquaredRows(const at::Tensor& rows) {
-  if (!rows.is_cpu() || rows.scalar_type() != at::kFloat) {
-    return rows.mul(rows).sum(1, false, at::kDouble);
+at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b) {
+  if (a.is_cpu() && a.scalar_type() == at::kFloat) return DotsOfFloats(a, b);
+  constexpr int64_t kPart = 1 << 16;  // half a MiB of doubles stays in the cache
+  const int64_t examples = std::max<int64_t>(1, kPart * a.size(0) / a.numel());
+  std::vector<at::Tensor> dots;
+  for (int64_t begin = 0; begin < a.size(0); begin += examples) {
+    const int64_t size = std::min(examples, a.size(0) - begin);
+    const at::Tensor products =
+        a.narrow(0, begin, size).to(at::kDouble).mul(b.narrow(0, begin, size));
+    dots.push_back(products.flatten(1).sum(1));
   }
-  const at::Tensor packed = rows.contiguous();
-  const at::Tensor out = at::empty({rows.size(0)}, rows.options().dtype(at::kDouble));
-  kernels::SquaredRows(packed.data_ptr<float>(), rows.size(0), rows.size(1),
-                       out.data_ptr<double>());
-  return out;
+  return at::cat(dots);
 }
 
 }  // namespace sgdscope

@@ -13,7 +13,7 @@ void ReduceColumns(const at::Tensor& values, const kernels::Reduction& how, cons
 void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduction& how,
                  const at::Tensor& out);
 
-/// sum_j rows[i, j]^2 [n], in double. rows: [n, m].
-at::Tensor SquaredRows(const at::Tensor& rows);
+/// <a_i, b_i> [n] of a and b [n, ...], in double.
+at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace sgdscope

@@ -4,6 +4,7 @@
 // s = 0.
 
 #include "nn/layer.h"
+#include "nn/reduce.h"
 #include "nn/taps.h"
 
 namespace sgdscope {

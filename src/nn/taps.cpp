@@ -24,17 +24,4 @@ at::Tensor ValueOnLine(const Layer& layer, const at::Tensor& h, const LinePass& 
   return at::cat({known, forward(h.narrow(0, known.size(0), rest))});
 }
 
-at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b) {
-  constexpr int64_t kPart = 1 << 16;  // half a MiB of doubles stays in the cache
-  const int64_t examples = std::max<int64_t>(1, kPart * a.size(0) / a.numel());
-  std::vector<at::Tensor> dots;
-  for (int64_t begin = 0; begin < a.size(0); begin += examples) {
-    const int64_t size = std::min(examples, a.size(0) - begin);
-    const at::Tensor products =
-        a.narrow(0, begin, size).to(at::kDouble).mul(b.narrow(0, begin, size));
-    dots.push_back(products.flatten(1).sum(1));
-  }
-  return at::cat(dots);
-}
-
 }  // namespace sgdscope

@@ -18,7 +18,4 @@ at::Tensor Recorded(const Layer& layer, const at::Tensor& h, const at::Tensor& z
 at::Tensor ValueOnLine(const Layer& layer, const at::Tensor& h, const LinePass& pass,
                        const std::function<at::Tensor(const at::Tensor&)>& forward);
 
-/// <a_i, b_i> [n] of a and b [n, ...], in double.
-at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b);
-
 }  // namespace sgdscope

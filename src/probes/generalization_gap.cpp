@@ -30,11 +30,16 @@
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "gradients/per_example.h"
-#include "nn/dot.h"
+#include "nn/reduce.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
 namespace {
+
+/// <a, b> of a and b [p], in double.
+at::Tensor Dot(const at::Tensor& a, const at::Tensor& b) {
+  return ExampleDots(a.unsqueeze(0), b.unsqueeze(0)).squeeze(0);
+}
 
 class GeneralizationGap : public Probe {
  public:

@@ -10,7 +10,9 @@
 //   norm      |dg|, measured
 //   distance  |dg - equation 12| / |equation 12|, with exact Hessian-vector products
 //   order     log2 of the error |dg - equation 12| at eta over that at eta / 2: 2 where the loss is
-//             smooth. Where it is quadratic equation 12 is exact, and only rounding is left
+//             smooth. Where it is quadratic equation 12 is exact, and only rounding is left. Units
+//             with kinks (ReLU) add what the Hessians don't see, and it falls to about 1/2: the
+//             kinks crossed grow in number with eta, and their parts have any direction
 // And of the average over all ways to cut X into halves (if `draws`):
 //   average.norm      |-(1/2) d<de>|, the right side of equation 13, with <de> = eta tr Sigma / n
 //   average.distance  |mean dg - right side| / |right side|, the mean over `draws` random cuts

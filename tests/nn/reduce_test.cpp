@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "core/rng.h"
 #include "tests/kernels/blocks.h"
 #include "tests/kernels/reductions.h"
+#include "tests/oracles.h"
 #include "tests/tensors.h"
 
 // On a GPU the kernels of kernels/cuda.cu give the bits of their twin that runs in loops, which
@@ -77,6 +79,38 @@ TEST(ReduceOnCuda, GivesTheBitsOfItsTwin) {
     const float bad = index % 7 == 0 ? std::numeric_limits<float>::infinity() : 0;
     ExpectTheBitsOfTheTwin<float>(n, units, inputs, how, kind, bad, index);
     ExpectTheBitsOfTheTwin<double>(n, units, inputs, how, kind, bad, index);
+  }
+}
+
+/// In whatever order the numbers lie in memory, and on several threads.
+TEST(ExampleDots, InEveryLayout) {
+  Stream stream(60, "example dots");
+  const auto layouts = [](const at::Tensor& x) {
+    const at::Tensor wide = at::cat({x, x}, 1);
+    return std::vector<at::Tensor>{x, x.contiguous(at::MemoryFormat::ChannelsLast),
+                                   x.transpose(2, 3).contiguous().transpose(2, 3),
+                                   wide.narrow(1, 0, x.size(1))};
+  };
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+    for (const std::vector<int64_t>& sizes :
+         {std::vector<int64_t>{1, 1, 1, 1}, {5, 3, 4, 2}, {3, 7, 65, 81}}) {
+      const at::Tensor a = RandomTensor(stream, sizes, dtype);
+      const at::Tensor b = RandomTensor(stream, sizes, dtype);
+      const at::Tensor terms = a.to(at::kDouble).mul(b.to(at::kDouble)).flatten(1);
+      const oracle::Vector expected = ToVector(terms.sum(1));
+      const oracle::Vector largest = ToVector(terms.abs().sum(1));
+      for (const at::Tensor& x : layouts(a)) {
+        for (const at::Tensor& y : layouts(b)) {
+          const oracle::Vector found = ToVector(ExampleDots(x, y));
+          ASSERT_EQ(found.size(), expected.size());
+          for (size_t i = 0; i < found.size(); ++i) {
+            EXPECT_NEAR(found[i], expected[i],
+                        largest[i] * static_cast<double>(terms.size(1)) *
+                            std::numeric_limits<double>::epsilon());
+          }
+        }
+      }
+    }
   }
 }
 
