@@ -2,7 +2,8 @@
 // step with the three-batch Taylor probe, the step with separate_updates, exact over all weights or
 // sampled, and a row of metrics.csv. For the network of `coherent_gradients` figure 4
 // (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few other
-// robust estimators and per-example numbers cost; the plain and the winsorized step also with tanh.
+// robust estimators, per-example numbers, explicit SGD and the inverse covariance cost; the plain
+// and the winsorized step also with tanh.
 // For a convolutional network on images like MNIST's (argument 1: channels) and CIFAR-10's (3): the
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
 // plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
@@ -66,17 +67,17 @@ LoadedData ColourImages() {
 }
 
 const Json kMean = {{"name", "mean"}};
+const Json kSgd = {{"name", "sgd"}, {"learning_rate", 0.1}};
 
 struct Setup {
   Setup(const Json& hidden, const Json& probes, const Json& gradient = kMean)
       : Setup({{"name", "mlp"}, {"hidden", hidden}}, "mnist", probes, gradient) {}
 
   Setup(const Json& model, const std::string& data, const Json& probes, const Json& gradient,
-        int64_t batch_size = 100) {
+        int64_t batch_size = 100, const Json& update = kSgd) {
     Json json = ParseConfig(R"({
       "name": "bench", "steps": 1000000000,
-      "data": {"name": "mnist", "label_noise": {"fraction": 0.5}},
-      "update": {"name": "sgd", "learning_rate": 0.1}
+      "data": {"name": "mnist", "label_noise": {"fraction": 0.5}}
     })",
                             "bench");
     json["device"] = Device();
@@ -87,6 +88,7 @@ struct Setup {
     json["model"] = model;
     json["probes"] = probes;
     json["gradient"] = gradient;
+    json["update"] = update;
     config = ReadRunConfig(json);
     experiment.emplace(*config);
     experiment->UseData(data == "mnist" ? Images(*config->data) : ColourImages());
@@ -142,6 +144,24 @@ void CovarianceStep3x256(benchmark::State& state) {
 }
 void CoherenceStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, {{{"name", "coherence"}}}});
+}
+/// The argument: how many steps of SGD a step stands for.
+void ExplicitSgdStep3x256(benchmark::State& state) {
+  TimeSteps(state,
+            {kThreeLayers,
+             Json::array(),
+             {{"name", "explicit_sgd"}, {"updates", state.range(0)}, {"learning_rate", 0.1}}});
+}
+/// The arguments: the rank, 0 for the diagonal, and the steps from refresh to refresh.
+void InverseCovarianceStep3x256(benchmark::State& state) {
+  Json update = {{"name", "inverse_covariance"},
+                 {"learning_rate", 0.1},
+                 {"kind", state.range(0) == 0 ? "diagonal" : "low_rank"},
+                 {"rho", 0.01},
+                 {"refresh", state.range(1)}};
+  if (state.range(0) > 0) update["rank"] = state.range(0);
+  const Json model = {{"name", "mlp"}, {"hidden", kThreeLayers}};
+  TimeSteps(state, {model, "mnist", Json::array(), kMean, 100, update});
 }
 
 /// A batch of 128 of CIFAR's images, gathered and normalized. The argument: whether augmented.
@@ -269,6 +289,13 @@ BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CovarianceStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CoherenceStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(ExplicitSgdStep3x256)->Arg(2)->Arg(10)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(InverseCovarianceStep3x256)
+    ->Args({0, 1})
+    ->Args({10, 1})
+    ->Args({10, 10})
+    ->Unit(benchmark::kMicrosecond)
+    ->UseRealTime();
 BENCHMARK(LoadImages)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStepTanh3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(WinsorizedStepTanh3x256)->Arg(2)->Unit(benchmark::kMicrosecond)->UseRealTime();

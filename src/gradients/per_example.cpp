@@ -42,6 +42,13 @@ at::Tensor SumOverLayers(const Gradients& gradients, const Rule& rule) {
   return sum;
 }
 
+/// d [n, ...] with row i times weights[i].
+at::Tensor Weighted(const at::Tensor& d, const at::Tensor& weights) {
+  std::vector<int64_t> one_each(static_cast<size_t>(d.dim()), 1);
+  one_each[0] = d.size(0);
+  return d.mul(weights.view(one_each));
+}
+
 }  // namespace
 
 at::Tensor PerExample::SquaredNorms() const {
@@ -98,16 +105,39 @@ at::Tensor PerExample::MedianOfMeans(int64_t groups) const {
   for (size_t i = 0; i < gradients_.taps.size(); ++i) {
     const Tap& tap = gradients_.taps[i];
     const at::Tensor d = gradients_.output_gradients[i].index_select(0, indices);
-    std::vector<int64_t> one_each(d.dim(), 1);
-    one_each[0] = d.size(0);
     const Tap padded = {tap.layer, tap.input.detach().index_select(0, indices), {}};
-    tap.layer->ForEachTile(padded, d.mul(weights.view(one_each)), groups, max_numbers_,
+    tap.layer->ForEachTile(padded, Weighted(d, weights), groups, max_numbers_,
                            [&](int64_t offset, const at::Tensor& tile) {
                              ReduceColumns(tile, MedianOf(groups),
                                            out.narrow(0, offset, tile.size(1)));
                            });
   }
   return out;
+}
+
+at::Tensor PerExample::WeightedSum(const at::Tensor& weights) const {
+  at::NoGradGuard no_grad;
+  const at::Tensor out = at::empty({gradients_.parameters}, gradients_.losses.options());
+  // The derivatives that the taps come with are those of the losses over n.
+  const at::Tensor of_means = weights.mul(static_cast<double>(size())).to(out.options());
+  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
+    const Tap& tap = gradients_.taps[i];
+    tap.layer->WriteGradient(tap, Weighted(gradients_.output_gradients[i], of_means), out);
+  }
+  return out;
+}
+
+at::Tensor PerExample::Variances() const {
+  at::NoGradGuard no_grad;
+  at::Tensor squares = at::empty({gradients_.parameters}, gradients_.losses.options());
+  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
+    const Tap& tap = gradients_.taps[i];
+    tap.layer->WriteSquares(tap, gradients_.output_gradients[i], max_numbers_, squares);
+  }
+  const auto n = static_cast<double>(size());
+  const at::Tensor& mean = gradients_.Mean();
+  // Rounding can make a small variance negative.
+  return squares.mul_(n * n / (n - 1)).addcmul_(mean, mean, -n / (n - 1)).clamp_min_(0);
 }
 
 void CheckSingleExamples(const Network& network, const std::string& path) {

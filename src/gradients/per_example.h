@@ -43,6 +43,11 @@ class PerExample {
   /// [p]: for each coordinate the median of the means of `groups` groups of examples that follow
   /// one another in the batch, whose sizes differ by at most 1.
   at::Tensor MedianOfMeans(int64_t groups) const;
+  /// sum_i w_i g_i [p] for weights w [n]; as cheap as the mean gradient of known derivatives.
+  at::Tensor WeightedSum(const at::Tensor& weights) const;
+  /// [p]: for each coordinate the variance of its n values, unbiased (division by n - 1; NaN for
+  /// one example): the diagonal of Sigma.
+  at::Tensor Variances() const;
 
  private:
   int64_t size() const { return gradients_.losses.size(0); }

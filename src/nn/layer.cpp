@@ -94,6 +94,13 @@ void Layer::Reduce(const Tap& tap, const at::Tensor& d, const kernels::Reduction
   });
 }
 
+void Layer::WriteSquares(const Tap& tap, const at::Tensor& d, int64_t max_numbers,
+                         const at::Tensor& out) const {
+  ForEachTile(tap, d, d.size(0), max_numbers, [&](int64_t offset, const at::Tensor& tile) {
+    out.narrow(0, offset, tile.size(1)).copy_(tile.square().sum(0));
+  });
+}
+
 at::Tensor Sequence::Forward(const at::Tensor& h, const Pass& pass) const {
   at::Tensor out = h;
   for (const auto& layer : layers_) out = layer->Forward(out, pass);

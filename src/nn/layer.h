@@ -183,6 +183,10 @@ class Layer {
   /// coordinate. As it stands, by tiles.
   virtual void Reduce(const Tap& tap, const at::Tensor& d, const kernels::Reduction& how,
                       int64_t max_numbers, const at::Tensor& out) const;
+  /// Writes, to this layer's place in `out` [p], sum_i g_i^2 of each coordinate. As it stands, by
+  /// tiles.
+  virtual void WriteSquares(const Tap& tap, const at::Tensor& d, int64_t max_numbers,
+                            const at::Tensor& out) const;
 
   /// One line for `describe`: kind and sizes.
   virtual std::string Describe() const = 0;

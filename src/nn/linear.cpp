@@ -132,6 +132,11 @@ class Linear : public Layer {
     if (bias_) ReduceColumns(d, how, Bias(out));
   }
 
+  void WriteSquares(const Tap& tap, const at::Tensor& d, int64_t,
+                    const at::Tensor& out) const override {  // of a product: that of the squares
+    WriteGradient({this, tap.input.detach().square(), {}}, d.square(), out);
+  }
+
   std::string Describe() const override {
     return "linear " + std::to_string(in_) + " -> " + std::to_string(out_) +
            (bias_ ? "" : " (no bias)");

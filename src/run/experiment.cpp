@@ -65,6 +65,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
   config_.gradient->Prepare({"gradient", static_cast<uint64_t>(config_.seed), train_size, sampler});
   config_.update->PrepareLearningRate({steps_, per_epoch}, "update");
+  config_.update->CheckBatches(sampler, "update");
   config_.log.Prepare("log", per_epoch);
   config_.eval.Prepare("eval", per_epoch);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {

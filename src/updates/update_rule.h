@@ -7,6 +7,7 @@
 
 #include "core/fields.h"
 #include "core/torch.h"
+#include "data/sampler.h"
 #include "gradients/oracle.h"
 #include "updates/schedule.h"
 
@@ -49,6 +50,11 @@ class UpdateRule : public Configurable {
 
   /// Whether Next uses the gradients of single examples, which not every network has.
   virtual bool NeedsSingleExamples() const { return false; }
+  /// Cross-checks with the batches of the run, before the first step. Error kConfig; `path`: the
+  /// JSON path of the rule.
+  virtual void CheckBatches(const Sampler& sampler, const std::string& path) const {
+    (void)sampler, (void)path;
+  }
   /// Shows the layout of theta, once before Allocate. Error kConfig if the rule can't work on it.
   virtual void Prepare(const ParameterTable& table) { (void)table; }
   /// Makes the state for theta [p], on its device, once before the first step.

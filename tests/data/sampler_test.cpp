@@ -43,12 +43,13 @@ TEST(Samplers, EveryNameHasHelpAndKeepsTheContract) {
     const Choice<Sampler> sampler = Make(name, 60, n);
     const Choice<Sampler> again = Make(name, 60, n);
     EXPECT_EQ(sampler->batch_size(), n);
+    EXPECT_EQ(sampler->smallest_batch(), n);
     EXPECT_EQ(sampler->EpochAt(0), 0);
     EXPECT_EQ(sampler->EpochAt(7 * sampler->steps_per_epoch()), 7);
     std::map<int64_t, std::vector<int64_t>> forward;
     for (int64_t step = 0; step < 100; ++step) {
       forward[step] = Indices(sampler, step);
-      EXPECT_LE(static_cast<int64_t>(forward[step].size()), n);
+      EXPECT_EQ(static_cast<int64_t>(forward[step].size()), n);
       for (const int64_t index : forward[step]) EXPECT_TRUE(index >= 0 && index < 60) << index;
     }
     // A pure function of the step: backwards, and by another object.
@@ -90,6 +91,7 @@ TEST(Shuffle, KeptLastBatchIsShort) {
   const Choice<Sampler> sampler = Make("shuffle", 10, 4, {{"drop_last", false}});
   EXPECT_EQ(sampler->steps_per_epoch(), 3);
   EXPECT_EQ(sampler->batch_size(), 4);
+  EXPECT_EQ(sampler->smallest_batch(), 2);
   std::vector<int> seen(10, 0);
   for (int64_t step = 0; step < 3; ++step) {
     const std::vector<int64_t> batch = Indices(sampler, 3 + step);
@@ -105,6 +107,7 @@ TEST(Shuffle, KeptLastBatchIsShort) {
 TEST(Shuffle, DroppedLastBatchLeavesWholeBatches) {
   const Choice<Sampler> sampler = Make("shuffle", 10, 4, {{"drop_last", true}});
   EXPECT_EQ(sampler->steps_per_epoch(), 2);
+  EXPECT_EQ(sampler->smallest_batch(), 4);
   std::vector<int> seen(10, 0);
   for (int64_t step = 0; step < 400; ++step) {
     ASSERT_EQ(Indices(sampler, step).size(), 4u);

@@ -178,7 +178,8 @@ TEST(RobustEstimators, KnownSpecialCases) {
 TEST(RobustEstimators, TrainUnderEveryUpdateRule) {
   for (const auto& [name, entry] : Registry<Estimator>::entries()) {
     for (const auto& [rule, rule_entry] : Registry<UpdateRule>::entries()) {
-      Json json = SyntheticConfig();
+      Json json = SyntheticConfig({{"batch_size", 8}});
+      json["data"]["train_size"] = 48;
       json["gradient"] = ExampleFields<Estimator>(name, {{"name", name}});
       json["update"] = ExampleFields<UpdateRule>(rule, {{"name", rule}});
       ShortRun run(json);

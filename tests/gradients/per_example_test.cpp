@@ -148,6 +148,36 @@ TEST_P(PerExampleTest, MedianOfMeans) {
   });
 }
 
+TEST_P(PerExampleTest, WeightedSumsAndVariances) {
+  ForEachNetwork([](const PerExample& per_example, const Gradients&,
+                    const std::vector<Vector>& rows, double relative, uint64_t index) {
+    Stream stream(43, "weights", index);
+    const Vector weights = RandomVector(stream, rows.size());
+    const auto n = static_cast<double>(rows.size());
+    Vector sum(rows[0].size()), mean(rows[0].size()), variances(rows[0].size());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      sum = oracle::Plus(sum, weights[i], rows[i]);
+      mean = oracle::Plus(mean, 1 / n, rows[i]);
+    }
+    const double largest = Largest(rows);
+    const at::Tensor weighted =
+        per_example.WeightedSum(ToTensor(weights, {static_cast<int64_t>(rows.size())}));
+    ExpectNear(ToVector(weighted), sum, relative * n * largest * oracle::Norm(weights), "sum");
+    if (rows.size() == 1) {
+      EXPECT_TRUE(per_example.Variances().isnan().all().item<bool>());
+      return;
+    }
+    for (const Vector& row : rows) {
+      for (size_t k = 0; k < row.size(); ++k) {
+        variances[k] += (row[k] - mean[k]) * (row[k] - mean[k]) / (n - 1);
+      }
+    }
+    const Vector found = ToVector(per_example.Variances());
+    ExpectNear(found, variances, relative * n * largest * largest, "variances");
+    EXPECT_GE(*std::ranges::min_element(found), 0);
+  });
+}
+
 /// Networks with convolutions and pooling: against the mean gradients of batches of one.
 TEST(PerExample, OfConvolutionalNetworks) {
   for (uint64_t index = 0; index < 6; ++index) {
@@ -182,6 +212,10 @@ TEST(PerExample, OfConvolutionalNetworks) {
     expect_near(per_example.SquaredNorms(), all.pow(2).sum(1), scale * scale, "norms");
     const at::Tensor v = RandomTensor(stream, {all.size(1)});
     expect_near(per_example.Dots(v), all.mv(v), scale * v.norm().item<double>(), "dots");
+    expect_near(per_example.WeightedSum(v.narrow(0, 0, n)), all.t().mv(v.narrow(0, 0, n)),
+                scale * v.norm().item<double>(), "weighted sum");
+    expect_near(per_example.Variances(), all.sub(all.mean(0)).square().sum(0).div(n - 1),
+                scale * scale, "variances");
     const at::Tensor sorted = std::get<0>(all.sort(0));
     const at::Tensor clipped = at::min(at::max(all, sorted[2]), sorted[n - 3]).mean(0);
     expect_near(per_example.Reduce({kernels::Reduction::Kind::kClip, 2, n - 3}), clipped, scale,

@@ -188,6 +188,12 @@ TEST(BatchNormRun, RefusesWhatNeedsSingleExamples) {
   };
   refused({{"gradient", {{"name", "winsorized"}, {"percentile", 2}}}}, "gradient: ");
   refused({{"gradient", {{"name", "median_of_means"}, {"groups", 3}}}}, "gradient: ");
+  refused({{"update",
+            {{"name", "inverse_covariance"},
+             {"learning_rate", 0.1},
+             {"kind", "diagonal"},
+             {"rho", 1}}}},
+          "update: ");
   refused({{"probes", {{{"name", "gradient_norm"}}, {{"name", "covariance"}}}}}, "probes[1]: ");
   Json skipinit = NormedConfig({{"probes", {{{"name", "covariance"}}}}});
   skipinit["model"]["norm"] = "skipinit";

@@ -91,6 +91,29 @@ inline void ExpectTiles(const Tap& tap, const at::Tensor& d, const ExampleGradie
   }
 }
 
+/// Expects sum_i g_i^2 at the layer's place in a vector of `p` numbers, and nothing elsewhere.
+inline void ExpectSquares(const Tap& tap, const at::Tensor& d, int64_t p, int64_t offset,
+                          const ExampleGradients& expected, const std::string& what) {
+  constexpr double kUntouched = 777;
+  for (const int64_t max_numbers : {1, 100, 1 << 20}) {
+    oracle::Vector sums(static_cast<size_t>(p), kUntouched), bounds(sums.size());
+    for (size_t k = 0; k < expected.size(); ++k) {
+      double sum = 0, absolute = 0;
+      for (size_t i = 0; i < expected.n(); ++i) {
+        sum += expected.g[i][k] * expected.g[i][k];
+        absolute += expected.absolute[i][k] * expected.absolute[i][k];
+      }
+      const double terms = 2 * expected.terms + static_cast<double>(expected.n());
+      sums[static_cast<size_t>(offset) + k] = sum;
+      bounds[static_cast<size_t>(offset) + k] = terms * Epsilon(d.scalar_type()) * absolute;
+    }
+    const at::Tensor out = at::full({p}, kUntouched, d.options());
+    tap.layer->WriteSquares(tap, d, max_numbers, out);
+    ExpectWithin(ToVector(out), sums, bounds,
+                 what + ", squares, tiles of " + std::to_string(max_numbers));
+  }
+}
+
 /// Expects the layer's rules to give what follows from `expected`. The layer's parameters lie at
 /// `offset` in v [p].
 inline void ExpectExampleRules(const Tap& tap, const at::Tensor& d, const at::Tensor& v,
@@ -128,6 +151,7 @@ inline void ExpectExampleRules(const Tap& tap, const at::Tensor& d, const at::Te
   expect(tap.layer->Dots(tap, d, v), {n}, dots, dot_bounds, "dots");
   expect(tap.layer->Gram(tap, d), {n, n}, gram, gram_bounds, "gram");
   ExpectTiles(tap, d, expected, offset, what);
+  ExpectSquares(tap, d, v.size(0), offset, expected, what);
   EXPECT_TRUE(SameBits(tap.input, input) && SameBits(d, derivatives)) << what << ": modified";
 }
 

@@ -40,6 +40,8 @@ std::vector<RuleCase> AllRules() {
   rules.push_back({"adam", {{"beta1", 0.0}, {"epsilon", 1e-3}}});
   rules.push_back({"n_step", {{"n", 1}}});
   rules.push_back({"n_step", {{"n", 5}}});
+  rules.push_back({"inverse_covariance", {{"kind", "diagonal"}, {"refresh", 3}}});
+  rules.push_back({"inverse_covariance", {{"kind", "low_rank"}, {"rank", 2}, {"refresh", 3}}});
   return rules;
 }
 
@@ -275,10 +277,7 @@ TEST(UpdateRuleValues, Sequential) {
 /// n steps of a plain loop on the gradient of 1/2 <theta, A theta> + <b, theta>.
 TEST(UpdateRuleValues, NStepIsNPlainSteps) {
   Stream stream(53, "A");
-  ParameterTable layout = Layout();
-  layout.Add("row", {1}, 1, 1, false);
-  const int64_t size = layout.size();
-  const at::Tensor a = RandomTensor(stream, {size, size});
+  const at::Tensor a = RandomTensor(stream, {kSize, kSize});
   const at::Tensor b = RandomTensor(stream, {kSize});
   const auto gradient_at = [&](const at::Tensor& theta) {
     return a.add(a.t()).mv(theta).mul(0.5).add(b);
@@ -342,6 +341,8 @@ TEST(UpdateRuleFields, OutOfRangeIsRefused) {
   refuse("adam", "beta2", 1);
   refuse("adam", "epsilon", 0);
   refuse("n_step", "n", 0);
+  refuse("inverse_covariance", "rho", 0);
+  refuse("inverse_covariance", "refresh", 0);
 }
 
 /// A schedule of a run of 1000 steps, ten an epoch.
