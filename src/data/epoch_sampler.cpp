@@ -62,6 +62,11 @@ at::Tensor EpochSampler::At(int64_t step) {
   return orders_.At(OrderOf(epoch)).narrow(0, begin, length).clone();
 }
 
+int64_t EpochSampler::smallest_batch() const {
+  const int64_t rest = examples_ % batch_size_;
+  return rest == 0 || drop_rest_ ? batch_size_ : rest;
+}
+
 double EpochSampler::EpochAt(int64_t step) const {
   if (drop_rest_) return static_cast<double>(step) / static_cast<double>(steps_per_epoch_);
   const int64_t epoch = step / steps_per_epoch_;

@@ -39,6 +39,7 @@ class EpochSampler : public Sampler {
   at::Tensor At(int64_t step) override;
   int64_t steps_per_epoch() const override { return steps_per_epoch_; }
   int64_t batch_size() const override { return batch_size_; }
+  int64_t smallest_batch() const override;
   double EpochAt(int64_t step) const override;
 
  protected:

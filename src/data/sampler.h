@@ -32,6 +32,8 @@ class Sampler : public Configurable {
   virtual int64_t steps_per_epoch() const = 0;
   /// Size of the largest batch.
   virtual int64_t batch_size() const = 0;
+  /// Size of the smallest batch.
+  virtual int64_t smallest_batch() const { return batch_size(); }
   /// Whether every step has the same batch, so that no earlier batch differs from the updating one.
   bool SameEveryStep() const { return !augment_ && SameIndicesEveryStep(); }
   /// Epochs before step `step`: examples used / size of the set, or, where an epoch leaves examples
