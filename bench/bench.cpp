@@ -5,10 +5,11 @@
 // robust estimators and per-example numbers cost; the plain and the winsorized step also with tanh.
 // For a convolutional network on images like MNIST's (argument 1: channels) and CIFAR-10's (3): the
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
-// plain step, with the Taylor probe, and with the gradient-norm penalty. scripts/bench_peers.py
-// runs this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with
-// two threads. Images are MNIST's where SGDSCOPE_BENCH_MNIST names the folder of its files, else
-// random ones, whose zeros don't lie together.
+// plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
+// `noise_enhancement` (7 hidden layers of 500): the plain and the noise-enhanced step by batch
+// size. scripts/bench_peers.py runs this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a
+// GPU, OMP_NUM_THREADS=2 with two threads. Images are MNIST's where SGDSCOPE_BENCH_MNIST names the
+// folder of its files, else random ones, whose zeros don't lie together.
 
 #include <benchmark/benchmark.h>
 
@@ -218,6 +219,16 @@ void PenaltyDifferenceStepWideResNet(benchmark::State& state) {
   ImageStep(state, kWideResNet, Json::array(), Penalty("finite_difference"));
 }
 
+/// The network F1 of `noise_enhancement`. The argument: the batch size.
+void StepF1(benchmark::State& state, const Json& gradient) {
+  const Json f1 = {{"name", "mlp"}, {"hidden", std::vector<int>(7, 500)}};
+  TimeSteps(state, {f1, "mnist", Json::array(), gradient, state.range(0)});
+}
+void PlainStepF1(benchmark::State& state) { StepF1(state, kMean); }
+void NoiseEnhancedStepF1(benchmark::State& state) {
+  StepF1(state, {{"name", "noise_enhanced"}, {"alpha", 2}});
+}
+
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
   Setup setup(OneLayer(state), kTaylor);
@@ -265,6 +276,8 @@ BENCHMARK(TaylorStepResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyDifferenceStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStepF1)->Arg(100)->Arg(200)->Arg(1000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(NoiseEnhancedStepF1)->Arg(100)->Arg(1000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

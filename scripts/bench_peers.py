@@ -30,6 +30,12 @@ of 32, contiguous and channels last:
   plain step    as above.
   penalty       descends along the gradient of C + (lambda / 4) |grad C|^2, by double backpropagation.
 
+--work noise_enhancement, its network F1, 784 and seven hidden layers of 500, in batches of 100 and of 1000:
+
+  plain step    as above.
+  noise         descends along 2 grad L_B - grad L_B', B' being a second batch: by two losses, or by one pass over the
+  enhanced      joined batches.
+
 PyTorch runs each as a careful user writes it; the fastest counts. Before a peer of coherent_gradients is timed, what it
 computes is compared with a loop over single examples in double precision; one that computes something else does not
 count. Opacus and JAX are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
@@ -61,7 +67,7 @@ except ImportError as error:
     )
     sys.exit(5)
 
-from peers import coherent_gradients, implicit_regularization, inherent_noise
+from peers import coherent_gradients, implicit_regularization, inherent_noise, noise_enhancement
 from peers.data import load_data
 from peers.errors import RESOURCE, PeerError
 from peers.image_networks import NETWORKS
@@ -69,7 +75,7 @@ from peers.report import about, as_json, write_atomically
 from peers.sgdscope_bench import SgdscopeBench
 from peers.timing import CLOCKS, Measured, Turns
 
-WORKS = ("inherent_noise", "coherent_gradients", "implicit_regularization")
+WORKS = ("inherent_noise", "coherent_gradients", "implicit_regularization", "noise_enhancement")
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -142,6 +148,11 @@ def measure_all(options: argparse.Namespace) -> list[Measured]:
         results += of_work
         reports.append(implicit_regularization.report(of_work))
         targets += [target for measured in of_work for target in implicit_regularization.targets_of(measured)]
+    if options.work in ("noise_enhancement", "all"):
+        of_work = [noise_enhancement.measure(size, data, ours, turns) for size in noise_enhancement.BATCH_SIZES]
+        results += of_work
+        reports.append(noise_enhancement.report(of_work))
+        targets += [target for measured in of_work for target in noise_enhancement.targets_of(measured)]
     facts = about(data, turns, ours, load)
     print(f"{facts['device']}, PyTorch {facts['torch']}, {facts['threads']} thread(s)", end=", ")
     print(f"data: {facts['data']}, {facts['rounds']} rounds, {facts['clock']} clock\n")

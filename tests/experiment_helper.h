@@ -51,6 +51,18 @@ class ShortRun {
   std::unique_ptr<Stepper> stepper_;
 };
 
+/// The training examples `indices` of a run, from the data set itself.
+inline std::vector<oracle::Example> ExamplesOf(const ShortRun& run, const at::Tensor& indices) {
+  std::vector<oracle::Example> examples;
+  const Split& train = run.experiment().data().train;
+  for (const double index : ToVector(indices)) {
+    const auto i = static_cast<int64_t>(index);
+    examples.push_back(
+        {ToVector(train.inputs[i]), static_cast<size_t>(train.labels[i].item<int64_t>())});
+  }
+  return examples;
+}
+
 /// A probe's values by name; `measured` is what Measure returned.
 inline std::map<std::string, double> ByName(const Probe& probe, const at::Tensor& measured) {
   const std::vector<std::string> names = probe.Values();

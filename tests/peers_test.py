@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 # isort: split
 import bench_peers
 import numpy as np
-from peers import coherent_gradients, implicit_regularization, inherent_noise
+from peers import coherent_gradients, implicit_regularization, inherent_noise, noise_enhancement
 from peers.data import Dataset
 from peers.errors import MissingPeer, PeerError
 from peers.image_networks import NETWORKS, WideResNet
@@ -300,6 +300,38 @@ class Images(unittest.TestCase):
         self.assertLess(float((after - before + 0.01 * gradient).norm()), 1e-6 * float(gradient.norm()))
 
 
+class NoiseEnhancement(unittest.TestCase):
+    def test_both_ways_descend_along_equation_6(self) -> None:
+        for way in (noise_enhancement.TwoLosses, noise_enhancement.JoinedBatch):
+            torch.manual_seed(1)
+            step = way([8], small_data(), 30)
+            parameters = list(step.model.parameters())
+            before = torch.nn.utils.parameters_to_vector(parameters).detach().clone()
+            torch.manual_seed(2)
+            first, second = step.shuffle.next(), step.second.next()
+            self.assertEqual((len(first), len(second), bool(first.equal(second))), (30, 30, False))
+            gradients = []
+            for indices in (first, second):
+                by_layer = torch.autograd.grad(step.loss_of(step.fetch(indices)), parameters)
+                gradients.append(torch.cat([part.flatten() for part in by_layer]))
+            step.shuffle.position = step.second.position = 300  # draws both again
+            torch.manual_seed(2)
+            step()
+            after = torch.nn.utils.parameters_to_vector(parameters).detach()
+            expected = 0.1 * (2 * gradients[0] - gradients[1])
+            self.assertLess(float((before - after - expected).norm()), 1e-6 * float(before.norm()), way.__name__)
+            self.assertGreater(float(expected.norm()), 1e-3 * float(before.norm()))
+
+    def test_a_round_has_every_way(self) -> None:
+        with mock.patch.object(noise_enhancement, "HIDDEN", (4,)), contextlib.redirect_stderr(io.StringIO()):
+            measured = noise_enhancement.measure(50, small_data(), None, Turns(rounds=1, seconds=1e-4))
+        self.assertEqual(set(measured.of(PYTORCH, "plain")), {"uint8", "float"})
+        ways = {f"{data}, {way}" for data in ("uint8", "float") for way in ("two losses", "joined batch")}
+        self.assertEqual(set(measured.of(PYTORCH, "noise enhanced")), ways)
+        self.assertIn("noise enhanced / plain step:\n  F1, batches of 50", noise_enhancement.report([measured]))
+        self.assertEqual(noise_enhancement.targets_of(measured), [])
+
+
 class Verdicts(unittest.TestCase):
     @staticmethod
     def verdicts(measured: Measured, targets_of: Callable = coherent_gradients.targets_of) -> dict[str, bool]:
@@ -349,6 +381,13 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(
             list(self.verdicts(measured, implicit_regularization.targets_of).values()), [False, True, False]
         )
+
+    def test_verdicts_of_noise_enhancement(self) -> None:
+        measured = self.measured(
+            {"plain": (10,), "noise enhanced": (22,)},
+            **{PYTORCH: {"plain": {"a": [12.0]}, "noise enhanced": {"a": [24.0], "b": [21.0]}}},
+        )
+        self.assertEqual(list(self.verdicts(measured, noise_enhancement.targets_of).values()), [False, True, False])
 
     def test_the_json_holds_every_round(self) -> None:
         measured = self.measured({"plain": (10, 20)}, **{PYTORCH: {"plain": {"a": [16.0, 17.0]}}})

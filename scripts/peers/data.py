@@ -74,13 +74,13 @@ def load_data(folder: str | None, device: torch.device) -> Dataset:
 class Shuffle:
     """The indices of one batch after another; a new permutation for each epoch, an incomplete batch dropped."""
 
-    def __init__(self, examples: int, device: torch.device) -> None:
-        self.examples, self.device = examples, device
+    def __init__(self, examples: int, device: torch.device, batch_size: int = BATCH_SIZE) -> None:
+        self.examples, self.device, self.batch_size = examples, device, batch_size
         self.position = examples
 
     def next(self) -> Tensor:
-        if self.position + BATCH_SIZE > self.examples:
+        if self.position + self.batch_size > self.examples:
             self.permutation = torch.randperm(self.examples, device=self.device)
             self.position = 0
-        self.position += BATCH_SIZE
-        return self.permutation[self.position - BATCH_SIZE : self.position]
+        self.position += self.batch_size
+        return self.permutation[self.position - self.batch_size : self.position]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from peers.data import CLASSES, INPUTS, Dataset, Shuffle
+from peers.data import BATCH_SIZE, CLASSES, INPUTS, Dataset, Shuffle
 
 LEARNING_RATE = 0.1
 
@@ -28,10 +28,10 @@ def name_of(hidden: Sequence[int]) -> str:
 class PlainStep:
     """A training step as a careful user of PyTorch writes it; the loss stays on the device."""
 
-    def __init__(self, hidden: Sequence[int], data: Dataset) -> None:
+    def __init__(self, hidden: Sequence[int], data: Dataset, batch_size: int = BATCH_SIZE) -> None:
         device = data.images.device
         self.images, self.labels = data.images, data.labels
-        self.shuffle = Shuffle(len(data.images), device)
+        self.shuffle = Shuffle(len(data.images), device, batch_size)
         self.model = network((INPUTS, *hidden, CLASSES)).to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LEARNING_RATE)
 

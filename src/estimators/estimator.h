@@ -45,6 +45,11 @@ class Estimator : public Configurable {
     (void)draw, (void)n;
     return {};
   }
+  /// What `describe` tells of the estimates on batches of n examples; "": nothing.
+  virtual std::string Describe(int64_t n) const {
+    (void)n;
+    return "";
+  }
 };
 
 }  // namespace sgdscope

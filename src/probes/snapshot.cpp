@@ -1,7 +1,8 @@
 // Writes snapshots/step_N.safetensors at chosen steps, for recomputing any probe's values
 // elsewhere:
-//   theta, g, delta [p]; batch.updating, batch.recent, batch.long_ago: indices of examples in the
-//   training set [n] int64 (an earlier batch is left out where the run is younger than its lag).
+//   theta, g, delta [p]; batch.updating, batch.second, batch.recent, batch.long_ago: indices of
+//   examples in the training set [n] int64 (the second one is there where the estimator has one, an
+//   earlier one unless the run is younger than its lag).
 // theta's order: layer by layer, weight [out, in] row-major, then bias [out].
 
 #include <algorithm>
@@ -63,6 +64,7 @@ class Snapshot : public Probe {
                     {"g", view.g},
                     {"delta", view.update.Delta()},
                     {"batch.updating", view.batch.indices}};
+    if (view.second.defined()) file.tensors["batch.second"] = view.second;
     if (lags_.recent <= view.step) {
       file.tensors["batch.recent"] = view.sampler.At(view.step - lags_.recent);
     }

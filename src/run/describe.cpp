@@ -111,6 +111,8 @@ std::string Describe(RunConfig& config) {
           std::to_string(experiment.sampler().batch_size()) + " examples, " +
           std::to_string(experiment.sampler().steps_per_epoch()) + " steps an epoch of " +
           std::to_string(shape.train_size) + " examples\n";
+  const std::string estimates = config.gradient->Describe(experiment.sampler().batch_size());
+  if (!estimates.empty()) text += "\ngradient\n  " + estimates + "\n";
 
   const bool bytes = config.data->InputType() == at::kByte;
   experiment.UseData(RandomData(shape, shape.train_size, bytes));

@@ -28,6 +28,7 @@ Json ProbeConfig(const std::string& name, int64_t every, const Json& changes = J
   probe["every"] = every;
   if (known.contains("recent_lag")) probe["recent_lag"] = 2;
   if (known.contains("long_ago_lag")) probe["long_ago_lag"] = 9;
+  if (known.contains("draws")) probe["draws"] = 5;
   if (name == "modified_flow") {  // each time costs as much as hundreds of steps
     probe["every"] = 7 * every;
     probe["substeps"] = 1;
@@ -49,6 +50,7 @@ std::vector<Json> AllProbes(int64_t every) {
   probes.push_back(ProbeConfig("separate_updates", every, {{"block", "tensor"}}));
   probes.push_back(ProbeConfig("covariance", every, {{"gram", true}}));
   probes.push_back(ProbeConfig("implicit_regularizer", every, {{"partitions", 2}}));
+  probes.push_back(ProbeConfig("gradient_noise", every, {{"projections", 0}}));
   probes.push_back(
       ProbeConfig("coherence", every, {{"cumulative", "logged"}, {"whole_set", true}}));
   probes.push_back(ProbeConfig("coherence", every, {{"cumulative", "none"}, {"nulls", 0}}));

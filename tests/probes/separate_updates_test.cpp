@@ -63,12 +63,27 @@ std::map<std::string, double> Measure(const RandomMlp& random, const Vector& dir
   const OracleUnderTest it(random, at::kDouble);
   const auto sampler = FullSampler(random);
   const auto probe = MakeExample<Probe>("separate_updates", fields);
-  probe->Prepare({"probes[0]", "unused", seed, 10, *sampler});
+  probe->Prepare({.path = "probes[0]",
+                  .run_folder = "unused",
+                  .seed = seed,
+                  .steps = 10,
+                  .examples = it.oracle.size(),
+                  .test_size = it.oracle.size(),
+                  .sampler = *sampler});
   const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
   const Update update{ToTensor(direction, {static_cast<int64_t>(direction.size())}), scale};
   at::NoGradGuard no_grad;
-  return ByName(*probe, probe->Measure({0, it.batch, gradients, it.theta, gradients.Mean(), update,
-                                        it.oracle, *sampler}));
+  return ByName(*probe, probe->Measure({.step = 0,
+                                        .batch = it.batch,
+                                        .gradients = gradients,
+                                        .theta = it.theta,
+                                        .g = gradients.Mean(),
+                                        .update = update,
+                                        .oracle = it.oracle,
+                                        .test = it.oracle,
+                                        .sampler = *sampler,
+                                        .estimate = {},
+                                        .second = {}}));
 }
 
 TEST(SeparateUpdates, ExactIsTheSumOverAllBlocks) {

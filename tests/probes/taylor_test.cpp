@@ -104,18 +104,6 @@ std::vector<Setting> Settings() {
   };
 }
 
-/// The examples of a batch in a snapshot, from the data set itself.
-std::vector<oracle::Example> ExamplesOf(const ShortRun& run, const at::Tensor& indices) {
-  std::vector<oracle::Example> examples;
-  const Split& train = run.experiment().data().train;
-  for (const double index : ToVector(indices)) {
-    const auto i = static_cast<int64_t>(index);
-    examples.push_back(
-        {ToVector(train.inputs[i]), static_cast<size_t>(train.labels[i].item<int64_t>())});
-  }
-  return examples;
-}
-
 /// The five terms of a batch by their definitions.
 Values TermsOf(const oracle::Mlp& mlp, const Vector& theta, const Vector& delta,
                const std::vector<oracle::Example>& batch) {

@@ -210,6 +210,20 @@ TEST(Cli, DescribeTellsTheMemoryOfTiles) {
   EXPECT_EQ(plain.out.find("tiles"), std::string::npos) << plain.out;
 }
 
+TEST(Cli, DescribeTellsTheEffectiveBatchSize) {
+  TempFolder folder;
+  Json json = SmallConfig();  // batches of 20; 1.5^2 + 0.5^2 = 2.5
+  const auto described = [&](const Json& gradient) {
+    json["gradient"] = gradient;
+    return RunProgram({"describe", WriteConfig(folder, json)}).out;
+  };
+  const std::string text = described({{"name", "noise_enhanced"}, {"alpha", 1.5}});
+  EXPECT_NE(text.find("\ngradient\n  as noisy as plain SGD with batches of 8 examples (B_eff"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(described({{"name", "mean"}}).find("gradient"), std::string::npos);
+}
+
 TEST(Cli, ListSchemaAndVersionAnswerOnStandardOutput) {
   const Ended list = RunProgram({"list", "probes"});
   EXPECT_EQ(list.status, 0);

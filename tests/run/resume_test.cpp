@@ -34,7 +34,8 @@ Json ProbedConfig(int64_t steps) {
   config["probes"] = Json::parse(
       R"([{"name": "taylor", "every": 7, "recent_lag": 5, "long_ago_lag": 50, "hessian": true},
           {"name": "gradient_norm"}, {"name": "gradient_norm", "label": "rare", "at": "log"},
-          {"name": "coherence", "every": 11}])");
+          {"name": "coherence", "every": 11}, {"name": "gradient_noise", "every": 45, "draws": 5}])");
+  config["gradient"] = {{"name", "noise_enhanced"}, {"alpha", 1.5}};
   return config;
 }
 
