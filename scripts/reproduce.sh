@@ -8,8 +8,9 @@
 #   --quick      fewer steps and seeds: minutes in place of hours. Without it, the paper's own setting
 #   -j           runs at a time; default: the number of cores
 #   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_quick or PAPER_full
-#   --data-path  folder of MNIST's or CIFAR-10's files, once for each; default: data/mnist, data/cifar10. Where MNIST is
-#                missing, Fashion-MNIST stands in; where only CIFAR-10's test batch is, its batch 5 is the test set
+#   --data-path  folder of the files of MNIST, CIFAR-10 or CIFAR-100, once for each; default: data/mnist, data/cifar10,
+#                data/cifar100. Where MNIST is missing, Fashion-MNIST stands in; where only CIFAR-10's test batch is, its
+#                batch 5 is the test set. Runs of which the data are missing are left out, if there are others
 #   --device     cpu or cuda; default: what the figures' configs say, cpu
 #   --slurm      have the runs made as a Slurm job array
 #   --list       all papers and figures, and how long they take

@@ -461,6 +461,22 @@ class Plans(Runs):
         self.assertIn("cifar10: not found in data/cifar10\n", message)
         self.assertIn("scripts/download_data.sh cifar10", message)
 
+    def test_runs_without_their_data_are_left_out(self) -> None:
+        noted = io.StringIO()
+        with mock.patch.dict(planning.LOOKED_FOR, {"cifar10": "no_such_file"}):
+            with contextlib.redirect_stderr(noted):
+                configs = {job[2] for job in self.plan("inherent_noise")}
+            message = self.refused(lambda: plan("inherent_noise/fig5", True, self.root / "no_data", []), status=3)
+        self.assertIn("configs/inherent_noise/fig3_fc8000.json", configs)
+        self.assertNotIn("configs/inherent_noise/fig5_resnet18.json", configs)
+        self.assertEqual(noted.getvalue().count("cifar10: not found"), 1)
+        self.assertIn("the runs that need it are left out", noted.getvalue())
+        self.assertIn("cifar10: not found", message)
+        state = json.loads((self.out / "reproduction.json").read_text())
+        planned = {shlex.split(words)[2] for words in state["runs"].values()}
+        self.assertEqual(planned, configs)
+        self.assertIn("configs/inherent_noise/fig5_resnet18.json", {job[2] for job in self.plan("inherent_noise")})
+
     def test_a_named_folder_without_any_of_the_data_is_refused(self) -> None:
         both = [{"data": {"name": name}} for name in ("mnist", "cifar10", "synthetic")]
         check_data_paths([self.data], both)

@@ -24,6 +24,7 @@ from sgdplot.runs import Run
 BLOCKS = 20  # of steps within a run
 MIN_STEPS = 50  # fewer decide nothing
 CERTAIN = 2.0  # standard errors
+DRAWS = 400  # of the seeds, for standard errors
 
 
 class Verdict(Enum):
@@ -135,6 +136,22 @@ def ratio_of_means(above: np.ndarray, below: np.ndarray) -> Sample:
     """mean(above) / mean(below); its error to first order."""
     ratio = float(above.mean() / below.mean())
     return Sample(ratio, mean((above - ratio * below) / below.mean()).error, above.size)
+
+
+def error_of_draws(of: Callable[[Sequence[int]], float], seeds: int) -> float:
+    """The standard error of `of(all seeds)` from draws with replacement among 0 ... seeds - 1.
+
+    Draws of which `of` says that they have too little are left out.
+    """
+    random = np.random.default_rng(1)
+    drawn = []
+    for draw in random.integers(seeds, size=(DRAWS, seeds)):
+        try:
+            drawn.append(of(draw))
+        except TooLittle:
+            continue
+    # A draw with replacement has (n - 1) / n of the variance of the seeds that it stands for.
+    return float(np.std(drawn, ddof=1)) * math.sqrt(seeds / (seeds - 1))
 
 
 def over_seeds(

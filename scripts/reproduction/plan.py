@@ -17,12 +17,14 @@ from typing import Any
 
 from reproduction.catalogue import choose, figures
 from reproduction.figure import Job
-from sgdplot.errors import DATA, RESOURCE, PlotError
+from sgdplot.errors import DATA, RESOURCE, PlotError, note
 from sgdplot.files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STATE = "reproduction.json"
-LOOKED_FOR = {"mnist": "train-images*idx3-ubyte*", "cifar10": "data_batch_1.bin"}  # such a file is where the data are
+LOOKED_FOR = {  # such a file is where the data are
+    "mnist": "train-images*idx3-ubyte*", "cifar10": "data_batch_1.bin", "cifar100": "train.bin"
+}  # fmt: skip
 STAND_INS = {"mnist": ("fashion_mnist", ("data/fashion_mnist", "/usr/share/datasets/fashion-mnist"))}  # same file names
 CIFAR10_TEST = "test_batch.bin"
 CIFAR10_SPLIT = ([f"data_batch_{i}.bin" for i in range(1, 5)], ["data_batch_5.bin"])  # train and test, without that one
@@ -86,6 +88,7 @@ def plan(target: str, quick: bool, out: Path | None, data_paths: Sequence[Path],
     jobs = unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)])
     configs = {job.config: read_config(ROOT / job.config) for job in jobs}
     check_data_paths(data_paths, configs.values())
+    jobs = _with_data(jobs, configs, data_paths)
     words = {job.folder: shlex.join(_words(job, configs[job.config], data_paths, device)) for job in jobs}
     for folder, new in words.items():
         old = reproduction.runs.setdefault(folder, new)
@@ -129,6 +132,22 @@ def unique_jobs(jobs: Sequence[Job]) -> list[Job]:
             hint = "give one of the jobs in the figures' files another name"
             raise PlotError(job.folder, f"two different jobs have this name: {by_folder[job.folder]} and {job}", hint)
     return sorted(by_folder.values(), key=lambda job: -job.seconds)
+
+
+def _with_data(jobs: Sequence[Job], configs: dict[str, dict[str, Any]], data_paths: Sequence[Path]) -> list[Job]:
+    """The jobs whose data are there, and a warning for each data set that is not; an error if none is."""
+    absent: dict[str, PlotError] = {}
+    for file, config in configs.items():
+        try:
+            data_overrides(config, data_paths)
+        except PlotError as error:
+            absent[file] = error
+    found = [job for job in jobs if job.config not in absent]
+    if absent and not found:
+        raise next(iter(absent.values()))
+    for message in dict.fromkeys(str(error) for error in absent.values()):
+        note(f"{message}\n  the runs that need it are left out")
+    return found
 
 
 def _words(job: Job, config: dict[str, Any], data_paths: Sequence[Path], device: str | None) -> list[str]:

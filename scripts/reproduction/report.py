@@ -19,7 +19,7 @@ from reproduction.results import Outcome, Results, load_outcome
 from sgdplot.files import replacing
 from sgdplot.style import FORMATS, house_style, write
 
-DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def _document(
     )
     yield Heading(2, "Departures from the paper")
     quick = [f"Quick: {paper.quick}."] if reproduction.quick else []
-    yield Bullets([*_data_departures(outcomes), *quick, *paper.departures])
+    yield Bullets([*_absent_data(reproduction, outcomes), *_data_departures(outcomes), *quick, *paper.departures])
     for chapter in chapters:
         yield from _sections(reproduction.paper, chapter)
     yield Heading(2, "Runs")
     yield Table(["Run", "Status", "Steps", "Time", "Peak memory"], [_run_row(outcome) for outcome in outcomes])
     yield Paragraph("The commands that made them, but for where their output goes, in the repository's folder:")
-    yield Code([reproduction.runs[outcome.job.folder] for outcome in outcomes])
+    yield Code([reproduction.runs[outcome.job.folder] for outcome in outcomes if outcome.job.folder in reproduction.runs])
 
 
 def _facts(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[list[str]]:
@@ -127,6 +127,13 @@ def _processor_of(outcome: Outcome) -> str:
     manifest = outcome.manifest
     threads = manifest["threads"]
     return f"{manifest['device']}: {manifest['cpu']}, {threads} thread{'s' if threads > 1 else ''} a run"
+
+
+def _absent_data(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[str]:
+    """Data sets that were not found when the runs were planned."""
+    configs = {outcome.job.config for outcome in outcomes if outcome.job.folder not in reproduction.runs}
+    names = sorted({read_config(ROOT / config)["data"]["name"] for config in configs})
+    return [f"{DATA_NAMES[name]} was not found: its runs are missing, and claims on them not decided." for name in names]
 
 
 def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:

@@ -142,11 +142,12 @@ at::Tensor PerExample::Variances() const {
 
 void CheckSingleExamples(const Network& network, const std::string& path) {
   if (!network.MixesExamples()) return;
-  throw Error(ErrorKind::kConfig, path,
-              "needs the gradients of single examples, which batch normalization leaves undefined: "
-              "each example's logits depend on its whole batch",
-              "Use a model without batch normalization (\"norm\": \"skipinit\" where the model "
-              "has it), or leave this out.");
+  throw Error(
+      ErrorKind::kConfig, path,
+      "needs the gradients of single examples, which batch normalization leaves undefined: "
+      "each example's logits depend on its whole batch",
+      "Use a model without batch normalization (\"norm\": \"skipinit\" or \"none\", as the model "
+      "has it), or leave this out.");
 }
 
 at::Tensor CovarianceTrace(const at::Tensor& squared_norms, const at::Tensor& squared_norm) {

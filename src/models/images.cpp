@@ -9,7 +9,6 @@ namespace {
 
 constexpr const char* kBatch = "batch";
 constexpr const char* kGhost = "ghost";
-constexpr const char* kSkipInit = "skipinit";
 
 }  // namespace
 
@@ -46,15 +45,19 @@ std::string BlockName(int64_t group, int64_t block) {
 void Normalization::Fields(FieldVisitor& visitor) {
   visitor.Visit(
       {.name = "norm",
-       .help = "batch: batch normalization; ghost: the same of ghost_batch_size examples "
-               "at a time; skipinit: none, but a gain that starts at 0 at the end of each "
-               "residual branch, and biases",
-       .paper = "De and Smith 2020 for skipinit, Hoffer et al. 2017 for ghost",
-       .allowed = {kBatch, kGhost, kSkipInit}},
+       .help = std::string("batch: batch normalization; ghost: the same of ghost_batch_size "
+                           "examples at a time; ")
+                   .append(residual_ ? "skipinit: none, but a gain that starts at 0 at the end of "
+                                       "each residual branch, and biases"
+                                     : "none: biases in its place"),
+       .paper = std::string(residual_ ? "De and Smith 2020 for skipinit, " : "")
+                    .append("Hoffer et al. 2017 for ghost"),
+       .allowed = {kBatch, kGhost, Without()}},
       norm_);
   visitor.Visit({.name = "ghost_batch_size",
-                 .help = "for norm ghost: examples that are normalized together; the last of a "
-                         "batch may be fewer",
+                 .help = "for norm ghost: examples that are normalized together; must divide every "
+                         "batch that is trained on. Of other batches (a probe's, a penalty's) the "
+                         "last may be fewer",
                  .unit = "examples",
                  .min = 2,
                  .max = 1e9},
@@ -78,23 +81,24 @@ void Normalization::Check(const std::string& path) const {
 
 void Normalization::Settle(Network& network) const {
   network.statistics_momentum = statistics_momentum_;
+  network.ghost_batch_size = ghost_batch_size_.value_or(0);
 }
 
 void Normalization::AppendConvolution(const std::string& name, const Convolution& c,
                                       Network& network, Sequence& sequence) const {
   sequence.Append(MakeConv2d(network.table, name, c.in, c.out, c.kernel, c.stride,
-                             (c.kernel - 1) / 2, /*bias=*/norm_ == kSkipInit));
+                             (c.kernel - 1) / 2, /*bias=*/norm_ == Without()));
 }
 
 void Normalization::Append(const std::string& name, int64_t channels, Network& network,
                            Sequence& sequence) const {
-  if (norm_ == kSkipInit) return;
+  if (norm_ == Without()) return;
   sequence.Append(MakeBatchNorm(network.table, network.statistics, name, channels,
                                 ghost_batch_size_.value_or(0)));
 }
 
 void Normalization::EndBranch(const std::string& name, Network& network, Sequence& branch) const {
-  if (norm_ == kSkipInit) branch.Append(MakeScale(network.table, name));
+  if (norm_ == Without()) branch.Append(MakeScale(network.table, name));
 }
 
 }  // namespace sgdscope

@@ -30,26 +30,33 @@ struct Convolution {
   int64_t stride;
 };
 
-/// How a residual network keeps its activations in range: fields `norm`, `ghost_batch_size` and
+/// How a network keeps its activations in range: fields `norm`, `ghost_batch_size` and
 /// `statistics_momentum`, and the layers that follow from them.
 class Normalization {
  public:
+  /// `residual`: whether the network is one, which is then without normalization by SkipInit.
+  explicit Normalization(bool residual) : residual_(residual) {}
+
   void Fields(FieldVisitor& visitor);
   /// Throws an Error of kind kConfig where they don't fit together. `path`: of the model.
   void Check(const std::string& path) const;
 
-  /// Tells the network what follows for its running statistics.
+  /// Tells the network what follows for its batches and its running statistics.
   void Settle(Network& network) const;
   /// A convolution under `name`, with a bias only where there is no normalization.
   void AppendConvolution(const std::string& name, const Convolution& convolution, Network& network,
                          Sequence& sequence) const;
-  /// Batch norm under `name`, except under skipinit.
+  /// Batch norm under `name`, if there is any.
   void Append(const std::string& name, int64_t channels, Network& network,
               Sequence& sequence) const;
   /// The gain that ends a residual branch under skipinit; else nothing.
   void EndBranch(const std::string& name, Network& network, Sequence& branch) const;
 
  private:
+  /// What `norm` is where there is no normalization.
+  std::string Without() const { return residual_ ? "skipinit" : "none"; }
+
+  bool residual_;
   std::string norm_ = "batch";
   std::optional<int64_t> ghost_batch_size_;
   double statistics_momentum_ = 0.1;

@@ -20,6 +20,7 @@ struct Network {
   /// where there is none.
   ParameterTable statistics;
   double statistics_momentum = 0;  // the weight of a new batch in them
+  int64_t ghost_batch_size = 0;    // examples that are normalized together; 0: the whole batch
 
   /// Whether an example's logits depend on the others of its batch, so that gradients of single
   /// examples are undefined.

@@ -95,7 +95,7 @@ class ResNet : public Model {
 
   Kind kind_;
   int64_t channels_ = 64;
-  Normalization norm_;
+  Normalization norm_{/*residual=*/true};
   std::string init_ = "he_normal";
 };
 

@@ -102,7 +102,7 @@ class WideResNet : public Model {
   int64_t depth_ = 0;
   int64_t width_ = 0;
   int64_t channels_ = 16;
-  Normalization norm_;
+  Normalization norm_{/*residual=*/true};
   std::string init_ = "he_normal";
 };
 

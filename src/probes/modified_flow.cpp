@@ -192,7 +192,8 @@ class ModifiedFlow : public Probe {
       throw Error(ErrorKind::kConfig, path,
                   "modified_flow takes the mean of the batches' losses for the loss of the full "
                   "batch, which it is not under batch normalization",
-                  "Use a model without batch normalization (\"norm\": \"skipinit\" where the model "
+                  "Use a model without batch normalization (\"norm\": \"skipinit\" or \"none\", as "
+                  "the model "
                   "has it), or remove the probe.");
     }
     CheckSize(network.table.size(), max_parameters_, "parameters", path + ".max_parameters");

@@ -34,6 +34,21 @@ void ConfigureDevice(const RunConfig& config) {
   at::globalContext().setDeterministicCuDNN(true);
 }
 
+/// Ghost batches that don't fill the run's batches would be normalized by fewer examples.
+void CheckGhostBatches(const Network& network, const Sampler& sampler) {
+  const int64_t ghost = network.ghost_batch_size;
+  if (ghost == 0) return;
+  for (const int64_t size : {sampler.batch_size(), sampler.smallest_batch()}) {
+    if (size % ghost == 0) continue;
+    throw Error(ErrorKind::kConfig, "model.ghost_batch_size",
+                std::to_string(ghost) + " does not divide the batches of " + std::to_string(size) +
+                    " examples",
+                size == sampler.batch_size()
+                    ? "Choose a batch_size that is a multiple of it."
+                    : "It is the last batch of an epoch: sampler.drop_last leaves it out.");
+  }
+}
+
 std::string ProbePath(size_t i) { return "probes[" + std::to_string(i) + "]"; }
 
 }  // namespace
@@ -61,6 +76,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
   if (const Augment* augment = config_.data->augment()) {
     sampler.AugmentBy(*augment, static_cast<uint64_t>(config_.seed));
   }
+  CheckGhostBatches(network_, sampler);
   const int64_t per_epoch = sampler.steps_per_epoch();
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
   config_.gradient->Prepare({"gradient", static_cast<uint64_t>(config_.seed), train_size, sampler});

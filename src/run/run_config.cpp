@@ -1,5 +1,6 @@
 #include "run/run_config.h"
 
+#include <cstdio>
 #include <set>
 
 #include "core/error.h"
@@ -28,6 +29,23 @@ void CheckStop(const RunConfig& config) {
               "Give one of them or both, or leave stop out.");
 }
 
+/// The learning rate drops before the run ends; and `train_loss` is of use to one of them.
+void CheckThresholds(const RunConfig& config) {
+  const auto drop = config.update->learning_rate().AwaitedLoss();
+  const auto& stop = config.stop.train_loss;
+  if (config.train_loss != kByEvaluation && !drop && !stop) {
+    throw Error(ErrorKind::kConfig, "train_loss", "nothing is compared with the training loss",
+                "Give stop.train_loss or the learning rate drop_at_loss, or leave this out.");
+  }
+  if (!drop || !stop || *stop < *drop) return;
+  char text[120];
+  std::snprintf(text, sizeof(text),
+                "%g is not below %g, where the learning rate drops, so that it never would", *stop,
+                *drop);
+  throw Error(ErrorKind::kConfig, "stop.train_loss", text,
+              "Lower it, or raise the schedule's train_loss.");
+}
+
 void SettleLabels(RunConfig& config) {
   std::set<std::string> labels;
   for (size_t i = 0; i < config.probes.choices().size(); ++i) {
@@ -49,7 +67,9 @@ void SettleLabels(RunConfig& config) {
 
 void Stop::Fields(FieldVisitor& visitor) {
   visitor.Visit({.name = "train_loss",
-                 .help = "an evaluation with a mean training loss of at most this ends the run",
+                 .help = "a training loss of at most this, as train_loss has it measured, ends "
+                         "the run",
+                 .paper = "noise_enhancement table 1, L**",
                  .min = 0},
                 train_loss);
   visitor.Visit({.name = "train_accuracy",
@@ -87,9 +107,15 @@ void RunConfig::Fields(FieldVisitor& visitor) {
                  .max = 1e6},
                 epochs);
   visitor.OptionalGroup({.name = "stop",
-                         .help = "ends the run early, as done, at the first evaluation that "
-                                 "reaches one of its values"},
+                         .help = "ends the run early, as done, when one of its values is first "
+                                 "reached"},
                         stops, [this](FieldVisitor& v) { stop.Fields(v); });
+  visitor.Visit({.name = "train_loss",
+                 .help = "the training loss of stop.train_loss and drop_at_loss. evaluation: of "
+                         "the whole training set, at each evaluation; epoch_mean: mean of the "
+                         "batches' losses over each epoch, at its end, which costs nothing",
+                 .allowed = {kByEvaluation, kByEpochMean}},
+                train_loss);
   visitor.Visit({.name = "batch_size",
                  .help = "examples of a batch; left out for the sampler full",
                  .unit = "examples",
@@ -131,6 +157,7 @@ std::unique_ptr<RunConfig> ReadRunConfig(const Json& json) {
   ReadFields(json, "", [&](FieldVisitor& visitor) { config->Fields(visitor); });
   CheckLength(*config);
   CheckStop(*config);
+  CheckThresholds(*config);
   SettleLabels(*config);
   if (config->output.empty()) config->output = "runs/" + config->name;
   return config;

@@ -19,10 +19,14 @@
 
 namespace sgdscope {
 
-/// What ends a run before its full length: the first evaluation that reaches one of these.
+/// How `train_loss` may have the training loss measured that thresholds are compared with.
+inline constexpr const char* kByEvaluation = "evaluation";
+inline constexpr const char* kByEpochMean = "epoch_mean";
+
+/// What ends a run before its full length: the first measurement that reaches one of these.
 struct Stop {
   std::optional<double> train_loss;      // reached at or below it
-  std::optional<double> train_accuracy;  // reached at or above it
+  std::optional<double> train_accuracy;  // reached at or above it, at an evaluation
 
   void Fields(FieldVisitor& visitor);
 };
@@ -38,6 +42,7 @@ struct RunConfig {
   std::optional<int64_t> epochs;
   bool stops = false;  // whether the config has `stop`
   Stop stop;
+  std::string train_loss = kByEvaluation;
   std::optional<int64_t> batch_size;
   Choice<Dataset> data;
   Choice<Sampler> sampler{"shuffle"};

@@ -56,8 +56,10 @@ Stepper::Measured Stepper::Step(int64_t step) {
 std::map<std::string, at::Tensor> Stepper::State() const {
   std::map<std::string, at::Tensor> state = {{"theta", theta_}};
   if (experiment_.network().MixesExamples()) state["running"] = running_;
-  for (const auto& [name, tensor] : experiment_.config().update->State()) {
-    state["update." + name] = tensor;
+  const UpdateRule& update = *experiment_.config().update;
+  for (const auto& [name, tensor] : update.State()) state["update." + name] = tensor;
+  for (const auto& [name, tensor] : update.learning_rate().State()) {
+    state["learning_rate." + name] = tensor;
   }
   for (const auto& probe : experiment_.config().probes.choices()) {
     for (const auto& [name, tensor] : (*probe)->State()) {

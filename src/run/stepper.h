@@ -30,8 +30,8 @@ class Stepper {
   at::Tensor running() const {
     return experiment_.network().MixesExamples() ? running_ : at::Tensor();
   }
-  /// All state by name: "theta", "running", "update.<name>", "probe.<label>.<name>". The tensors
-  /// are the live ones.
+  /// All state by name: "theta", "running", "update.<name>", "learning_rate.<name>",
+  /// "probe.<label>.<name>". The tensors are the live ones.
   std::map<std::string, at::Tensor> State() const;
 
  private:

@@ -8,17 +8,17 @@
 namespace sgdscope {
 namespace {
 
-/// What of `stop` the scores have reached, as a sentence; "" if nothing.
-std::string StopReason(const RunConfig& config, const SplitScore& train) {
+/// What of `stop` has been reached, as a sentence; "" if nothing.
+std::string StopReason(const Stop& stop, std::optional<double> loss,
+                       std::optional<double> accuracy) {
   char text[120] = "";
-  const auto& [loss, accuracy] = config.stop;
-  if (loss && train.loss <= *loss) {
+  if (stop.train_loss && loss && *loss <= *stop.train_loss) {
     std::snprintf(text, sizeof(text), "the training loss %.6g is at most stop.train_loss = %.6g",
-                  train.loss, *loss);
-  } else if (accuracy && train.accuracy >= *accuracy) {
+                  *loss, *stop.train_loss);
+  } else if (stop.train_accuracy && accuracy && *accuracy >= *stop.train_accuracy) {
     std::snprintf(text, sizeof(text),
-                  "the training accuracy %.6g is at least stop.train_accuracy = %.6g",
-                  train.accuracy, *accuracy);
+                  "the training accuracy %.6g is at least stop.train_accuracy = %.6g", *accuracy,
+                  *stop.train_accuracy);
   }
   return text;
 }
@@ -47,6 +47,9 @@ void Trainer::Open() {
   const Split& train = experiment_.data().train;
   if (train.corrupt.defined()) WriteLabelNoise(folder_.label_noise(), train);
   if (experiment_.config().learned) learned_.emplace(train);
+  if (experiment_.config().train_loss == kByEpochMean) {
+    epoch_mean_.emplace(experiment_.sampler().steps_per_epoch(), experiment_.device());
+  }
   std::optional<Checkpoint> checkpoint;
   if (folder_.resumed()) {
     checkpoint = LoadLastCheckpoint(folder_.checkpoints(),
@@ -75,16 +78,20 @@ Outcome Trainer::Loop() {
       if (metrics_->Flush()) return Diverged(step);
       Save(step);
     }
-    // After the checkpoint of this step: resuming there writes the evaluation's row again.
-    if (config.eval.At(step)) {
-      if (!Evaluate()) return Diverged(step);
-      if (!StopReason(config, last_train_.all).empty()) {
-        Save(step);
-        return Finish(step);
-      }
-      Record(step);
+    // After the checkpoint of this step: resuming there measures, and writes the evaluation's row,
+    // again.
+    const bool evaluates = config.eval.At(step);
+    if (evaluates && !Evaluate()) return Diverged(step);
+    if (!Watch(step, evaluates)) return Diverged(step);
+    if (!reason_.empty()) {
+      if (!evaluates && !Evaluate()) return Diverged(step);
+      Save(step);
+      return Finish(step);
     }
-    if (metrics_->Add(step, stepper_.Step(step))) return Diverged(step + 1);
+    if (evaluates) Record(step);
+    const Stepper::Measured measured = stepper_.Step(step);
+    if (epoch_mean_) epoch_mean_->Add(step, measured.loss);
+    if (metrics_->Add(step, measured)) return Diverged(step + 1);
     if (console_.ProgressDue()) {
       if (metrics_->Flush()) return Diverged(step + 1);
       ShowProgress(step + 1);
@@ -94,7 +101,7 @@ Outcome Trainer::Loop() {
   if (metrics_->Flush()) return Diverged(end);
   // Before the last evaluation, so that a crash during it loses nothing.
   Save(end);
-  if (!Evaluate()) return Diverged(end);
+  if (!Evaluate() || !Watch(end, /*evaluated=*/true)) return Diverged(end);
   return Finish(end);
 }
 
@@ -104,6 +111,20 @@ bool Trainer::Evaluate() {
                            experiment_.data().train.corrupt);
   last_test_ = SweepSplit(experiment_.test(), stepper_.theta(), stepper_.running(), {}).all;
   return std::isfinite(last_train_.all.loss);
+}
+
+bool Trainer::Watch(int64_t step, bool evaluated) {
+  std::optional<double> loss, accuracy;
+  if (evaluated) accuracy = last_train_.all.accuracy;
+  if (epoch_mean_) {
+    loss = epoch_mean_->Before(step);
+    if (loss && (metrics_->Flush() || !std::isfinite(*loss))) return false;
+  } else if (evaluated) {
+    loss = last_train_.all.loss;
+  }
+  if (loss) experiment_.config().update->learning_rate().Observe(step, *loss);
+  reason_ = StopReason(experiment_.config().stop, loss, accuracy);
+  return true;
 }
 
 void Trainer::Record(int64_t step) {
@@ -123,6 +144,7 @@ void Trainer::Save(int64_t step) {
 std::map<std::string, at::Tensor> Trainer::State() const {
   auto state = stepper_.State();
   if (learned_) state.merge(learned_->State());
+  if (epoch_mean_) state.merge(epoch_mean_->State());
   return state;
 }
 
@@ -135,9 +157,8 @@ Outcome Trainer::Finish(int64_t step) {
   metrics_csv_->Sync();
   eval_csv_->Sync();
   WriteLearned();
-  const std::string reason = StopReason(experiment_.config(), last_train_.all);
-  manifest_.Write("done", reason, step);
-  if (!reason.empty()) console_.Info("stopped: " + reason);
+  manifest_.Write("done", reason_, step);
+  if (!reason_.empty()) console_.Info("stopped: " + reason_);
   char summary[160];
   std::snprintf(summary, sizeof(summary),
                 "done: %lld steps, train loss %.4f, train accuracy %.2f %%, test accuracy %.2f %%",

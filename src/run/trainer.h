@@ -10,6 +10,7 @@
 #include "core/csv.h"
 #include "run/checkpoint.h"
 #include "run/console.h"
+#include "run/epoch_mean.h"
 #include "run/evaluation.h"
 #include "run/experiment.h"
 #include "run/learned.h"
@@ -43,6 +44,10 @@ class Trainer {
   bool Evaluate();
   /// Writes what Evaluate found before step `step` into eval.csv.
   void Record(int64_t step);
+  /// Compares what was measured before step `step` with the thresholds: tells the learning rate's
+  /// schedule the training loss, and says in reason_ what ends the run. `evaluated`: whether
+  /// Evaluate was called. False if the run has diverged.
+  bool Watch(int64_t step, bool evaluated);
   void Save(int64_t step);
   /// All that a checkpoint holds; the live tensors.
   std::map<std::string, at::Tensor> State() const;
@@ -64,6 +69,8 @@ class Trainer {
   std::unique_ptr<CsvWriter> eval_csv_;
   std::optional<MetricsLog> metrics_;
   std::optional<Learned> learned_;
+  std::optional<EpochMean> epoch_mean_;  // where thresholds are compared with it
+  std::string reason_;                   // what of `stop` was reached, as a sentence
   Sweep last_train_;
   SplitScore last_test_;
 };

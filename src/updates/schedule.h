@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "core/fields.h"
 #include "core/registry.h"
+#include "core/torch.h"
 
 namespace sgdscope {
 
@@ -14,7 +17,8 @@ struct RunLength {
   int64_t steps_per_epoch;
 };
 
-/// A number as a function of the step; leaves register by name.
+/// A number as a function of the step, and of the training losses that it was told of; leaves
+/// register by name.
 class Schedule : public Configurable {
  public:
   /// Settles what depends on the length of the run; called before At. Error kConfig at `path`, the
@@ -24,6 +28,13 @@ class Schedule : public Configurable {
   }
   /// The value at `step` >= 0.
   virtual double At(int64_t step) const = 0;
+  /// The training loss at or below which the value changes; nothing: it depends on the step alone.
+  virtual std::optional<double> AwaitedLoss() const { return std::nullopt; }
+  /// Tells of the training loss measured before `step`, in the order of the steps. What At says of
+  /// earlier steps stays.
+  virtual void Observe(int64_t step, double train_loss) { (void)step, (void)train_loss; }
+  /// State tensors by name, saved and copied back as an update rule's.
+  virtual std::map<std::string, at::Tensor> State() const { return {}; }
 };
 
 /// A config value that is a number (a constant) or a schedule object.

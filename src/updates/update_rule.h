@@ -45,6 +45,8 @@ class UpdateRule : public Configurable {
     learning_rate_->Prepare(length, path + ".learning_rate");
   }
   double LearningRate(int64_t step) const { return learning_rate_->At(step); }
+  /// The schedule itself, for training losses and checkpoints.
+  Schedule& learning_rate() const { return *learning_rate_; }
   /// Whether it may differ from step to step.
   bool LearningRateVaries() const { return learning_rate_.selected() != "constant"; }
 

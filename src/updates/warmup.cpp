@@ -49,18 +49,29 @@ class Warmup final : public Schedule {
                   "Make the warm-up shorter or the run longer.");
     }
     then_->Prepare({length.steps - warm_, length.steps_per_epoch}, path + ".then");
+    start_ = then_->At(0);
   }
 
   double At(int64_t step) const override {
     if (step >= warm_) return then_->At(step - warm_);
-    return then_->At(0) * static_cast<double>(step + 1) / static_cast<double>(warm_ + 1);
+    return start_ * static_cast<double>(step + 1) / static_cast<double>(warm_ + 1);
   }
+
+  std::optional<double> AwaitedLoss() const override { return then_->AwaitedLoss(); }
+
+  /// What is measured during the warm-up changes nothing.
+  void Observe(int64_t step, double train_loss) override {
+    if (step >= warm_) then_->Observe(step - warm_, train_loss);
+  }
+
+  std::map<std::string, at::Tensor> State() const override { return then_->State(); }
 
  private:
   std::optional<int64_t> warm_steps_;
   std::optional<int64_t> warm_epochs_;
   Choice<Schedule> then_ = NumberOrSchedule();
   int64_t warm_ = 0;
+  double start_ = 0;  // then(0), before any training loss is known
 };
 
 const Registration<Schedule, Warmup> kRegistration("warmup",

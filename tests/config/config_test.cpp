@@ -141,6 +141,14 @@ TEST(RunConfig, WhatDoesNotFitTogetherIsRefused) {
   ExpectRefused({"data.shape=[]"}, {"data.shape"});
   ExpectRefused({"data.augment={}"}, {"data.augment", "1 dimensions"});
   ExpectRefused({"stop={}"}, {"stop", "neither train_loss nor train_accuracy"});
+  ExpectRefused({"train_loss=epoch_mean"}, {"train_loss: ", "nothing is compared", "drop_at_loss"});
+  ExpectRefused({"train_loss=running"}, {"train_loss", "running", "epoch_mean"});
+  for (const std::string stop : {"0.01", "0.02"}) {
+    const std::string drop =
+        R"(update.learning_rate={"name": "drop_at_loss", "value": 1, "train_loss": 0.01})";
+    ExpectRefused({"stop.train_loss=" + stop, drop},
+                  {"stop.train_loss: ", stop, "0.01", "never", "train_loss"});
+  }
   ExpectRefused({R"(update.learning_rate={"name": "warmup", "epochs": 2, "then": 0.1})"},
                 {"update.learning_rate.epochs", "20", "leaves nothing"});
   ExpectRefused({"update={\"name\": \"n_step\", \"n\": 0, \"learning_rate\": 1}"},

@@ -37,18 +37,28 @@ struct Variant {
 
 void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.Text(); }
 
+/// What a model's field `norm` may be.
+class NormNames : public FillRequired {
+ public:
+  using FillRequired::Visit;
+  void Visit(const Field& field, std::string& value) override {
+    FillRequired::Visit(field, value);
+    if (field.name == "norm") names = field.allowed;
+  }
+  std::vector<std::string> names;
+};
+
 std::vector<Variant> Variants() {
   std::vector<Variant> variants;
   for (const auto& [name, entry] : Registry<Model>::entries()) {
     Json fields = ExampleFields<Model>(name);
     if (fields.contains("channels") && fields["channels"].is_number()) fields["channels"] = 2;
-    if (!fields.contains("norm")) {
-      variants.push_back({name, fields});
-      continue;
-    }
-    for (const char* norm : {"batch", "ghost", "skipinit"}) {
+    NormNames norms;
+    entry.make()->Fields(norms);
+    if (norms.names.empty()) variants.push_back({name, fields});
+    for (const std::string& norm : norms.names) {
       fields["norm"] = norm;
-      if (norm == std::string("ghost")) {
+      if (norm == "ghost") {
         fields["ghost_batch_size"] = 4;
       } else {
         fields.erase("ghost_batch_size");
@@ -289,6 +299,8 @@ TEST_P(EveryModel, EvaluatingChangesNothing) {
 TEST_P(EveryModel, SeparateUpdatesAreMeasuredOrRefused) {
   for (const std::string& block : BlockNames()) {
     Json config = SyntheticConfig();
+    config["batch_size"] = 8;  // ghost batches of 4
+    config["data"]["train_size"] = 40;
     config["data"]["shape"] = SmallImages(GetParam());
     config["model"] = GetParam().fields;
     config["model"]["name"] = GetParam().name;

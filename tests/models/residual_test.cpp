@@ -6,7 +6,7 @@
 #include "models/model.h"
 #include "tests/expect_error.h"
 
-// AlexNet, ResNet-18, Wide-ResNet-50-2 and Wide-ResNet: sizes, layout and refusals. What every
+// AlexNet, ResNet-18, Wide-ResNet-50-2, Wide-ResNet and VGG: sizes, layout and refusals. What every
 // model must do is in model_test.cpp.
 
 namespace sgdscope {
@@ -51,6 +51,32 @@ TEST(ImageModels, HaveThePublishedNumbersOfParameters) {
   EXPECT_EQ(Count("wide_resnet", R"({"depth": 16, "width": 4})"), 2'748'890);
 }
 
+/// A stack of VGG with its norms and no biases.
+constexpr int64_t Stack(int64_t depth, int64_t in, int64_t out) {
+  return Conv(in, out, 3, false) + (depth - 1) * Conv(out, out, 3, false) + depth * 2 * out;
+}
+
+/// noise_enhancement, section 3.
+TEST(ImageModels, VggHasTheParametersOfC1AndC2) {
+  const std::string norm = R"("norm": "ghost", "ghost_batch_size": 100)";
+  const int64_t c1 = Stack(3, 3, 64) + Stack(3, 64, 128) + Stack(3, 128, 256);
+  EXPECT_EQ(Count("vgg", R"({"depths": [3, 3, 3], "channels": [64, 128, 256], )" + norm + "}"),
+            c1 + Linear(256 * 4 * 4, 10));
+  const Network c2 = Build("vgg",
+                           R"({"depths": [3, 3, 3, 2], "channels": [64, 128, 256, 512],
+                               "hidden": [1024], )" +
+                               norm + "}",
+                           {3, 32, 32}, 100);
+  EXPECT_EQ(c2.table.size(),
+            c1 + Stack(2, 256, 512) + Linear(512 * 2 * 2, 1024) + Linear(1024, 100));
+  EXPECT_EQ(c2.init, "xavier_uniform");
+  EXPECT_EQ(c2.ghost_batch_size, 100);
+  EXPECT_EQ(c2.statistics.size(), 2 * (3 * 64 + 3 * 128 + 3 * 256 + 2 * 512));
+  const std::string plain = R"({"depths": [2, 1], "channels": [3, 4], "norm": "none"})";
+  EXPECT_EQ(Build("vgg", plain, {1, 5, 7}, 6).table.size(),
+            Conv(1, 3, 3, true) + Conv(3, 3, 3, true) + Conv(3, 4, 3, true) + Linear(4, 6));
+}
+
 TEST(ImageModels, SkipInitTradesNormsForBiasesAndGains) {
   const int64_t first = Conv(3, 16, 3, true) + 2 * Conv(16, 16, 3, true) + 1;
   const int64_t second = Conv(16, 32, 3, true) + Conv(32, 32, 3, true) + Conv(16, 32, 1, true) + 1;
@@ -89,6 +115,27 @@ TEST(ImageModels, ListTheirLayers) {
   EXPECT_EQ(text.substr(0, expected.size()), expected);
 }
 
+TEST(ImageModels, VggNormalizesConvolutionsOnly) {
+  const std::string fields = R"({"depths": [2, 1], "channels": [3, 4], "hidden": [5],
+                                 "norm": "ghost", "ghost_batch_size": 6})";
+  EXPECT_EQ(Build("vgg", fields, {1, 5, 8}, 2).root->Describe(),
+            "conv 1 -> 3, 3 x 3, stride 1, padding 1 (no bias)\n"
+            "batch norm of 3 channels, ghost batches of 6\n"
+            "relu\n"
+            "conv 3 -> 3, 3 x 3, stride 1, padding 1 (no bias)\n"
+            "batch norm of 3 channels, ghost batches of 6\n"
+            "relu\n"
+            "max pool 2 x 2, stride 2\n"
+            "conv 3 -> 4, 3 x 3, stride 1, padding 1 (no bias)\n"
+            "batch norm of 4 channels, ghost batches of 6\n"
+            "relu\n"
+            "max pool 2 x 2, stride 2\n"
+            "flatten\n"
+            "linear 8 -> 5\n"
+            "relu\n"
+            "linear 5 -> 2");
+}
+
 TEST(ImageModels, RefuseWhatTheyCannotBe) {
   const auto refused = [](const std::string& name, const std::string& fields,
                           const std::vector<std::string>& parts,
@@ -107,7 +154,19 @@ TEST(ImageModels, RefuseWhatTheyCannotBe) {
   refused("resnet18", R"({"ghost_batch_size": 4})", {"model.ghost_batch_size", "\"batch\""});
   refused("resnet18", R"({"norm": "ghost", "ghost_batch_size": 1})",
           {"model.ghost_batch_size", "1"});
+  refused("vgg", "{}", {"model", "depths"});
+  refused("vgg", R"({"depths": [3, 3], "channels": [4]})",
+          {"model.depths", "2 depths", "1 numbers of channels"});
+  refused("vgg", R"({"depths": [], "channels": []})", {"model.depths", "0 depths"});
+  refused("vgg", R"({"depths": [0], "channels": [4]})", {"model.depths[0]", "0"});
+  refused("vgg", R"({"depths": [1], "channels": [4], "norm": "skipinit"})",
+          {"model.norm", "skipinit", "none"});
+  refused("vgg", R"({"depths": [1], "channels": [4], "norm": "ghost"})",
+          {"model.ghost_batch_size", "missing"});
+  refused("vgg", R"({"depths": [1, 1], "channels": [4, 4]})", {"model: ", "vgg", "by 4"},
+          {1, 3, 9});
   // The smallest images that fit.
+  EXPECT_GT(Build("vgg", R"({"depths": [1, 1], "channels": [2, 2]})", {1, 4, 7}).table.size(), 0);
   EXPECT_GT(Build("wide_resnet", R"({"depth": 10, "width": 1})", {1, 4, 4}).table.size(), 0);
   EXPECT_GT(Build("resnet18", R"({"channels": 1})", {1, 8, 8}).table.size(), 0);
   EXPECT_GT(Build("alexnet", R"({"channels": 1})", {1, 16, 16}).table.size(), 0);

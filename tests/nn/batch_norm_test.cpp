@@ -180,6 +180,60 @@ TEST(BatchNormRun, IsTheSameWithAndWithoutProbes) {
   }
 }
 
+/// A whole network under ghost batch norm: each ghost batch is the network's batch of its own, and
+/// the gradient is the mean of theirs.
+TEST(BatchNormRun, GhostBatchesAreBatchesOfTheirOwn) {
+  Json json = NormedConfig({{"dtype", "float64"}, {"batch_size", 15}});
+  json["model"] = {{"name", "vgg"}, {"depths", {2, 1}}, {"channels", {3, 2}},
+                   {"hidden", {4}}, {"norm", "ghost"},  {"ghost_batch_size", 5}};
+  ShortRun run(json);
+  const Oracle& oracle = run.experiment().train();
+  for (int64_t step = 0; step < 4; ++step) {
+    const Batch batch = oracle.Load(run.experiment().sampler().At(step));
+    const at::Tensor& theta = run.stepper().theta();
+    const Gradients whole = oracle.Evaluate(batch, theta);
+    std::vector<at::Tensor> losses, means, statistics;
+    for (int64_t begin = 0; begin < 15; begin += 5) {
+      const Gradients part = oracle.Evaluate(Part(batch, begin, 5), theta);
+      losses.push_back(part.losses);
+      means.push_back(part.Mean());
+      statistics.push_back(oracle.Statistics(part));
+    }
+    const auto expect = [](const at::Tensor& actual, const at::Tensor& expected) {
+      ExpectNear(ToVector(actual), ToVector(expected), 1e-13 * (1 + expected.norm().item<double>()),
+                 "loop over the ghost batches");
+    };
+    expect(whole.losses, at::cat(losses));
+    expect(whole.Mean(), at::stack(means).mean(0));
+    expect(oracle.Statistics(whole), at::stack(statistics).mean(0));
+    run.stepper().Step(step);
+  }
+}
+
+TEST(BatchNormRun, RefusesGhostBatchesThatDoNotDivideTheBatches) {
+  const auto build = [](int64_t ghost, int64_t batch_size, const Json& sampler) {
+    Json json = NormedConfig({{"batch_size", batch_size}, {"sampler", sampler}});
+    json["model"]["norm"] = "ghost";
+    json["model"]["ghost_batch_size"] = ghost;
+    const auto config = ReadRunConfig(json);
+    const Experiment experiment(*config);  // of 45 examples
+  };
+  const auto refused = [&](int64_t ghost, int64_t batch_size, const Json& sampler,
+                           const std::string& batches, const std::string& hint) {
+    ExpectError(ErrorKind::kConfig, {"model.ghost_batch_size", batches, hint},
+                [&] { build(ghost, batch_size, sampler); });
+  };
+  const Json shuffle = {{"name", "shuffle"}, {"drop_last", false}};
+  const Json dropping = {{"name", "shuffle"}, {"drop_last", true}};
+  refused(4, 9, shuffle, "batches of 9", "batch_size");
+  refused(6, 3, shuffle, "batches of 3", "batch_size");
+  refused(10, 20, shuffle, "batches of 5", "drop_last");
+  refused(10, 20, {{"name", "fixed_batches"}, {"drop_last", false}}, "batches of 5", "drop_last");
+  build(5, 20, shuffle);
+  build(10, 20, dropping);
+  build(10, 20, {{"name", "replacement"}});
+}
+
 TEST(BatchNormRun, RefusesWhatNeedsSingleExamples) {
   const auto refused = [](const Json& changes, const std::string& path) {
     const auto config = ReadRunConfig(NormedConfig(changes));

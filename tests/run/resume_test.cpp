@@ -39,6 +39,18 @@ Json ProbedConfig(int64_t steps) {
   return config;
 }
 
+/// The rate drops and the run ends where the mean loss of an epoch is small.
+Json ThresholdConfig(int64_t steps) {
+  Json config = ProbedConfig(steps);
+  config["data"]["label_noise"]["fraction"] = 0.05;
+  config["probes"] = Json::parse(R"([{"name": "gradient_norm"}])");
+  config["update"] = Json::parse(
+      R"({"name": "adam", "learning_rate": {"name": "drop_at_loss", "value": 0.01, "train_loss": 1.1}})");
+  config["train_loss"] = "epoch_mean";
+  config["stop"] = {{"train_loss", 1}};
+  return config;
+}
+
 /// A config, and the run of it that is never stopped.
 class Reference {
  public:
@@ -99,8 +111,7 @@ std::set<std::string> LinesWith(const std::string& text, const std::string& part
 /// Kills runs that many times in all, each time followed by a resume, and checks each run that got
 /// to its end: on a slow machine one may do so before its next kill, and another one takes its
 /// place.
-void ExpectKillsLeaveNoTrace(int64_t steps, int kills, uint64_t seed) {
-  const Reference reference(ProbedConfig(steps));
+void ExpectKillsLeaveNoTrace(const Reference& reference, int kills, uint64_t seed) {
   Stream stream(seed, "kill");
   std::set<std::string> resumes;
   int hits = 0;
@@ -123,10 +134,22 @@ void ExpectKillsLeaveNoTrace(int64_t steps, int kills, uint64_t seed) {
   EXPECT_GE(static_cast<int>(resumes.size()), kills / 2);
 }
 
-TEST(Resume, AfterKillsEndsWithTheSameBytes) { ExpectKillsLeaveNoTrace(600, 3, 1); }
+TEST(Resume, AfterKillsEndsWithTheSameBytes) {
+  ExpectKillsLeaveNoTrace(Reference(ProbedConfig(600)), 3, 1);
+}
+
+TEST(Resume, AfterKillsThresholdsAreMetAtTheSameSteps) {
+  const Reference reference(ThresholdConfig(3000));
+  const auto rows = Lines(ReadFile(reference.run() / "metrics.csv"));
+  EXPECT_NE(rows[1].find(",0.01,"), std::string::npos) << rows[1];
+  EXPECT_NE(rows.back().find(",0.005,"), std::string::npos) << rows.back();
+  EXPECT_NE(ReadJson(reference.run() / "manifest.json")["reason"], "");
+  ExpectKillsLeaveNoTrace(reference, 3, 1);
+}
 
 TEST(ResumeSlow, After25KillsEndsWithTheSameBytes) {
-  for (const uint64_t seed : {1, 2}) ExpectKillsLeaveNoTrace(4000, 25, seed);
+  for (const uint64_t seed : {1, 2})
+    ExpectKillsLeaveNoTrace(Reference(ProbedConfig(4000)), 25, seed);
 }
 
 // Damages the last checkpoint; returns its name.

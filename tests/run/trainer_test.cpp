@@ -21,15 +21,20 @@ struct Ending {
   std::string log;
 };
 
-Ending EndOf(const Json& stop) {
+/// Of SmallConfig with these changes.
+Ending EndOfRun(const Json& changes, int status = 0) {
   const TempFolder folder;
   Json config = SmallConfig();
-  if (!stop.is_null()) config["stop"] = stop;
+  for (const auto& [key, value] : changes.items()) config[key] = value;
   const auto run = folder / "run";
   const Ended ended = RunProgram({"run", WriteConfig(folder, config), "--output", run.string()});
-  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(ended.status, status) << ended.err;
   return {ReadJson(run / "manifest.json"), Lines(ReadFile(run / "metrics.csv")),
           Lines(ReadFile(run / "eval.csv")), CheckpointNames(run), ReadFile(run / "log.txt")};
+}
+
+Ending EndOf(const Json& stop) {
+  return EndOfRun(stop.is_null() ? Json::object() : Json{{"stop", stop}});
 }
 
 double Cell(const std::string& row, int column) {
@@ -90,6 +95,99 @@ TEST(Stop, AValueReachedAtTheFullLengthIsSaidToo) {
   EXPECT_EQ(ending.manifest["steps_done"], 60);
   EXPECT_NE(ending.manifest["reason"], "");
   EXPECT_EQ(ending.eval, whole.eval);
+}
+
+constexpr int64_t kEpoch = 10;  // steps
+constexpr int kMetricsLoss = 2;
+constexpr int kRate = 3;  // column learning_rate, where it varies
+
+/// The mean loss of an epoch, summed as the program does.
+double EpochLoss(const std::vector<std::string>& metrics, int64_t epoch) {
+  double sum = 0;
+  for (int64_t step = epoch * kEpoch; step < (epoch + 1) * kEpoch; ++step) {
+    sum += Cell(metrics[static_cast<size_t>(step + 1)], kMetricsLoss);
+  }
+  return sum / static_cast<double>(kEpoch);
+}
+
+Json DropAt(double train_loss) {
+  return {
+      {"name", "sgd"},
+      {"momentum", 0.9},
+      {"learning_rate", {{"name", "drop_at_loss"}, {"value", 0.05}, {"train_loss", train_loss}}}};
+}
+
+void ExpectDropAt(const std::vector<std::string>& metrics, int64_t drop) {
+  ASSERT_NE(metrics[0].find("loss,learning_rate"), std::string::npos);
+  for (int64_t step = 0; step + 1 < static_cast<int64_t>(metrics.size()); ++step) {
+    const double rate = Cell(metrics[static_cast<size_t>(step + 1)], kRate);
+    ASSERT_EQ(rate, step < drop ? 0.05 : 0.025) << step;
+  }
+}
+
+/// noise_enhancement, section 3: the rate is halved at L*, the run ends at L**.
+TEST(TrainLoss, EvaluationsDropTheRateAndThenEndTheRun) {
+  const Ending whole = EndOf(nullptr);
+  const double reached = Cell(whole.eval[2], 2);  // at step 25
+  ASSERT_LT(reached, Cell(whole.eval[1], 2));
+  const Ending dropped = EndOfRun({{"update", DropAt(reached)}});
+  ExpectDropAt(dropped.metrics, 25);
+  EXPECT_EQ(dropped.eval[2], whole.eval[2]);
+  EXPECT_NE(dropped.eval[3], whole.eval[3]);
+  const double low = Cell(dropped.eval[3], 2);  // at step 50
+  ASSERT_LT(low, reached);
+  const Ending ended = EndOfRun({{"update", DropAt(reached)}, {"stop", {{"train_loss", low}}}});
+  EXPECT_EQ(ended.manifest["steps_done"], 50);
+  EXPECT_NE(ended.manifest["reason"], "");
+  EXPECT_EQ(ended.eval[3], dropped.eval[3]);
+}
+
+TEST(TrainLoss, EpochMeansDropTheRateAndThenEndTheRun) {
+  const Ending whole = EndOf(nullptr);
+  const double reached = EpochLoss(whole.metrics, 1);
+  ASSERT_LT(reached, EpochLoss(whole.metrics, 0));
+  Json config = {{"update", DropAt(reached)}, {"train_loss", "epoch_mean"}};
+  const Ending dropped = EndOfRun(config);
+  ExpectDropAt(dropped.metrics, 2 * kEpoch);
+  EXPECT_EQ(dropped.manifest["reason"], "");
+
+  const double low = EpochLoss(dropped.metrics, 3);
+  for (int64_t epoch = 0; epoch < 3; ++epoch) ASSERT_GT(EpochLoss(dropped.metrics, epoch), low);
+  config["stop"] = {{"train_loss", low}};
+  const Ending ended = EndOfRun(config);
+  EXPECT_EQ(ended.manifest["status"], "done");
+  EXPECT_EQ(ended.manifest["steps_done"], 4 * kEpoch);
+  EXPECT_NE(ended.manifest["reason"].get<std::string>().find("stop.train_loss"), std::string::npos);
+  EXPECT_EQ(ended.metrics, std::vector<std::string>(dropped.metrics.begin(),
+                                                    dropped.metrics.begin() + 4 * kEpoch + 1));
+  // Evaluated every 25 steps, and where it ends.
+  ASSERT_EQ(ended.eval.size(), 4u);
+  EXPECT_EQ(Cell(ended.eval[3], 0), 4 * kEpoch);
+  EXPECT_EQ(ended.eval[2], dropped.eval[2]);
+
+  // At the full length the last epoch's mean is looked at, too.
+  config["stop"] = {{"train_loss", EpochLoss(dropped.metrics, 5)}};
+  for (int64_t epoch = 0; epoch < 5; ++epoch) {
+    ASSERT_GT(EpochLoss(dropped.metrics, epoch), EpochLoss(dropped.metrics, 5));
+  }
+  const Ending last = EndOfRun(config);
+  EXPECT_EQ(last.manifest["steps_done"], 6 * kEpoch);
+  EXPECT_NE(last.manifest["reason"], "");
+  EXPECT_EQ(last.eval, dropped.eval);
+}
+
+/// Also where no row shows it.
+TEST(TrainLoss, AnEpochMeanThatIsNotFiniteIsADivergence) {
+  Json update = DropAt(0.1);
+  update["learning_rate"]["value"] = 1e30;
+  const Ending ending = EndOfRun({{"update", update},
+                                  {"train_loss", "epoch_mean"},
+                                  {"log", {{"every", 1000}}},
+                                  {"eval", {{"every", 1000}}},
+                                  {"checkpoint", {{"every_steps", 5}}}},
+                                 /*status=*/4);
+  EXPECT_EQ(ending.manifest["status"], "diverged");
+  EXPECT_EQ(ending.manifest["steps_done"], kEpoch);
 }
 
 }  // namespace

@@ -456,6 +456,41 @@ TEST(ScheduleValues, WarmupsNest) {
   EXPECT_EQ(outer->At(4), 1);
 }
 
+/// noise_enhancement, section 3: from the first time that the training loss is at most L*.
+TEST(ScheduleValues, DropAtLossDropsOnceAndForAll) {
+  const auto drop = MakeSchedule("drop_at_loss", {{"value", 0.5}, {"train_loss", 0.01}});
+  EXPECT_EQ(drop->AwaitedLoss(), 0.01);
+  drop->Observe(0, 2.3);
+  drop->Observe(100, std::nextafter(0.01, 1));
+  drop->Observe(150, NAN);
+  EXPECT_EQ(drop->At(1'000'000), 0.5);
+  drop->Observe(200, 0.01);
+  for (const double later : {0.005, 0.5}) {
+    for (const int64_t step : {0, 199}) EXPECT_EQ(drop->At(step), 0.5);
+    for (const int64_t step : {200, 201, 1'000'000}) EXPECT_EQ(drop->At(step), 0.25);
+    drop->Observe(300, later);
+  }
+  const Json fields = {{"value", 0.5}, {"train_loss", 0.01}, {"factor", 0.1}};
+  const auto tenth = MakeSchedule("drop_at_loss", fields);
+  const auto resumed = MakeSchedule("drop_at_loss", fields);
+  tenth->Observe(7, 0);
+  resumed->State().at("dropped_at").copy_(tenth->State().at("dropped_at"));
+  EXPECT_EQ(resumed->At(6), 0.5);
+  EXPECT_EQ(resumed->At(7), 0.5 * 0.1);
+}
+
+TEST(ScheduleValues, AWarmupPassesOnWhatIsMeasuredAfterIt) {
+  const Json drop = {{"name", "drop_at_loss"}, {"value", 0.5}, {"train_loss", 0.01}};
+  const auto warmup = MakeSchedule("warmup", {{"steps", 9}, {"then", drop}});
+  EXPECT_EQ(warmup->AwaitedLoss(), 0.01);
+  warmup->Observe(8, 0);
+  EXPECT_EQ(warmup->At(9), 0.5);
+  warmup->Observe(9, 0);
+  EXPECT_EQ(warmup->At(9), 0.25);
+  EXPECT_EQ(warmup->At(4), 0.25);  // half way up to 0.5, as it was
+  EXPECT_TRUE(warmup->State().contains("dropped_at"));
+}
+
 TEST(ScheduleFields, WarmupNeedsOneLengthThatFitsIntoTheRun) {
   ExpectError(ErrorKind::kConfig, {"warmup", "neither steps nor epochs"},
               [] { MakeExample<Schedule>("warmup"); });

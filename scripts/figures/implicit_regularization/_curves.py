@@ -12,7 +12,7 @@ import numpy as np
 
 from figures.implicit_regularization import CHANCE, KEPT, SEEDS, TEST, Setting
 from reproduction.aggregate import aggregate, dropped_by, measured_values
-from reproduction.claims import Measurement, Sample, TooLittle
+from reproduction.claims import Measurement, Sample, TooLittle, error_of_draws
 from reproduction.document import Table
 from reproduction.results import Outcome, Results
 from sgdplot.runs import Run
@@ -20,8 +20,6 @@ from sgdplot.style import Stroke
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-DRAWS = 400  # of the seeds, for standard errors
 
 
 @dataclass(frozen=True)
@@ -141,15 +139,7 @@ def measured(of: Callable[..., float], *curves: Curve) -> Measurement:
         value = of(*[one.means() for one in curves])
     except TooLittle as error:
         return Measurement({}, (str(error),))
-    random = np.random.default_rng(1)
-    drawn = []
-    for draw in random.integers(seeds, size=(DRAWS, seeds)):
-        try:
-            drawn.append(of(*[one.means(draw) for one in curves]))
-        except TooLittle:
-            continue
-    # A draw with replacement has (n - 1) / n of the variance of the seeds that it stands for.
-    error = float(np.std(drawn, ddof=1)) * math.sqrt(seeds / (seeds - 1))
+    error = error_of_draws(lambda draw: of(*[one.means(draw) for one in curves]), seeds)
     kept = KEPT[seeds]
     return Measurement({f"best {kept} of {seeds}": Sample(float(value), error, seeds=kept)})
 

@@ -1,0 +1,115 @@
+// The VGG networks (Simonyan and Zisserman 2015) for small images, with normalization
+// (noise_enhancement, section 3): stacks of (3 x 3 convolution with stride 1, norm, relu), each
+// stack followed by a 2 x 2 max pool; then flatten, (linear, relu) for each hidden width, linear.
+// Only convolutions are normalized.
+//   C1  depths 3, 3, 3      channels 64, 128, 256
+//   C2  depths 3, 3, 3, 2   channels 64, 128, 256, 512   hidden 1024
+// theta: layer by layer, weight, then bias; of a norm gamma, then beta.
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/registry.h"
+#include "models/images.h"
+
+namespace sgdscope {
+namespace {
+
+class Vgg final : public Model {
+ public:
+  void Fields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "depths",
+                   .help = "convolutions of each stack",
+                   .paper = "noise_enhancement section 3",
+                   .required = true,
+                   .min = 1,
+                   .max = 1e3},
+                  depths_);
+    visitor.Visit({.name = "channels",
+                   .help = "output channels of each stack's convolutions",
+                   .unit = "channels",
+                   .paper = "noise_enhancement section 3",
+                   .required = true,
+                   .min = 1,
+                   .max = 1e5},
+                  channels_);
+    visitor.Visit({.name = "hidden",
+                   .help = "width of each fully connected layer before the last",
+                   .unit = "units",
+                   .min = 1,
+                   .max = 1e7},
+                  hidden_);
+    norm_.Fields(visitor);
+    visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
+  }
+
+  void Check(const std::string& path) const override {
+    norm_.Check(path);
+    if (depths_.size() == channels_.size() && !depths_.empty()) return;
+    throw Error(ErrorKind::kConfig, path + ".depths",
+                "found " + std::to_string(depths_.size()) + " depths and " +
+                    std::to_string(channels_.size()) + " numbers of channels",
+                "Give one of each for every stack, and at least one stack: \"depths\": [3, 3], "
+                "\"channels\": [64, 128].");
+  }
+
+  Network Build(const std::vector<int64_t>& shape, int64_t classes,
+                const std::string& path) const override {
+    constexpr size_t kMostStacks = 30;  // far more than any image has room for
+    CheckImages("vgg", shape, int64_t{1} << std::min(depths_.size(), kMostStacks), path);
+    Network network;
+    network.init = init_;
+    norm_.Settle(network);
+    auto sequence = std::make_unique<Sequence>();
+    int64_t width = AppendStacks(shape, network, *sequence);
+    sequence->Append(MakeFlatten());
+    int64_t index = 1;
+    for (const int64_t hidden : hidden_) {
+      AppendLinear(index++, width, hidden, network, *sequence);
+      sequence->Append(MakeActivation("relu"));
+      width = hidden;
+    }
+    AppendLinear(index, width, classes, network, *sequence);
+    network.root = std::move(sequence);
+    return network;
+  }
+
+ private:
+  static void AppendLinear(int64_t index, int64_t in, int64_t out, Network& network,
+                           Sequence& sequence) {
+    sequence.Append(
+        MakeLinear(network.table, "linear" + std::to_string(index), in, out, /*bias=*/true));
+  }
+
+  /// Returns the numbers in an example behind them.
+  int64_t AppendStacks(const std::vector<int64_t>& shape, Network& network,
+                       Sequence& sequence) const {
+    int64_t in = shape[0], height = shape[1], width = shape[2];
+    for (size_t stack = 0; stack < depths_.size(); ++stack) {
+      for (int64_t layer = 0; layer < depths_[stack]; ++layer) {
+        const std::string name =
+            "stack" + std::to_string(stack + 1) + ".conv" + std::to_string(layer + 1);
+        norm_.AppendConvolution(name, {in, channels_[stack], 3, 1}, network, sequence);
+        norm_.Append(name + ".norm", channels_[stack], network, sequence);
+        sequence.Append(MakeActivation("relu"));
+        in = channels_[stack];
+      }
+      sequence.Append(MakeMaxPool2d(2, 2));
+      height /= 2;
+      width /= 2;
+    }
+    return in * height * width;
+  }
+
+  std::vector<int64_t> depths_;
+  std::vector<int64_t> channels_;
+  std::vector<int64_t> hidden_;
+  Normalization norm_{/*residual=*/false};
+  std::string init_ = "xavier_uniform";
+};
+
+const Registration<Model, Vgg> kRegistration(
+    "vgg", "stacks of 3 x 3 convolutions with a max pool after each, then fully connected layers");
+
+}  // namespace
+}  // namespace sgdscope

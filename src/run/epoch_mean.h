@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "core/torch.h"
+
+namespace sgdscope {
+
+/// The mean of the batches' losses over each epoch: a training loss that costs nothing, of weights
+/// that move meanwhile. Kept on the device, and read back once an epoch.
+class EpochMean {
+ public:
+  EpochMean(int64_t steps_per_epoch, at::Device device);
+
+  /// Takes in the loss of a step: a scalar, double.
+  void Add(int64_t step, const at::Tensor& loss);
+  /// The mean over the epoch that ended before `step`; nothing if none did.
+  std::optional<double> Before(int64_t step) const;
+  /// "epoch_mean.sum", of the losses of the epoch so far; the live tensor.
+  std::map<std::string, at::Tensor> State() const { return {{"epoch_mean.sum", sum_}}; }
+
+ private:
+  int64_t steps_per_epoch_;
+  at::Tensor sum_;  // scalar, double
+};
+
+}  // namespace sgdscope

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Tests of the figures of noise_enhancement on runs made up here: python tests/noise_enhancement_test.py"""
+
+from __future__ import annotations
+
+import math
+import unittest
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from run_folders import RunFolders
+
+# isort: split
+from figures.noise_enhancement import BATCHES, FULL, LARGE, QUICK, SEEDS, Setting, fig1, fig2, fig3, over_batches
+from figures.noise_enhancement._curves import (
+    Means,
+    batch_growth,
+    curve,
+    gain,
+    gap,
+    measured,
+    peak,
+    slope,
+    time_growth,
+    time_saved,
+)
+from reproduction.catalogue import figures
+from reproduction.claims import Claim, TooLittle, Verdict
+from reproduction.figure import Figure, Job
+from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
+from reproduction.report import write_report
+from reproduction.results import Results, load_outcome
+from sgdplot.style import house_style
+
+HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
+FIGURES = tuple(figures("noise_enhancement").values())
+MANIFEST = {
+    "wall_seconds": 1.0, "peak_memory_bytes": 1e8, "device": "cpu", "threads": 1, "cpu": "a processor",
+    "versions": {"sgdscope": "1", "libtorch": "2", "blas": "3"},
+}  # fmt: skip
+REACHED = "the training loss 0.0009 is at most stop.train_loss = 0.001"
+
+
+def effective(setting: Setting) -> float:
+    """Equation 11."""
+    return setting.batch / (setting.alpha**2 + (1 - setting.alpha) ** 2)
+
+
+class Made(RunFolders):
+    """Runs of known accuracies and convergence times, and the results that they make."""
+
+    def make_run(self, setting: Setting, seed: int, accuracy: float, steps: float, reason: str = REACHED) -> None:
+        """A run that was evaluated at its beginning and at its end."""
+        evaluations = {"step": [0, steps], "epoch": [0, 9], "test_accuracy": [0.1, accuracy]}
+        metrics = {"step": [0], "epoch": [0], "loss": [2.3]}
+        config = {"data": {"name": "fashion_mnist", "path": "somewhere"}}
+        manifest = {**MANIFEST, "steps_done": steps, "reason": reason}
+        self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations, config=config, manifest=manifest)
+
+    def make_all(
+        self, figure: Figure, accuracy: Callable[[Setting], float], steps: Callable[[Setting], float], quick: bool = True
+    ) -> None:
+        """All runs of a figure. The seeds differ by little, and not in their mean."""
+        for name in dict.fromkeys(job.name for job in figure.jobs(quick)):
+            network, alpha, batch = name.split("_")
+            setting = Setting(network, float(alpha.removeprefix("alpha")), int(batch.removeprefix("B")))
+            for place, seed in enumerate(SEEDS[quick]):
+                noise = place - (len(SEEDS[quick]) - 1) / 2
+                self.make_run(setting, seed, accuracy(setting) + 1e-5 * noise, steps(setting) * (1 + 0.001 * noise))
+
+    def results(self, jobs: Sequence[Job]) -> Results:
+        """What came of jobs."""
+        return Results([load_outcome(job, self.root / "runs") for job in jobs])
+
+    def judge(self, figure: Figure, quick: bool = True) -> list[Claim]:
+        """The figure's claims."""
+        found = figure.claims(self.results(figure.jobs(quick)))
+        self.assertEqual(len({(claim.says, claim.place) for claim in found}), len(found))
+        return found
+
+    def assert_verdicts(self, figure: Figure, *expected: Verdict, quick: bool = True) -> None:
+        """Of the claims, in their order."""
+        claims = self.judge(figure, quick)
+        told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
+        self.assertEqual([claim.verdict for claim in claims], list(expected), told)
+
+    def assert_drawn(self, figure: Figure, lines: Sequence[int], quick: bool = True) -> None:
+        """That every panel has so many lines; caps of error bars are none."""
+        with house_style():
+            (picture,) = figure.draw(self.results(figure.jobs(quick))).values()
+        found = [sum(a.get_linestyle() != "None" for a in axes.lines) for axes in picture.axes]
+        self.assertEqual(found, list(lines))
+
+
+def best_at(best: Callable[[float], float], top: Callable[[float], float]) -> Callable[[Setting], float]:
+    """An accuracy that is highest, for each alpha, at a certain batch size: a parabola over its logarithm."""
+    return lambda setting: top(setting.alpha) - 0.005 * math.log2(setting.batch / best(setting.alpha)) ** 2
+
+
+# ----------------------------------------------------------------------------------------- jobs and numbers
+
+
+class Jobs(Made):
+    def test_figures_share_their_runs(self) -> None:
+        for quick, networks in ((True, ["F1"]), (False, ["F1", "C1", "C2"])):
+            by_figure = figures("noise_enhancement").items()
+            jobs = {name: {job.folder for job in figure.jobs(quick)} for name, figure in by_figure}
+            every = unique_jobs([job for figure in FIGURES for job in figure.jobs(quick)])
+            self.assertEqual({job.name.partition("_")[0] for job in every}, set(networks))
+            plain = {job.folder for name in networks for s in over_batches(name, 1, quick) for job in s.jobs(quick)}
+            self.assertEqual(plain & jobs["fig3"], plain)
+            self.assertEqual(plain & (jobs["fig1"] | jobs["fig2"]), plain)
+            self.assertIn(LARGE[quick], BATCHES[quick])
+
+    def test_the_full_variant_is_the_papers(self) -> None:
+        self.assertEqual(BATCHES[False], (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 3000, 5000))
+        self.assertEqual((len(SEEDS[False]), LARGE[False]), (10, 5000))
+        expected = {"F1": ("fashion_mnist", 900, 0.01), "C1": ("cifar10", 100, 0.01), "C2": ("cifar100", 600, 0.02)}
+        for network, base in FULL.items():
+            config = read_config(ROOT / f"configs/noise_enhancement/{base.config}.json")
+            rate = config["update"]["learning_rate"]
+            self.assertEqual((config["data"]["name"], config["batch_size"], rate["train_loss"]), expected[network])
+            self.assertEqual((config["update"]["name"], rate["name"], rate["value"], rate["factor"]),
+                             ("adam", "drop_at_loss", 0.001, 0.5))  # fmt: skip
+            self.assertEqual((config["stop"], config["loss"]), ({"train_loss": 0.001}, "cross_entropy"))
+            self.assertEqual(config["gradient"], {"name": "noise_enhanced", "alpha": 1})
+            self.assertNotIn("augment", config["data"])
+            model = config["model"]
+            self.assertEqual(model["init"], "xavier_uniform")
+            if network == "F1":
+                self.assertEqual(model["hidden"], [500] * 7)
+            else:
+                self.assertEqual((model["norm"], model["ghost_batch_size"]), ("ghost", 100))
+                self.assertFalse([batch for batch in BATCHES[False] if batch % 100])
+        self.assertEqual(len(fig1.FIGURE.jobs(False)), 13 * 4 * 10)
+        self.assertEqual(len(fig2.FIGURE.jobs(False)), 13 * 2 * 2 * 10)
+        self.assertEqual(len(unique_jobs(fig3.FIGURE.jobs(False))), (3 * 13 + 10 + 10 + 6) * 10)
+
+    def test_quick_batches_fill_the_training_set(self) -> None:
+        (limit,) = [int(word.partition("=")[2]) for word in QUICK["F1"].overrides if word.startswith("data.train_limit")]
+        self.assertFalse([batch for batch in BATCHES[True] if limit % batch])
+
+    def test_noise_takes_time(self) -> None:
+        seconds = {alpha: Setting("F1", alpha, 100).jobs(True)[0].seconds for alpha in (1, 1.5, 2.5)}
+        self.assertGreater(seconds[1.5], 2 * seconds[1])
+        self.assertGreater(seconds[2.5], seconds[1.5])
+
+
+class Numbers(unittest.TestCase):
+    @staticmethod
+    def means(alpha: float, accuracy: Sequence[float], steps: Sequence[float], batch: Sequence[int] = (1, 2, 4)) -> Means:
+        return Means(np.array(batch), np.full(len(batch), alpha), np.array(accuracy), np.array(steps))
+
+    def test_numbers_of_curves(self) -> None:
+        plain, other = self.means(1, [0.8, 0.7, 0.5], [800, 400, 100]), self.means(2, [0.7, 0.85, 0.8], [1600, 800, 200])
+        self.assertAlmostEqual(gain(plain, other), 0.05)
+        self.assertEqual(time_saved(plain, other), 0)  # 800 and 800
+        self.assertEqual(time_saved(plain, self.means(2, [0, 0, 1], [1600, 800, 200])), 2)
+        self.assertAlmostEqual(batch_growth(plain, other), 1)
+        self.assertAlmostEqual(time_growth(plain, other), 1)
+        self.assertAlmostEqual(gap(plain), 0.3)
+        self.assertAlmostEqual(gap(self.means(1, [0.5, 0.7, 0.8], [1, 1, 1], (4, 2, 1))), 0.3)
+        self.assertAlmostEqual(peak(other), 0.05)
+        self.assertEqual(peak(plain), 0)
+        with self.assertRaisesRegex(TooLittle, "fewer than two"):
+            slope([1], [1])
+
+    def test_time_is_compared_at_common_batches(self) -> None:
+        one, other = self.means(1, [1] * 3, [8, 4, 1]), self.means(3, [1] * 2, [16, 64], (2, 9))
+        self.assertAlmostEqual(time_growth(one, other), 1)  # 4 and 16, two apart
+        with self.assertRaisesRegex(TooLittle, "no batch size"):
+            time_growth(one, self.means(3, [1], [16], (9,)))
+
+
+# ------------------------------------------------------------------------------------------------- figures
+
+
+class Figures(Made):
+    def make_papers(self, figure: Figure, quick: bool = True) -> None:
+        """What the paper found: more noise is better at large batches, and takes time."""
+        accuracy = best_at(lambda alpha: BATCHES[quick][0] * alpha**2, lambda alpha: 0.9 + 0.004 * (alpha - 1))
+        self.make_all(figure, accuracy, lambda s: 1000 * (500 / effective(s)) ** 0.8, quick)
+
+    def test_fig1_and_fig2_as_in_the_paper(self) -> None:
+        self.make_papers(fig1.FIGURE)
+        claims = self.judge(fig1.FIGURE)
+        self.assertAlmostEqual(claims[0].measured.summary.mean, 0.002, delta=1e-3)
+        self.assertEqual({claim.measured.seeds for claim in claims}, {3})
+        for claim, verdict in zip(claims, (HOLDS, None, HOLDS, None, HOLDS, HOLDS, HOLDS)):
+            if verdict:
+                self.assertEqual(claim.verdict, verdict, f"{claim.says} {claim.measured}")
+        self.assert_drawn(fig1.FIGURE, [3, 3])
+        self.assertEqual([claim.verdict for claim in self.judge(fig2.FIGURE)][::2], [HOLDS, HOLDS])  # the same runs
+        self.assert_drawn(fig2.FIGURE, [2, 2])
+        (table,) = fig1.tables(self.results(fig1.FIGURE.jobs(True)))
+        self.assertEqual(table.rows[0][:4], ["F1", "1", "100", "90.00 ± 0.00"])
+        self.assertEqual([row[2] for row in table.rows], ["100", "200", "400"])
+        self.assertEqual(table.rows[0][4], f"{1000 * 5**0.8:.0f} ± {5**0.8:.0f}")
+
+    def test_time_at_the_best_batch_size(self) -> None:
+        for power, verdict in ((3.0, HOLDS), (0.5, FAILS)):  # of alpha, in the best batch size
+            with self.subTest(power=power):
+                self.root = self.root / "next"
+                accuracy = best_at(lambda alpha, power=power: 100 * alpha**power, lambda alpha: 0.9)
+                self.make_all(fig2.FIGURE, accuracy, lambda s: 1000 * s.alpha / s.batch**0.5)
+                self.assertEqual(self.judge(fig2.FIGURE)[1].verdict, verdict)
+
+    def test_fig1_and_fig2_to_the_contrary(self) -> None:
+        accuracy = best_at(lambda alpha: 1000 / alpha**2, lambda alpha: 0.9 - 0.02 * (alpha - 1))
+        self.make_all(fig1.FIGURE, lambda s: accuracy(s) - 0.02 * s.alpha * math.log10(s.batch), lambda s: 9000 / s.alpha)
+        claims = self.judge(fig1.FIGURE)
+        self.assertEqual([claim.verdict for claim in claims[:4:2]], [FAILS] * 2)
+        self.assertEqual([claim.verdict for claim in claims[4:]], [FAILS] * 3)
+
+    def test_fig3_as_in_the_paper(self) -> None:
+        def accuracy(setting: Setting) -> float:
+            over_best = math.log2(effective(setting) / 200)
+            return 0.9 + (0.003 if setting.alpha > 1 else 0) - 0.01 * over_best**2
+
+        self.make_all(fig3.FIGURE, accuracy, lambda s: 1000 * (1000 / effective(s)) ** 0.8)
+        self.assert_verdicts(fig3.FIGURE, *[HOLDS] * 5)
+        self.assertAlmostEqual(self.judge(fig3.FIGURE)[0].measured.summary.mean, 0.8, places=9)
+        self.assert_drawn(fig3.FIGURE, [2])
+        (table,) = fig3.tables(self.results(fig3.FIGURE.jobs(True)))
+        self.assertEqual([row[:4] for row in table.rows], [
+            ["F1", "without noise enhancement", "200", "1"], ["F1", "with noise enhancement", "800", "2"],
+        ])  # fmt: skip
+
+    def test_fig3_to_the_contrary(self) -> None:
+        self.make_all(fig3.FIGURE, lambda s: 0.9 - 0.001 * s.alpha - 0.0001 * s.batch / 1000, lambda s: s.batch / s.alpha)
+        self.assert_verdicts(fig3.FIGURE, *[FAILS] * 5)
+
+    def test_the_full_variant_has_all_networks(self) -> None:
+        for figure in (fig2.FIGURE, fig3.FIGURE):
+            self.root = self.root / "next"
+            self.make_papers(figure, quick=False)
+            claims = self.judge(figure, quick=False)
+            self.assertEqual({claim.measured.seeds for claim in claims}, {10})
+            networks = list(dict.fromkeys(claim.says.partition(":")[0] for claim in claims))
+            self.assertEqual(networks, ["F1", "C2"] if figure is fig2.FIGURE else ["F1", "C1", "C2"])
+        self.assert_drawn(fig3.FIGURE, [2, 2, 2], quick=False)
+
+
+class Missing(Made):
+    def test_without_runs_nothing_is_decided(self) -> None:
+        for figure in FIGURES:
+            for claim in self.judge(figure):
+                self.assertEqual(claim.verdict, OPEN, claim.says)
+                self.assertIn("not run yet, and", claim.reason)
+            self.assertEqual(list(figure.tables(self.results(figure.jobs(True)))), [])
+            with self.assertRaises(TooLittle):
+                figure.draw(self.results(figure.jobs(True)))
+
+    def test_a_setting_that_does_not_converge_is_left_out_and_named(self) -> None:
+        settings = over_batches("F1", 1, True)
+        for setting in settings:
+            for seed in SEEDS[True]:
+                reason = "" if (setting.batch, seed) == (200, 2) else REACHED
+                self.make_run(setting, seed, 0.8 + setting.batch / 1e4 + seed / 1e3, 100, reason)
+        results = self.results([job for setting in settings for job in setting.jobs(True)])
+        found = curve(results, settings)
+        self.assertEqual([setting.batch for setting in found.settings], [100, 400, 800])
+        np.testing.assert_allclose(found.means().accuracy, 0.802 + found.means().batch / 1e4)
+        np.testing.assert_allclose(found.means([0, 0, 2]).accuracy, 0.8 + 5 / 3e3 + found.means().batch / 1e4)
+        measurement = measured(gap, found)
+        self.assertEqual(measurement.problems, ("F1_alpha1_B200: 1 of 3 runs don't reach L**",))
+        self.assertEqual(measurement.summary.mean, 0)
+
+    def test_the_standard_error_is_that_of_the_mean(self) -> None:
+        setting = Setting("F1", 1, 100)
+        for seed, accuracy in zip(SEEDS[True], (0.80, 0.83, 0.81)):
+            self.make_run(setting, seed, accuracy, 100)
+        found = measured(lambda one: one.accuracy[0], curve(self.results(setting.jobs(True)), [setting]))
+        expected = np.std([0.80, 0.83, 0.81], ddof=1) / math.sqrt(3)
+        self.assertAlmostEqual(found.error, expected, delta=4 * expected / math.sqrt(2 * 400))  # of 400 draws
+
+    def test_a_report_says_which_data_were_absent(self) -> None:
+        jobs = [job for job in fig2.FIGURE.jobs(False) if job.name.startswith("F1")]
+        self.make_all(fig2.FIGURE, best_at(lambda alpha: 500 * alpha, lambda alpha: 0.9), effective, quick=False)
+        for folder in (self.root / "runs").glob("C2*"):
+            folder.rename(self.root / folder.name)
+        write_report(Reproduction(self.root, "noise_enhancement", False, ["fig2"], {job.folder: "a command" for job in jobs}))
+        text = (self.root / "report.md").read_text()
+        self.assertIn("- CIFAR-100 was not found: its runs are missing, and claims on them not decided.", text)
+        self.assertIn("| Network | α | Best B | Test accuracy (%) | Convergence time |", text)
+        self.assertIn("C2_alpha1_B100,seed=1: not run yet, and 129 more", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
