@@ -15,16 +15,18 @@
 namespace sgdscope {
 namespace {
 
-/// On one example, and on all of a set but one.
+/// In a run with batches of several examples: on such a batch, and on one example, as a probe may
+/// bring it.
 TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
   for (const auto& [name, entry] : Registry<Estimator>::entries()) {
     for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
       const OracleUnderTest it(MakeRandomMlp(28), dtype);
       const int64_t examples = it.oracle.size();
       ASSERT_GT(examples, 2);
-      for (const int64_t n : {int64_t{1}, examples - 1}) {
-        const auto sampler = MakeExample<Sampler>("replacement");
-        sampler->Prepare(1, examples, n, "sampler");
+      const int64_t several = (examples - 1) / 2 * 2;  // even: some cut the batch into halves
+      const auto sampler = MakeExample<Sampler>("replacement");
+      sampler->Prepare(1, examples, several, "sampler");
+      for (const int64_t n : {int64_t{1}, several}) {
         const auto make = [&] {
           auto estimator = MakeExample<Estimator>(name);
           estimator->Prepare({"gradient", 1, examples, *sampler});
