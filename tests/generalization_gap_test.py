@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+"""Tests of the figures of generalization_gap on runs made up here: python tests/generalization_gap_test.py"""
+
+from __future__ import annotations
+
+import json
+import math
+import unittest
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from run_folders import NAN, RunFolders
+
+# isort: split
+from figures.generalization_gap import (
+    SEEDS,
+    explicit,
+    gap,
+    inverse_covariance,
+    l2,
+    measured_rows,
+    nearness,
+    overlap,
+    sgd_gd,
+)
+from figures.generalization_gap.overlap import OVERLAPS
+from reproduction.catalogue import figures
+from reproduction.claims import Claim, TooLittle, Verdict
+from reproduction.figure import Figure
+from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
+from reproduction.report import write_report
+from reproduction.results import Results, load_outcome
+from sgdplot.runs import open_run
+from sgdplot.style import house_style
+
+HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
+FIGURES = tuple(figures("generalization_gap").values())
+QUICK = SEEDS[True]
+MANIFEST = {
+    "steps_done": 40, "wall_seconds": 1.0, "peak_memory_bytes": 1e8, "device": "cpu", "threads": 1, "cpu": "a processor",
+    "versions": {"sgdscope": "1", "libtorch": "2", "blas": "3"},
+}  # fmt: skip
+
+
+class Made(RunFolders):
+    """Runs of known numbers, and the results that they make."""
+
+    def make_run(
+        self,
+        folder: str,
+        metrics: Mapping[str, Sequence[float]],
+        evaluations: Mapping[str, Sequence[float]] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A run of which `metrics` has at least the steps."""
+        rows = {"epoch": metrics["step"], "loss": metrics["step"], **metrics}
+        if evaluations is not None:
+            evaluations = {"epoch": evaluations["step"], **evaluations}
+        whole = {"data": {"name": "mnist", "path": "somewhere"}, **(config or {})}
+        self.make(f"runs/{folder}", rows, evaluations, config=whole, manifest=MANIFEST)
+
+    def results(self, figure: Figure) -> Results:
+        """What came of the quick variant's jobs."""
+        return Results([load_outcome(job, self.root / "runs") for job in figure.jobs(True)])
+
+    def judge(self, figure: Figure) -> list[Claim]:
+        """The claims of the quick variant."""
+        found = figure.claims(self.results(figure))
+        self.assertEqual(len({(claim.says, claim.place) for claim in found}), len(found))
+        return found
+
+    def assert_verdicts(self, figure: Figure, *expected: Verdict) -> None:
+        """Of the claims, in their order."""
+        claims = self.judge(figure)
+        told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
+        self.assertEqual([claim.verdict for claim in claims], list(expected), told)
+
+    def draw(self, figure: Figure) -> Any:
+        """The one picture of a figure."""
+        with house_style():
+            (picture,) = figure.draw(self.results(figure)).values()
+        return picture
+
+
+class Jobs(Made):
+    def test_all_share_without_conflict_and_need_known_configs(self) -> None:
+        for quick in (True, False):
+            jobs = unique_jobs([job for figure in FIGURES for job in figure.jobs(quick)])
+            self.assertEqual({job.config.rsplit("/", 1)[0] for job in jobs}, {"configs/generalization_gap"})
+            for file in {job.config for job in jobs}:
+                self.assertIn(read_config(ROOT / file)["data"]["name"], ("mnist", "synthetic"))
+            for job in jobs:
+                for probes in (word for word in job.overrides if word.startswith("probes=")):
+                    json.loads(probes.removeprefix("probes="))
+
+    def test_the_quick_variant_takes_less_than_15_minutes_on_two_cores(self) -> None:
+        seconds = sum(job.seconds for job in unique_jobs([job for figure in FIGURES for job in figure.jobs(True)]))
+        self.assertLess(seconds / 2, 15 * 60)
+
+    def test_an_epoch_of_sgd_has_as_many_batches_as_the_regularizer_has_parts(self) -> None:
+        for quick in (True, False):
+            for job in explicit.jobs(quick):
+                words = dict(word.split("=", 1) for word in job.overrides)
+                gradient, batch = json.loads(words["gradient"]), int(words["batch_size"])
+                examples = int(words["data.train_limit"])
+                self.assertEqual(batch, explicit.BATCH if job.name.startswith("sgd") else examples)
+                if gradient["name"] == "explicit_sgd":
+                    self.assertEqual(gradient["updates"] * explicit.BATCH, examples)
+                    self.assertEqual(gradient["learning_rate"], float(words["update.learning_rate"]))
+
+    def test_every_kind_of_preconditioner_has_as_many_settings_as_sgd(self) -> None:
+        counts = {kind: len(set(inverse_covariance.names(kind))) for kind in ("sgd", "diagonal", "low_rank")}
+        self.assertEqual(len(set(counts.values())), 1, counts)
+
+
+class Rows(Made):
+    def test_only_where_all_columns_were_measured(self) -> None:
+        self.make_run("a", {"step": [0, 1, 2, 3], "x": [NAN, 1, 2, 3], "y": [5, 6, NAN, 8]})
+        run = open_run(str(self.root / "runs" / "a"))
+        self.assertEqual([list(column) for column in measured_rows(run, ["x", "y"])], [[1, 3], [1, 3], [6, 8]])
+        self.make_run("b", {"step": [0, 1], "x": [NAN, 1], "y": [5, NAN]})
+        with self.assertRaisesRegex(TooLittle, "b measures x at no step"):
+            measured_rows(open_run(str(self.root / "runs" / "b")), ["x", "y"])
+
+    def test_nearness_is_a_relative_distance_on_both_sides(self) -> None:
+        for value, expected, near in ((1.1, 1, -0.1), (0.9, 1, -0.1), (-0.4, -0.5, -0.2), (3, 3, 0)):
+            self.assertAlmostEqual(nearness(value, expected), near, places=12)
+
+
+class Gap(Made):
+    STEPS, EPOCH = 400, 100
+
+    def make_runs(self, slope: float, first: float, correction: tuple[float, float], evaluated: float) -> None:
+        """Measured over predicted; average over predicted in the first epoch; correction at both ends; gap over sum."""
+        step = np.arange(self.STEPS)
+        for name in gap.NAMES:
+            for seed in QUICK:
+                random = np.random.default_rng(seed)
+                noise = random.standard_normal(self.STEPS) * 0.1
+                average = np.full(self.STEPS, 2.0)
+                corrections = np.linspace(*correction, self.STEPS)
+                predicted = average + corrections + noise
+                average[: self.EPOCH] *= first
+                measured = slope * predicted + 0.01 * random.standard_normal(self.STEPS)
+                metrics = {"predicted": predicted, "measured": measured, "average": average, "correction": corrections}
+                metrics |= {f"cum_{stem}": np.cumsum(values) for stem, values in metrics.items()}
+                rows = {f"generalization_gap.{stem}": values for stem, values in metrics.items()}
+                at = np.arange(0, self.STEPS + 1, 50)
+                opened = evaluated * np.concatenate([[0], np.cumsum(predicted)])[at]
+                evaluations = {"step": at, "train_loss": 2.3 - 0.001 * at, "test_loss": 2.4 - 0.001 * at + opened}
+                self.make_run(f"{name},seed={seed}", {"step": step, "epoch": step / self.EPOCH, **rows}, evaluations)
+
+    def test_what_the_paper_says(self) -> None:
+        self.make_runs(1.0, 1.0, (0.0, 3.0), 1.0)
+        claims = self.judge(gap.FIGURE)
+        self.assertEqual({claim.verdict for claim in claims}, {HOLDS})
+        late = next(claim for claim in claims if "diverge" in claim.says)
+        self.assertAlmostEqual(late.measured.summary.mean, 3.0 * 0.875 / 2.0, delta=0.01)
+
+    def test_steps_that_are_not_small(self) -> None:
+        self.make_runs(2.5, 1.0, (0.0, 3.0), 2.5)
+        self.assert_verdicts(gap.FIGURE, *[FAILS] * 5, HOLDS, HOLDS, HOLDS, FAILS)
+
+    def test_an_average_form_that_says_nothing_and_distributions_that_stay_the_same(self) -> None:
+        self.make_runs(1.0, 0.4, (0.0, -1.0), 1.0)
+        claims = self.judge(gap.FIGURE)
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS] * 4 + [FAILS] * 4 + [HOLDS])
+
+    def test_the_sum_of_changes_that_is_not_the_gap(self) -> None:
+        self.make_runs(1.0, 1.0, (0.0, 3.0), 0.5)
+        self.assertEqual([claim.verdict for claim in self.judge(gap.FIGURE)], [HOLDS] * 8 + [FAILS])
+
+    def test_the_picture(self) -> None:
+        self.make_runs(1.0, 1.0, (0.0, 3.0), 1.0)
+        picture = self.draw(gap.FIGURE)
+        lines = [sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in picture.axes]
+        of_sums = len(gap.LOOKS) * len(QUICK)
+        self.assertEqual(lines, [1, of_sums, 1, of_sums + len(QUICK)])
+        means = picture.axes[0].lines[0]
+        np.testing.assert_allclose(means.get_xdata(), means.get_ydata(), rtol=0.01)
+
+
+class Overlap(Made):
+    def make_runs(self, slope: float, error: float) -> None:
+        """At three moments: the fall of the loss over the overlap, tr Sigma times `slope`, and its standard error."""
+        moments, empty = np.array([1.0, 2.0, 3.0]), NAN
+        for seed in QUICK:
+            random = np.random.default_rng(seed)
+            trace, norm = 40 * moments, 0.1 * moments
+            rows = {"covariance_trace": trace}
+            for shared in OVERLAPS:
+                share = shared / overlap.BATCH**2
+                chance = 0.2 * error * random.standard_normal(3)
+                rows[f"shared{shared}.measured"] = norm + slope * share * trace + chance
+                rows[f"shared{shared}.measured_error"] = np.full(3, error)
+                rows[f"shared{shared}.predicted"] = norm + share * trace
+            table = {f"overlap.{stem}": np.insert(values, 1, empty) for stem, values in rows.items()}
+            self.make_run(f"{overlap.NAME},seed={seed}", {"step": [0, 1, 10, 100], **table})
+
+    def test_what_the_paper_says(self) -> None:
+        self.make_runs(1.0, 0.01)
+        self.assert_verdicts(overlap.FIGURE, HOLDS, HOLDS, HOLDS)
+
+    def test_another_slope(self) -> None:
+        self.make_runs(1.4, 0.01)
+        self.assert_verdicts(overlap.FIGURE, FAILS, HOLDS, FAILS)
+
+    def test_error_bars_that_let_everything_pass(self) -> None:
+        self.make_runs(1.0, 0.5)
+        self.assertEqual([claim.verdict for claim in self.judge(overlap.FIGURE)][:2], [HOLDS, FAILS])
+
+    def test_the_picture(self) -> None:
+        self.make_runs(1.0, 0.01)
+        first = self.draw(overlap.FIGURE).axes[0]
+        predicted = first.lines[0]
+        np.testing.assert_allclose(predicted.get_xdata(), np.array(OVERLAPS) / 100**2)
+        np.testing.assert_allclose(predicted.get_ydata(), 0.1 + 40 * np.array(OVERLAPS) / 100**2)
+        self.assertEqual(first.get_title(), "step 0")
+
+
+class SgdGd(Made):
+    def make_runs(self, power: float, ratio: float, error: float = 1.0) -> None:
+        """The power of the relative error of equation 12, and the distance from equation 13 in its standard errors."""
+        for seed in QUICK:
+            rows = {}
+            moments = np.array([0.9, 1.0, 1.2]) * (1 + 0.01 * seed)
+            for i, rate in enumerate(sgd_gd.RATES):
+                rows[f"rate{i}.distance"] = moments * rate**power
+                rows[f"rate{i}.order"] = np.full(3, 1 + power) + 0.001 * seed
+            for cuts in sgd_gd.CUTS:
+                rows[f"cuts{cuts}.average.error"] = error * moments / math.sqrt(cuts)
+                rows[f"cuts{cuts}.average.distance"] = ratio * error * moments / math.sqrt(cuts)
+            self.make_run(f"{sgd_gd.NAME},seed={seed}", {"step": [0, 1, 10], **rows})
+
+    def test_what_the_paper_says(self) -> None:
+        self.make_runs(1.0, 1.0)
+        self.assert_verdicts(sgd_gd.FIGURE, *[HOLDS] * 5)
+        picture = self.draw(sgd_gd.FIGURE)
+        self.assertEqual([len(axes.lines) for axes in picture.axes], [3 + 1, 3 + 1])  # moments, and what is expected
+
+    def test_an_error_of_the_same_order(self) -> None:
+        self.make_runs(0.0, 3.0)
+        self.assert_verdicts(sgd_gd.FIGURE, FAILS, FAILS, FAILS, HOLDS, HOLDS)
+
+    def test_error_bars_that_let_everything_pass(self) -> None:
+        self.make_runs(1.0, 1.0, error=20)
+        self.assert_verdicts(sgd_gd.FIGURE, HOLDS, HOLDS, HOLDS, FAILS, HOLDS)
+
+
+class L2(Made):
+    CONSTANT, SLOPE = 4 * 4 * 6 / 16, 4 * 16 * 7 / 16  # of the config: 4 s² d / k² and 4 s⁴ (d + 1) / k²
+
+    def make_runs(self, constant: float, slope: float, decay: float, cosine: float) -> None:
+        """tr Sigma over |W|², and the weight decay in units of what is known."""
+        config = {"batch_size": 50, "data": {"name": "synthetic", "std": 2.0, "shape": [2, 3], "classes": 4}}
+        steps = np.arange(0, 100, 20)
+        for seed in QUICK:
+            folder = f"{l2.NAME},seed={seed}"
+            known = 0.1 * self.SLOPE / 50
+            squares = []
+            random = np.random.default_rng(seed)
+            for step in steps:
+                theta = random.standard_normal(24) * math.exp(-step / 50)
+                squares.append(float(theta @ theta))
+                self.write_snapshot(folder, int(step), theta)
+            rows = {
+                l2.TRACE: constant * self.CONSTANT + slope * self.SLOPE * np.array(squares),
+                l2.DECAY: decay * known * (1 + 0.02 * random.standard_normal(5)),
+                l2.COSINE: np.full(5, cosine) + 0.001 * seed,
+            }
+            (self.root / "runs" / folder / "snapshots").rename(self.root / f"snapshots{seed}")
+            (self.root / "runs" / folder).rmdir()
+            self.make_run(folder, {"step": steps, **rows}, config=config)
+            (self.root / f"snapshots{seed}").rename(self.root / "runs" / folder / "snapshots")
+
+    def write_snapshot(self, folder: str, step: int, theta: np.ndarray) -> None:
+        """A safetensors file in which something comes before theta."""
+        of_theta = {"dtype": "F64", "shape": [theta.size], "data_offsets": [8, 8 + 8 * theta.size]}
+        header = {"__metadata__": {"step": "0"}, "g": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}, "theta": of_theta}
+        text = json.dumps(header).encode()
+        file = self.root / "runs" / folder / "snapshots" / f"step_{step}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(len(text).to_bytes(8, "little") + text + b"\xff" * 8 + theta.tobytes())
+
+    def test_a_linear_model(self) -> None:
+        self.make_runs(1.0, 1.0, 1.0, 0.95)
+        self.assert_verdicts(l2.FIGURE, *[HOLDS] * 5)
+        picture = self.draw(l2.FIGURE)
+        known = picture.axes[0].lines[-1]
+        self.assertEqual((known.get_xy1(), known.get_slope()), ((0, self.CONSTANT), self.SLOPE))
+        self.assertEqual([len(axes.lines) for axes in picture.axes], [len(QUICK) + 1] * 2)
+
+    def test_another_penalty(self) -> None:
+        self.make_runs(1.2, 0.8, 0.5, 0.5)
+        self.assert_verdicts(l2.FIGURE, HOLDS, FAILS, FAILS, FAILS, FAILS)
+
+
+class Accuracies(Made):
+    EVALUATED = np.arange(0, 9)
+
+    def make_accuracy(self, name: str, seed: int, accuracy: float, test_loss: float = 1.0) -> None:
+        """A run whose last quarter of evaluations has, in the mean, these values."""
+        late = np.array([0.01, -0.01])
+        rising = np.concatenate([np.linspace(0.1, 0.7, 7), accuracy + late])
+        falling = np.concatenate([np.linspace(2.3, 0.5, 7), 0.25 + late])
+        evaluations = {
+            "step": self.EVALUATED, "test_accuracy": rising, "train_loss": falling,
+            "test_loss": np.concatenate([np.linspace(2.3, 0.9, 7), test_loss + late]),
+        }  # fmt: skip
+        self.make_run(f"{name},seed={seed}", {"step": [0, 8]}, evaluations)
+
+    def make_three(self, sgd: float, gd: float, with_it: float) -> None:
+        """The accuracies of the three; the loss on the test set is the smaller the higher they are."""
+        for seed in explicit.SEEDS:
+            for kind, accuracy in (("sgd", sgd), ("gd", gd), ("explicit", with_it)):
+                for i, rate in enumerate(explicit.RATES):
+                    reached = accuracy + 0.01 * i + 0.0005 * (seed % 2)
+                    self.make_accuracy(explicit.name_of(kind, rate), seed, reached, 2 - reached)
+
+    def test_a_regularizer_that_makes_up_for_most(self) -> None:
+        self.make_three(0.80, 0.78, 0.795)
+        self.assert_verdicts(explicit.FIGURE, *[HOLDS] * 5)
+        nearer = self.judge(explicit.FIGURE)[3]
+        self.assertAlmostEqual(nearer.measured.summary.mean, 0.02 - 0.005, places=10)
+        self.assertEqual(nearer.measured.seeds, len(explicit.SEEDS))
+        picture = self.draw(explicit.FIGURE)
+        self.assertEqual([len(axes.containers) for axes in picture.axes], [3, 3])
+
+    def test_a_regularizer_that_goes_too_far(self) -> None:
+        self.make_three(0.80, 0.79, 0.83)
+        self.assert_verdicts(explicit.FIGURE, HOLDS, HOLDS, HOLDS, FAILS, FAILS)
+
+    def test_a_regularizer_that_harms(self) -> None:
+        self.make_three(0.78, 0.80, 0.82)
+        self.assert_verdicts(explicit.FIGURE, FAILS, FAILS, HOLDS, FAILS, FAILS)
+
+    def make_grid(self, best: Mapping[str, float]) -> None:
+        """The best settings of each kind, and others below them."""
+        for kind, accuracy in best.items():
+            for i, name in enumerate(inverse_covariance.names(kind)):
+                for seed in QUICK:
+                    self.make_accuracy(name, seed, accuracy - 0.02 * abs(i - 2) + 0.0002 * seed)
+
+    def test_the_best_settings_are_compared(self) -> None:
+        self.make_grid({"sgd": 0.90, "diagonal": 0.91, "low_rank": 0.88})
+        self.assert_verdicts(inverse_covariance.FIGURE, HOLDS, FAILS)
+        self.assertAlmostEqual(self.judge(inverse_covariance.FIGURE)[0].measured.summary.mean, 0.01, places=10)
+        (table,) = inverse_covariance.FIGURE.tables(self.results(inverse_covariance.FIGURE))
+        self.assertEqual(table.rows[0][0], "`inverse_sgd_rate0.2`")
+        picture = self.draw(inverse_covariance.FIGURE)
+        self.assertEqual([len(axes.containers) for axes in picture.axes], [3, 3])
+
+    def test_a_setting_that_diverged_is_not_the_best_and_one_that_is_missing_leaves_all_open(self) -> None:
+        self.make_grid({"sgd": 0.90, "diagonal": 0.91, "low_rank": 0.88})
+        names = inverse_covariance.names("diagonal")
+        self.set_status(names[2], "diverged")
+        claim = self.judge(inverse_covariance.FIGURE)[0]
+        self.assertAlmostEqual(claim.measured.summary.mean, -0.01, places=10)
+        self.set_status(names[0], "running")
+        claim = self.judge(inverse_covariance.FIGURE)[0]
+        self.assertEqual(claim.verdict, OPEN)
+        self.assertIn(f"{names[0]},seed=1: running", claim.reason)
+
+    def set_status(self, name: str, status: str) -> None:
+        """Of the first seed's run."""
+        manifest = self.root / "runs" / f"{name},seed=1" / "manifest.json"
+        manifest.write_text(json.dumps({**MANIFEST, "status": status}))
+
+
+class Nothing(Made):
+    def test_without_runs_nothing_is_decided(self) -> None:
+        for figure in FIGURES:
+            for claim in self.judge(figure):
+                self.assertEqual(claim.verdict, OPEN, claim.says)
+                self.assertIn("not run yet", claim.reason)
+            with self.assertRaises(TooLittle):
+                figure.draw(self.results(figure))
+
+    def test_the_report_of_nothing(self) -> None:
+        known = figures("generalization_gap")
+        runs = {job.folder: "" for figure in known.values() for job in figure.jobs(True)}
+        write_report(Reproduction(self.root, "generalization_gap", True, list(known), runs))
+        text = (self.root / "report.md").read_text(encoding="utf-8")
+        for figure in FIGURES:
+            self.assertIn(figure.title, text)
+
+
+if __name__ == "__main__":
+    unittest.main()
