@@ -36,6 +36,11 @@ of 32, contiguous and channels last:
   noise         descends along 2 grad L_B - grad L_B', B' being a second batch: by two losses, or by one pass over the
   enhanced      joined batches.
 
+--work generalization_gap, the same network, batches of 100:
+
+  gap step      a plain step with the change of the loss on its batch and on a test batch, and of the gap to first
+                order; sgdscope's also with the trace of the covariance.
+
 PyTorch runs each as a careful user writes it; the fastest counts. Before a peer of coherent_gradients is timed, what it
 computes is compared with a loop over single examples in double precision; one that computes something else does not
 count. Opacus and JAX are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
@@ -67,7 +72,7 @@ except ImportError as error:
     )
     sys.exit(5)
 
-from peers import coherent_gradients, implicit_regularization, inherent_noise, noise_enhancement
+from peers import coherent_gradients, generalization_gap, implicit_regularization, inherent_noise, noise_enhancement
 from peers.data import load_data
 from peers.errors import RESOURCE, PeerError
 from peers.image_networks import NETWORKS
@@ -75,7 +80,7 @@ from peers.report import about, as_json, write_atomically
 from peers.sgdscope_bench import SgdscopeBench
 from peers.timing import CLOCKS, Measured, Turns
 
-WORKS = ("inherent_noise", "coherent_gradients", "implicit_regularization", "noise_enhancement")
+WORKS = ("inherent_noise", "coherent_gradients", "implicit_regularization", "noise_enhancement", "generalization_gap")
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -153,6 +158,11 @@ def measure_all(options: argparse.Namespace) -> list[Measured]:
         results += of_work
         reports.append(noise_enhancement.report(of_work))
         targets += [target for measured in of_work for target in noise_enhancement.targets_of(measured)]
+    if options.work in ("generalization_gap", "all"):
+        measured = generalization_gap.measure(data, ours, turns)
+        results.append(measured)
+        reports.append(generalization_gap.report(measured))
+        targets += generalization_gap.targets_of(measured)
     facts = about(data, turns, ours, load)
     print(f"{facts['device']}, PyTorch {facts['torch']}, {facts['threads']} thread(s)", end=", ")
     print(f"data: {facts['data']}, {facts['rounds']} rounds, {facts['clock']} clock\n")

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 # isort: split
 import bench_peers
 import numpy as np
-from peers import coherent_gradients, implicit_regularization, inherent_noise, noise_enhancement
+from peers import coherent_gradients, generalization_gap, implicit_regularization, inherent_noise, noise_enhancement
 from peers.data import Dataset
 from peers.errors import MissingPeer, PeerError
 from peers.image_networks import NETWORKS, WideResNet
@@ -332,6 +332,38 @@ class NoiseEnhancement(unittest.TestCase):
         self.assertEqual(noise_enhancement.targets_of(measured), [])
 
 
+class GeneralizationGap(unittest.TestCase):
+    def test_the_step_descends_and_measures_the_gap(self) -> None:
+        torch.manual_seed(1)
+        step = generalization_gap.GapStep([8], small_data(), 30)
+        before = torch.nn.utils.parameters_to_vector(step.parameters).detach().clone()
+        torch.manual_seed(2)
+        batches = [step.fetch(step.test.next()), step.fetch(step.shuffle.next())]
+        step.shuffle.position = step.test.position = 300  # draws both again
+        losses = torch.stack([step.loss_of(batch) for batch in batches])
+        gradients = []
+        for loss in losses:
+            by_layer = torch.autograd.grad(loss, step.parameters, retain_graph=True)
+            gradients.append(torch.cat([part.flatten() for part in by_layer]))
+        torch.manual_seed(2)
+        step()
+        after = torch.nn.utils.parameters_to_vector(step.parameters).detach()
+        self.assertLess(float((before - after - 0.1 * gradients[1]).norm()), 1e-6 * float(before.norm()))
+        predicted = 0.1 * (gradients[1] @ (gradients[1] - gradients[0]))
+        changes = torch.stack([step.loss_of(batch) for batch in batches]) - losses
+        expected = torch.stack([predicted, changes[0] - changes[1], *changes]).detach()
+        self.assertGreater(float(expected.abs().min()), 1e-5)
+        torch.testing.assert_close(step.kept, expected, rtol=1e-4, atol=1e-6)
+
+    def test_a_round_has_every_way(self) -> None:
+        with mock.patch.object(generalization_gap, "HIDDEN", (4,)), contextlib.redirect_stderr(io.StringIO()):
+            measured = generalization_gap.measure(small_data(), None, Turns(rounds=1, seconds=1e-4))
+        self.assertEqual(set(measured.of(PYTORCH, "gap")), {"uint8 data", "float data"})
+        self.assertEqual(set(measured.times[PYTORCH]), {"plain", "gap"})
+        self.assertIn("PyTorch, gap step / plain step: ", generalization_gap.report(measured))
+        self.assertEqual(generalization_gap.targets_of(measured), [])
+
+
 class Verdicts(unittest.TestCase):
     @staticmethod
     def verdicts(measured: Measured, targets_of: Callable = coherent_gradients.targets_of) -> dict[str, bool]:
@@ -388,6 +420,13 @@ class Verdicts(unittest.TestCase):
             **{PYTORCH: {"plain": {"a": [12.0]}, "noise enhanced": {"a": [24.0], "b": [21.0]}}},
         )
         self.assertEqual(list(self.verdicts(measured, noise_enhancement.targets_of).values()), [False, True, False])
+
+    def test_verdicts_of_generalization_gap(self) -> None:
+        measured = self.measured(
+            {"plain": (10,), "gap": (26,), "gap, covariance": (28,)},
+            **{PYTORCH: {"plain": {"a": [12.0]}, "gap": {"a": [30.0], "b": [27.0]}}},
+        )
+        self.assertEqual(list(self.verdicts(measured, generalization_gap.targets_of).values()), [True, False, True])
 
     def test_the_json_holds_every_round(self) -> None:
         measured = self.measured({"plain": (10, 20)}, **{PYTORCH: {"plain": {"a": [16.0, 17.0]}}})
