@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +10,8 @@ import torch
 from peers.data import Dataset, Shuffle
 from peers.inherent_noise import TaylorStep
 from peers.noise_enhancement import HIDDEN
-from peers.pytorch import LEARNING_RATE, PlainStep
-from peers.sgdscope_bench import SgdscopeBench
+from peers.pytorch import LEARNING_RATE, PlainStep, candidates_of
+from peers.sgdscope_bench import SgdscopeBench, measure_beside
 from peers.timing import (
     PYTORCH,
     SGDSCOPE,
@@ -20,10 +19,7 @@ from peers.timing import (
     Measured,
     Target,
     Turns,
-    measure_rounds,
     ratio,
-    synchronize,
-    timed,
 )
 
 BATCH_SIZE = 100
@@ -57,25 +53,14 @@ class GapStep(PlainStep):
 
 def pytorch_candidates(data: Dataset, turns: Turns) -> list[Candidate]:
     """Both kinds of step with both kinds of data, each with a network of its own from the same seed."""
-    device, candidates = data.images.device, []
-    for variant, variant_data in (("uint8 data", data), ("float data", data.as_float())):
-        for kind, make_step in (("plain", PlainStep), ("gap", GapStep)):
-            torch.manual_seed(1)
-            step = make_step(HIDDEN, variant_data, BATCH_SIZE)
-            candidates.append(timed(PYTORCH, kind, variant, step, lambda: synchronize(device), turns))
-    return candidates
+    ways = [("plain", " data", PlainStep), ("gap", " data", GapStep)]
+    return candidates_of(ways, HIDDEN, data, turns, BATCH_SIZE)
 
 
 def measure(data: Dataset, ours: SgdscopeBench | None, turns: Turns) -> Measured:
     """PyTorch and sgdscope on F1."""
-    measured = Measured(f"F1, batches of {BATCH_SIZE}")
-    print(f"measuring {measured.network} ...", file=sys.stderr, flush=True)
-    candidates = pytorch_candidates(data, turns)
-    if ours:
-        benchmarks = {f"{name}/{BATCH_SIZE}": kind for name, kind in BENCHMARKS.items()}
-        candidates.append(Candidate(SGDSCOPE, "", lambda: ours.measure(benchmarks)))
-    measure_rounds(measured, candidates, turns.rounds)
-    return measured
+    benchmarks = {f"{name}/{BATCH_SIZE}": kind for name, kind in BENCHMARKS.items()}
+    return measure_beside(f"F1, batches of {BATCH_SIZE}", pytorch_candidates(data, turns), ours, benchmarks, turns)
 
 
 def targets_of(measured: Measured) -> list[Target]:

@@ -4,7 +4,6 @@ gradient-norm penalty by double backpropagation."""
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peers.image_networks import CHANNELS, CLASSES, NETWORKS, PIXELS
-from peers.sgdscope_bench import SgdscopeBench
+from peers.sgdscope_bench import SgdscopeBench, measure_beside
 from peers.timing import (
     PYTORCH,
     SGDSCOPE,
@@ -20,7 +19,6 @@ from peers.timing import (
     Measured,
     Target,
     Turns,
-    measure_rounds,
     ratio,
     synchronize,
     timed,
@@ -98,13 +96,7 @@ def pytorch_candidates(network: str, device: torch.device, turns: Turns) -> list
 
 def measure(network: str, device: torch.device, ours: SgdscopeBench | None, turns: Turns) -> Measured:
     """PyTorch and sgdscope on one network."""
-    measured = Measured(network)
-    print(f"measuring {network} ...", file=sys.stderr, flush=True)
-    candidates = pytorch_candidates(network, device, turns)
-    if ours:
-        candidates.append(Candidate(SGDSCOPE, "", lambda: ours.measure(BENCHMARKS[network])))
-    measure_rounds(measured, candidates, turns.rounds)
-    return measured
+    return measure_beside(network, pytorch_candidates(network, device, turns), ours, BENCHMARKS[network], turns)
 
 
 def targets_of(measured: Measured) -> list[Target]:

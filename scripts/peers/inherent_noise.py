@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import collections
 import statistics
-import sys
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from peers.data import Dataset
-from peers.pytorch import LEARNING_RATE, PlainStep, name_of
-from peers.sgdscope_bench import SgdscopeBench
+from peers.pytorch import LEARNING_RATE, PlainStep, candidates_of, name_of
+from peers.sgdscope_bench import SgdscopeBench, measure_beside
 from peers.timing import (
     PYTORCH,
     SGDSCOPE,
@@ -20,10 +19,7 @@ from peers.timing import (
     Measured,
     Target,
     Turns,
-    measure_rounds,
     ratio,
-    synchronize,
-    timed,
 )
 
 WIDTHS = (64, 2000, 8000)
@@ -68,25 +64,14 @@ class TaylorStep(PlainStep):
 
 def pytorch_candidates(hidden: int, data: Dataset, turns: Turns) -> list[Candidate]:
     """Both kinds of step with both kinds of data, each with a network of its own from the same seed."""
-    device, candidates = data.images.device, []
-    for variant, variant_data in (("uint8 data", data), ("float data", data.as_float())):
-        for kind, make_step in (("plain", PlainStep), ("taylor", TaylorStep)):
-            torch.manual_seed(1)
-            step = make_step([hidden], variant_data)
-            candidates.append(timed(PYTORCH, kind, variant, step, lambda: synchronize(device), turns))
-    return candidates
+    ways = [("plain", " data", PlainStep), ("taylor", " data", TaylorStep)]
+    return candidates_of(ways, [hidden], data, turns)
 
 
 def measure(hidden: int, data: Dataset, ours: SgdscopeBench | None, turns: Turns) -> Measured:
     """PyTorch and sgdscope on the network with one hidden layer of `hidden` units."""
-    measured = Measured(name_of([hidden]))
-    print(f"measuring {measured.network} ...", file=sys.stderr, flush=True)
-    candidates = pytorch_candidates(hidden, data, turns)
-    if ours:
-        benchmarks = {f"{name}/{hidden}": kind for name, kind in BENCHMARKS.items()}
-        candidates.append(Candidate(SGDSCOPE, "", lambda: ours.measure(benchmarks)))
-    measure_rounds(measured, candidates, turns.rounds)
-    return measured
+    benchmarks = {f"{name}/{hidden}": kind for name, kind in BENCHMARKS.items()}
+    return measure_beside(name_of([hidden]), pytorch_candidates(hidden, data, turns), ours, benchmarks, turns)
 
 
 def targets_of(measured: Measured) -> list[Target]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from peers.data import Dataset, Shuffle
-from peers.pytorch import PlainStep
-from peers.sgdscope_bench import SgdscopeBench
+from peers.pytorch import PlainStep, candidates_of
+from peers.sgdscope_bench import SgdscopeBench, measure_beside
 from peers.timing import (
     PYTORCH,
     SGDSCOPE,
@@ -20,10 +19,7 @@ from peers.timing import (
     Measured,
     Target,
     Turns,
-    measure_rounds,
     ratio,
-    synchronize,
-    timed,
 )
 
 HIDDEN = (500,) * 7
@@ -66,36 +62,24 @@ class JoinedBatch(TwoLosses):
         return functional.cross_entropy(self.model(inputs), labels, reduction="none") @ self.weights
 
 
-# PyTorch's ways by name, with the kind of step that they are.
-WAYS = {
-    "": ("plain", PlainStep),
-    "two losses": ("noise enhanced", TwoLosses),
-    "joined batch": ("noise enhanced", JoinedBatch),
-}
+# PyTorch's ways: the kind of step, how the variant's name ends, and the step.
+WAYS = (
+    ("plain", "", PlainStep),
+    ("noise enhanced", ", two losses", TwoLosses),
+    ("noise enhanced", ", joined batch", JoinedBatch),
+)
 
 
 def pytorch_candidates(batch_size: int, data: Dataset, turns: Turns) -> list[Candidate]:
     """Every way to each kind of step with both kinds of data, each with a network of its own from the same seed."""
-    device, candidates = data.images.device, []
-    for data_name, variant_data in (("uint8", data), ("float", data.as_float())):
-        for way, (kind, make_step) in WAYS.items():
-            torch.manual_seed(1)
-            step = make_step(HIDDEN, variant_data, batch_size)
-            variant = ", ".join(filter(None, (data_name, way)))
-            candidates.append(timed(PYTORCH, kind, variant, step, lambda: synchronize(device), turns))
-    return candidates
+    return candidates_of(WAYS, HIDDEN, data, turns, batch_size)
 
 
 def measure(batch_size: int, data: Dataset, ours: SgdscopeBench | None, turns: Turns) -> Measured:
     """PyTorch and sgdscope on F1 in batches of this size."""
-    measured = Measured(f"F1, batches of {batch_size}")
-    print(f"measuring {measured.network} ...", file=sys.stderr, flush=True)
-    candidates = pytorch_candidates(batch_size, data, turns)
-    if ours:
-        benchmarks = {f"{name}/{batch_size}": kind for name, kind in BENCHMARKS.items()}
-        candidates.append(Candidate(SGDSCOPE, "", lambda: ours.measure(benchmarks)))
-    measure_rounds(measured, candidates, turns.rounds)
-    return measured
+    benchmarks = {f"{name}/{batch_size}": kind for name, kind in BENCHMARKS.items()}
+    peers = pytorch_candidates(batch_size, data, turns)
+    return measure_beside(f"F1, batches of {batch_size}", peers, ours, benchmarks, turns)
 
 
 def targets_of(measured: Measured) -> list[Target]:

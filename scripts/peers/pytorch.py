@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from peers.data import BATCH_SIZE, CLASSES, INPUTS, Dataset, Shuffle
+from peers.timing import PYTORCH, Candidate, Turns, synchronize, timed
 
 LEARNING_RATE = 0.1
 
@@ -52,3 +53,16 @@ class PlainStep:
         loss.backward()
         self.optimizer.step()
         self.kept = loss.detach()
+
+
+def candidates_of(
+    ways: Iterable[tuple[str, str, type[PlainStep]]], hidden: Sequence[int], data: Dataset, turns: Turns, *batch_size: int
+) -> list[Candidate]:
+    """Each way (kind of step, ending of the variant's name, its class) with both kinds of data, from the same seed."""
+    device, candidates = data.images.device, []
+    for name, variant_data in (("uint8", data), ("float", data.as_float())):
+        for kind, ending, make_step in ways:
+            torch.manual_seed(1)
+            step = make_step(hidden, variant_data, *batch_size)
+            candidates.append(timed(PYTORCH, kind, name + ending, step, lambda: synchronize(device), turns))
+    return candidates

@@ -7,12 +7,13 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from peers.errors import DATA, PeerError
-from peers.timing import Turns
+from peers.timing import SGDSCOPE, Candidate, Measured, Turns, measure_rounds
 
 
 class SgdscopeBench:
@@ -78,3 +79,14 @@ class SgdscopeBench:
         scale = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}[entry["time_unit"]]
         time = entry["cpu_time" if self.turns.clock == "cpu" else "real_time"]
         return [(kinds[name[0]], time * scale)]
+
+
+def measure_beside(
+    network: str, peers: Sequence[Candidate], ours: SgdscopeBench | None, benchmarks: Mapping[str, str], turns: Turns
+) -> Measured:
+    """The peers in turn with our benchmarks (name: kind), if we take part."""
+    measured = Measured(network)
+    print(f"measuring {network} ...", file=sys.stderr, flush=True)
+    candidates = [*peers, *([Candidate(SGDSCOPE, "", lambda: ours.measure(benchmarks))] if ours else [])]
+    measure_rounds(measured, candidates, turns.rounds)
+    return measured

@@ -10,7 +10,6 @@
 // B' and its augmentation have random streams of their own: B's sequence does not depend on the
 // estimator. Batch normalization takes each batch's own statistics.
 
-#include <algorithm>
 #include <cstdio>
 
 #include "core/error.h"
@@ -18,6 +17,7 @@
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "estimators/estimator.h"
+#include "gradients/pieces.h"
 
 namespace sgdscope {
 namespace {
@@ -107,17 +107,10 @@ class NoiseEnhanced : public Estimator {
 
   /// grad L [p], by pieces of the batches' size: it needs no more memory than they do.
   at::Tensor FullGradient(const EstimatorView& view) const {
-    const auto [indices, moves] =
-        sampler_->Augmented(at::arange(examples_, at::kLong), augment_seed_, view.draw);
-    const at::Tensor sum = at::zeros_like(view.theta, view.theta.options().dtype(at::kDouble));
-    for (int64_t begin = 0; begin < examples_; begin += sampler_->batch_size()) {
-      const int64_t size = std::min(sampler_->batch_size(), examples_ - begin);
-      const Examples piece{indices.narrow(0, begin, size),
-                           moves.defined() ? moves.narrow(0, begin, size) : moves};
-      sum.add_(view.oracle.Evaluate(view.oracle.Load(piece), view.theta).Mean(),
-               static_cast<double>(size) / static_cast<double>(examples_));
-    }
-    return sum.to(view.theta.scalar_type());
+    const Examples all =
+        sampler_->Augmented(AllExamples(view.oracle).indices, augment_seed_, view.draw);
+    return MeanGradient(view.oracle, all, view.theta, sampler_->batch_size())
+        .to(view.theta.scalar_type());
   }
 
   double alpha_ = 1;

@@ -170,8 +170,7 @@ LineLosses Oracle::MeansAlongLine(const Batch& batch, const at::Tensor& theta,
   const auto mean = [&](const at::Tensor& z) {
     return loss_.Losses(z.to(at::kDouble), batch.labels).mean();
   };
-  const at::Tensor slope =
-      ExampleDots(evaluated.Mean().unsqueeze(0), direction.unsqueeze(0)).squeeze(0).mul(scale);
+  const at::Tensor slope = Dot(evaluated.Mean(), direction).mul(scale);
   return {mean(evaluated.taps.back().output.detach()),
           slope,
           {},

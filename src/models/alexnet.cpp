@@ -47,16 +47,10 @@ class AlexNet : public Model {
       height = ((height - 1) / c.stride + 1) / divisor;
       width = ((width - 1) / c.stride + 1) / divisor;
     }
-    sequence->Append(MakeFlatten());
-    in *= height * width;
-    index = 1;
-    for (const int64_t hidden : hidden_) {
-      const int64_t out = hidden * channels_;
-      AppendLinear(index++, in, out, network, *sequence);
-      sequence->Append(MakeActivation("relu"));
-      in = out;
-    }
-    AppendLinear(index, in, classes, network, *sequence);
+    FullyConnected end = {.widths = {in * height * width}};
+    for (const int64_t hidden : hidden_) end.widths.push_back(hidden * channels_);
+    end.widths.push_back(classes);
+    AppendFullyConnected(end, network, *sequence);
     network.root = std::move(sequence);
     return network;
   }
@@ -68,12 +62,6 @@ class AlexNet : public Model {
       : name_(std::move(name)), hidden_(std::move(hidden)) {}
 
  private:
-  static void AppendLinear(int64_t index, int64_t in, int64_t out, Network& network,
-                           Sequence& sequence) {
-    sequence.Append(
-        MakeLinear(network.table, "linear" + std::to_string(index), in, out, /*bias=*/true));
-  }
-
   std::string name_;
   std::vector<int64_t> hidden_;
   int64_t channels_ = 64;

@@ -62,24 +62,17 @@ class ConvNet : public Model {
     Network network;
     network.init = init_;
     auto sequence = std::make_unique<Sequence>();
-    int64_t width = AppendConvolutions(shape, network.table, *sequence);
-    sequence->Append(MakeFlatten());
-    int64_t index = 1;
-    for (const int64_t hidden : hidden_) {
-      sequence->Append(MakeLinear(network.table, Name("linear", index++), width, hidden, bias_));
-      sequence->Append(MakeActivation(activation_));
-      width = hidden;
-    }
-    sequence->Append(MakeLinear(network.table, Name("linear", index), width, classes, bias_));
+    FullyConnected end = {.widths = {AppendConvolutions(shape, network.table, *sequence)},
+                          .activation = activation_,
+                          .bias = bias_};
+    end.widths.insert(end.widths.end(), hidden_.begin(), hidden_.end());
+    end.widths.push_back(classes);
+    AppendFullyConnected(end, network, *sequence);
     network.root = std::move(sequence);
     return network;
   }
 
  private:
-  static std::string Name(const std::string& kind, int64_t index) {
-    return kind + std::to_string(index);
-  }
-
   void CheckShape(const std::vector<int64_t>& shape, const std::string& path) const {
     CheckImages("convnet", shape, 1, path);
     int64_t smaller = std::min(shape[1], shape[2]);
@@ -104,7 +97,8 @@ class ConvNet : public Model {
     int64_t width = shape[2];
     int64_t index = 1;
     for (const int64_t out : channels_) {
-      sequence.Append(MakeConv2d(table, Name("conv", index++), in, out, kernel_, /*stride=*/1,
+      sequence.Append(MakeConv2d(table, "conv" + std::to_string(index++), in, out, kernel_,
+                                 /*stride=*/1,
                                  /*padding=*/(kernel_ - 1) / 2, bias_));
       sequence.Append(MakeActivation(activation_));
       if (pool_ > 1) sequence.Append(MakeMaxPool2d(pool_, pool_));

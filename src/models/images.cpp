@@ -42,6 +42,15 @@ std::string BlockName(int64_t group, int64_t block) {
   return "group" + std::to_string(group + 1) + ".block" + std::to_string(block + 1);
 }
 
+void AppendFullyConnected(const FullyConnected& end, Network& network, Sequence& sequence) {
+  sequence.Append(MakeFlatten());
+  for (size_t l = 1; l < end.widths.size(); ++l) {
+    if (l > 1) sequence.Append(MakeActivation(end.activation));
+    sequence.Append(MakeLinear(network.table, "linear" + std::to_string(l), end.widths[l - 1],
+                               end.widths[l], end.bias));
+  }
+}
+
 void Normalization::Fields(FieldVisitor& visitor) {
   visitor.Visit(
       {.name = "norm",

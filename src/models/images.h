@@ -30,6 +30,16 @@ struct Convolution {
   int64_t stride;
 };
 
+/// The end of a network for images: flatten, (linear, activation) for each hidden width, linear.
+struct FullyConnected {
+  std::vector<int64_t> widths;  // inputs, hidden layers, classes
+  std::string activation = "relu";
+  bool bias = true;
+};
+
+/// Its layers are "linear1", "linear2", ...
+void AppendFullyConnected(const FullyConnected& end, Network& network, Sequence& sequence);
+
 /// How a network keeps its activations in range: fields `norm`, `ghost_batch_size` and
 /// `statistics_momentum`, and the layers that follow from them.
 class Normalization {

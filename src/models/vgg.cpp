@@ -61,26 +61,15 @@ class Vgg final : public Model {
     network.init = init_;
     norm_.Settle(network);
     auto sequence = std::make_unique<Sequence>();
-    int64_t width = AppendStacks(shape, network, *sequence);
-    sequence->Append(MakeFlatten());
-    int64_t index = 1;
-    for (const int64_t hidden : hidden_) {
-      AppendLinear(index++, width, hidden, network, *sequence);
-      sequence->Append(MakeActivation("relu"));
-      width = hidden;
-    }
-    AppendLinear(index, width, classes, network, *sequence);
+    FullyConnected end = {.widths = {AppendStacks(shape, network, *sequence)}};
+    end.widths.insert(end.widths.end(), hidden_.begin(), hidden_.end());
+    end.widths.push_back(classes);
+    AppendFullyConnected(end, network, *sequence);
     network.root = std::move(sequence);
     return network;
   }
 
  private:
-  static void AppendLinear(int64_t index, int64_t in, int64_t out, Network& network,
-                           Sequence& sequence) {
-    sequence.Append(
-        MakeLinear(network.table, "linear" + std::to_string(index), in, out, /*bias=*/true));
-  }
-
   /// Returns the numbers in an example behind them.
   int64_t AppendStacks(const std::vector<int64_t>& shape, Network& network,
                        Sequence& sequence) const {

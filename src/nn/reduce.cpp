@@ -98,4 +98,8 @@ at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b) {
   return at::cat(dots);
 }
 
+at::Tensor Dot(const at::Tensor& a, const at::Tensor& b) {
+  return ExampleDots(a.unsqueeze(0), b.unsqueeze(0)).squeeze(0);
+}
+
 }  // namespace sgdscope

@@ -16,4 +16,7 @@ void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduct
 /// <a_i, b_i> [n] of a and b [n, ...], in double.
 at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b);
 
+/// <a, b> of a and b [p], a scalar in double.
+at::Tensor Dot(const at::Tensor& a, const at::Tensor& b);
+
 }  // namespace sgdscope

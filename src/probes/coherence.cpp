@@ -19,41 +19,15 @@
 // nullK.*: null worlds in which the designations are permuted among all training examples, once for
 // the whole run. whole.*: f_p and f_c of the whole training set at theta (if `whole_set`).
 
-#include <algorithm>
-#include <functional>
-
 #include "core/error.h"
 #include "core/registry.h"
 #include "core/rng.h"
 #include "gradients/per_example.h"
+#include "gradients/pieces.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
 namespace {
-
-using ChunkFunction = std::function<void(const Batch&, const Gradients&)>;
-
-/// Calls `visit` with all examples of the training set in turn, and their gradients at theta.
-void ForEachChunk(const StepView& view, const ChunkFunction& visit) {
-  constexpr int64_t kLeast = 100;  // for good products
-  // What the steps do in memory anyway.
-  const int64_t chunk = std::max(kLeast, view.sampler.batch_size());
-  const int64_t examples = view.oracle.size();
-  for (int64_t begin = 0; begin < examples; begin += chunk) {
-    const int64_t end = std::min(begin + chunk, examples);
-    const Batch batch = view.oracle.Load(at::arange(begin, end, at::kLong));
-    visit(batch, view.oracle.Evaluate(batch, view.theta));
-  }
-}
-
-/// Gradient [p] of the mean loss over the training set.
-at::Tensor WholeGradient(const StepView& view) {
-  const at::Tensor sum = at::zeros_like(view.theta, at::kDouble);
-  ForEachChunk(view, [&](const Batch& batch, const Gradients& gradients) {
-    sum.add_(gradients.Mean(), static_cast<double>(batch.size()));
-  });
-  return sum.div_(static_cast<double>(view.oracle.size())).to(view.theta.scalar_type());
-}
 
 /// <g_i, v> [n] of a batch.
 at::Tensor Dots(const Gradients& gradients, const at::Tensor& v) {
@@ -170,11 +144,15 @@ class Coherence : public Probe {
   }
 
   at::Tensor OfWholeSet(const StepView& view) const {
-    const at::Tensor g = WholeGradient(view);
+    const Examples all = AllExamples(view.oracle);
+    const int64_t size = PieceSize(view.sampler);
+    const at::Tensor g =
+        MeanGradient(view.oracle, all, view.theta, size).to(view.theta.scalar_type());
     const at::Tensor parts = at::zeros_like(sums_);
-    ForEachChunk(view, [&](const Batch& batch, const Gradients& gradients) {
-      parts.add_(Groups(batch).matmul(Dots(gradients, g)));
-    });
+    ForEachPiece(view.oracle, all, view.theta, size,
+                 [&](const Batch& batch, const Gradients& gradients) {
+                   parts.add_(Groups(batch).matmul(Dots(gradients, g)));
+                 });
     return Fractions(parts).flatten();
   }
 

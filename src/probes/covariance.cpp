@@ -83,8 +83,7 @@ class Covariance : public Probe {
   static at::Tensor Moments(const at::Tensor& squared_norms, const at::Tensor& mean) {
     const int64_t size = squared_norms.size(0);
     const auto n = static_cast<double>(size);
-    const at::Tensor row = mean.unsqueeze(0);
-    const at::Tensor squared_norm = ExampleDots(row, row).squeeze(0);
+    const at::Tensor squared_norm = Dot(mean, mean);
     const at::Tensor mean_squared_norm = squared_norms.mean();
     const at::Tensor not_measured = at::full_like(squared_norm, kNotMeasured);
     const at::Tensor trace = size > 1 ? CovarianceTrace(squared_norms, squared_norm) : not_measured;

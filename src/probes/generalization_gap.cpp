@@ -36,11 +36,6 @@
 namespace sgdscope {
 namespace {
 
-/// <a, b> of a and b [p], in double.
-at::Tensor Dot(const at::Tensor& a, const at::Tensor& b) {
-  return ExampleDots(a.unsqueeze(0), b.unsqueeze(0)).squeeze(0);
-}
-
 class GeneralizationGap : public Probe {
  public:
   void CheckNetwork(const Network& network, const std::string& path) const override {

@@ -63,7 +63,7 @@ Means MeansOver(const Partition& batches, const StepView& view, bool of_examples
     const Gradients gradients = view.oracle.Evaluate(view.oracle.Load(batch), view.theta);
     const at::Tensor& g = gradients.Mean();
     means.loss.add_(MeanLoss(gradients.losses), weight);
-    means.of_batches.add_(ExampleDots(g.unsqueeze(0), g.unsqueeze(0)).squeeze(0), weight);
+    means.of_batches.add_(Dot(g, g), weight);
     mean.add_(g, weight);
     if (!of_examples) continue;
     const PerExample examples(gradients, TileMemory());

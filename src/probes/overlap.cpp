@@ -28,6 +28,7 @@
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "gradients/per_example.h"
+#include "gradients/pieces.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
@@ -40,19 +41,14 @@ struct Moments {
 };
 
 Moments MomentsOfTrainingSet(const StepView& view) {
-  constexpr int64_t kLeast = 100;  // for good products
-  const int64_t chunk = std::max(kLeast, view.sampler.batch_size());
-  const int64_t examples = view.oracle.size();
   const at::Tensor sum = at::zeros_like(view.theta, at::kDouble);
   std::vector<at::Tensor> squared_norms;
-  for (int64_t begin = 0; begin < examples; begin += chunk) {
-    const int64_t end = std::min(begin + chunk, examples);
-    const Gradients gradients =
-        view.oracle.Evaluate(view.oracle.Load(at::arange(begin, end, at::kLong)), view.theta);
-    sum.add_(gradients.Mean(), static_cast<double>(end - begin));
-    squared_norms.push_back(PerExample(gradients, TileMemory()).SquaredNorms());
-  }
-  const auto n = static_cast<double>(examples);
+  ForEachPiece(view.oracle, AllExamples(view.oracle), view.theta, PieceSize(view.sampler),
+               [&](const Batch& batch, const Gradients& gradients) {
+                 sum.add_(gradients.Mean(), static_cast<double>(batch.size()));
+                 squared_norms.push_back(PerExample(gradients, TileMemory()).SquaredNorms());
+               });
+  const auto n = static_cast<double>(view.oracle.size());
   const at::Tensor norm = sum.dot(sum).div(n * n);
   const at::Tensor trace = CovarianceTrace(at::cat(squared_norms), norm);
   return {norm.sub(trace.div(n)), trace};

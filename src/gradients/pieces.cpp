@@ -1,0 +1,35 @@
+#include "gradients/pieces.h"
+
+#include <algorithm>
+
+namespace sgdscope {
+
+Examples AllExamples(const Oracle& oracle) { return {at::arange(oracle.size(), at::kLong)}; }
+
+void ForEachPiece(const Oracle& oracle, const Examples& examples, const at::Tensor& theta,
+                  int64_t size, const std::function<void(const Batch&, const Gradients&)>& visit) {
+  const auto& [indices, moves] = examples;
+  const int64_t count = indices.size(0);
+  for (int64_t begin = 0; begin < count; begin += size) {
+    const int64_t n = std::min(size, count - begin);
+    const Batch batch = oracle.Load(
+        Examples{indices.narrow(0, begin, n), moves.defined() ? moves.narrow(0, begin, n) : moves});
+    visit(batch, oracle.Evaluate(batch, theta));
+  }
+}
+
+at::Tensor MeanGradient(const Oracle& oracle, const Examples& examples, const at::Tensor& theta,
+                        int64_t size) {
+  const at::Tensor sum = at::zeros_like(theta, theta.options().dtype(at::kDouble));
+  ForEachPiece(oracle, examples, theta, size, [&](const Batch& batch, const Gradients& gradients) {
+    sum.add_(gradients.Mean(), static_cast<double>(batch.size()));
+  });
+  return sum.div_(static_cast<double>(examples.indices.size(0)));
+}
+
+int64_t PieceSize(const Sampler& sampler) {
+  constexpr int64_t kLeast = 100;
+  return std::max(kLeast, sampler.batch_size());
+}
+
+}  // namespace sgdscope
