@@ -481,6 +481,11 @@ class Plans(Runs):
         both = [{"data": {"name": name}} for name in ("mnist", "cifar10", "synthetic")]
         check_data_paths([self.data], both)
         check_data_paths([self.root], both[2:])
+        of_another_paper = self.root / "cifar100"
+        of_another_paper.mkdir()
+        (of_another_paper / "train.bin").touch()
+        check_data_paths([of_another_paper, self.data], both)
+        self.refused(lambda: check_data_paths([of_another_paper], both), status=3)
         message = self.refused(lambda: check_data_paths([self.data, self.root], both), status=3)
         self.assertIn("no file train-images*idx3-ubyte* or data_batch_1.bin", message)
         self.assertIn("scripts/download_data.sh cifar10", message)

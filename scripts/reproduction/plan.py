@@ -173,14 +173,18 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def check_data_paths(data_paths: Sequence[Path], configs: Iterable[dict[str, Any]]) -> None:
-    """Each folder that the caller names must hold a data set of the configs."""
+    """Each folder that the caller names must hold a data set, and one of them a data set of the configs."""
     names = list(dict.fromkeys(name for config in configs if (name := config["data"]["name"]) in LOOKED_FOR))
-    for path in data_paths:
-        if names and not any(_holds(path, name) for name in names):
-            what = f"there is no file {' or '.join(LOOKED_FOR[name] for name in names)}"
-            fetch = " or ".join(f"scripts/download_data.sh {name}" for name in names)
-            hint = f"name the folder that holds the files of {' or '.join(names)}; {fetch} fetches them"
-            raise PlotError(str(path), what, hint, DATA)
+    if not names or not data_paths:
+        return
+    useless = [path for path in data_paths if not any(_holds(path, name) for name in LOOKED_FOR)]
+    if not useless and not any(_holds(path, name) for path in data_paths for name in names):
+        useless = list(data_paths)
+    if useless:
+        what = f"there is no file {' or '.join(LOOKED_FOR[name] for name in names)}"
+        fetch = " or ".join(f"scripts/download_data.sh {name}" for name in names)
+        hint = f"name the folder that holds the files of {' or '.join(names)}; {fetch} fetches them"
+        raise PlotError(str(useless[0]), what, hint, DATA)
 
 
 def data_overrides(config: dict[str, Any], data_paths: Sequence[Path]) -> list[str]:

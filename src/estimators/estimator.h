@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "core/fields.h"
 #include "core/torch.h"
@@ -29,6 +30,12 @@ struct EstimatorView {
   const Oracle& oracle;
 };
 
+/// What became of a batch.
+struct Estimated {
+  Gradients gradients;  // of the batch at theta
+  at::Tensor g;         // [p], the estimate
+};
+
 /// Picks one g [p], mean-scaled, from what the oracle found on the batch; leaves register by name.
 class Estimator : public Configurable {
  public:
@@ -39,6 +46,14 @@ class Estimator : public Configurable {
   /// Whether Estimate differentiates the gradients again.
   virtual bool NeedsGraph() const { return false; }
   virtual at::Tensor Estimate(const EstimatorView& view) = 0;
+  /// Evaluates a batch at theta [p] and estimates. Leaves that need other gradients too may find
+  /// them in the same pass, where nothing mixes the examples. `draw`: as in EstimatorView.
+  virtual Estimated EvaluateAndEstimate(int64_t draw, const Batch& batch, const at::Tensor& theta,
+                                        const Oracle& oracle) {
+    Gradients gradients = oracle.Evaluate(batch, theta, NeedsGraph());
+    at::Tensor g = Estimate({draw, batch, gradients, theta, oracle});
+    return {std::move(gradients), std::move(g)};
+  }
   /// Indices [n] int64, CPU, of the second batch that Estimate draws for a batch of n examples.
   /// Undefined: it draws none.
   virtual at::Tensor SecondBatch(int64_t draw, int64_t n) const {

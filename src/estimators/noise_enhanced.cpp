@@ -25,6 +25,11 @@ namespace {
 constexpr const char* kBatch = "batch";
 constexpr const char* kFull = "full";
 
+/// Examples of a batch up to which one pass over both is the faster way: small matrix products gain
+/// by being joined, large activations leave the cache. On a CPU, for the paper's F1: 9 % faster at
+/// 100 examples, equal at 400, 7 % slower at 1000.
+constexpr int64_t kMostJoined = 256;
+
 class NoiseEnhanced : public Estimator {
  public:
   void Fields(FieldVisitor& visitor) override {
@@ -60,10 +65,21 @@ class NoiseEnhanced : public Estimator {
   at::Tensor Estimate(const EstimatorView& view) override {
     const at::Tensor& first = view.gradients.Mean();
     if (alpha_ == 1) return first;
-    // B's gradients are there already, for the probes too. One pass over both batches in place of
-    // two would save 6 % of the step of the paper's F1 at B = 100.
     const at::Tensor second = second_ == kFull ? FullGradient(view) : SecondGradient(view);
     return second.lerp(first, alpha_);
+  }
+
+  /// In one pass over both batches where nothing mixes them and they are small.
+  Estimated EvaluateAndEstimate(int64_t draw, const Batch& batch, const at::Tensor& theta,
+                                const Oracle& oracle) override {
+    const int64_t n = batch.size();
+    if (alpha_ == 1 || second_ == kFull || oracle.MixesExamples() || n > kMostJoined) {
+      return Estimator::EvaluateAndEstimate(draw, batch, theta, oracle);
+    }
+    const Gradients both = oracle.Evaluate(Joined(batch, LoadSecond(draw, n, oracle)), theta);
+    const at::Tensor weights = at::full({2 * n}, 1 - alpha_, both.losses.options());
+    weights.narrow(0, 0, n).fill_(alpha_);
+    return {both.OfPart(0, n), both.Weighted(weights)};
   }
 
   at::Tensor SecondBatch(int64_t draw, int64_t n) const override {
@@ -99,10 +115,14 @@ class NoiseEnhanced : public Estimator {
                 "Choose another sampler, or the estimator mean.");
   }
 
+  /// B', of n examples.
+  Batch LoadSecond(int64_t draw, int64_t n, const Oracle& oracle) const {
+    return oracle.Load(sampler_->Augmented(SecondBatch(draw, n), augment_seed_, draw));
+  }
+
   at::Tensor SecondGradient(const EstimatorView& view) const {
-    const Examples examples =
-        sampler_->Augmented(SecondBatch(view.draw, view.batch.size()), augment_seed_, view.draw);
-    return view.oracle.Evaluate(view.oracle.Load(examples), view.theta).Mean();
+    const Batch second = LoadSecond(view.draw, view.batch.size(), view.oracle);
+    return view.oracle.Evaluate(second, view.theta).Mean();
   }
 
   /// grad L [p], by pieces of the batches' size: it needs no more memory than they do.

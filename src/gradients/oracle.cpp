@@ -10,6 +10,15 @@ Batch Part(const Batch& batch, int64_t begin, int64_t size) {
           batch.moves.defined() ? batch.moves.narrow(0, begin, size) : batch.moves};
 }
 
+Batch Joined(const Batch& first, const Batch& second) {
+  const auto [indices, moves] = Joined({first.examples(), second.examples()});
+  return {indices,
+          at::cat({first.inputs, second.inputs}),
+          at::cat({first.labels, second.labels}),
+          moves,
+          {first.size(), second.size()}};
+}
+
 Oracle::Oracle(const Network& network, const Loss& loss, const Split& split,
                const Normalizer& normalizer)
     : network_(network), loss_(loss), split_(split), normalizer_(normalizer) {}
@@ -24,6 +33,22 @@ Batch Oracle::Load(const Examples& examples) const {
   return {indices, inputs, split_.labels.index_select(0, on_device), moves};
 }
 
+namespace {
+
+/// d(mean loss)/dL_i [n]: 1 over the examples of the batch, or of its part.
+at::Tensor MeanWeights(const Batch& batch, const at::TensorOptions& options) {
+  const auto parts = batch.parts.empty() ? std::vector<int64_t>{batch.size()} : batch.parts;
+  const at::Tensor weights = at::empty({batch.size()}, options);
+  int64_t begin = 0;
+  for (const int64_t size : parts) {
+    weights.narrow(0, begin, size).fill_(1.0 / static_cast<double>(size));
+    begin += size;
+  }
+  return weights;
+}
+
+}  // namespace
+
 Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph) const {
   std::vector<Tap> taps;
   at::Tensor losses;
@@ -37,10 +62,8 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool kee
       if (tap.input.requires_grad()) places.push_back(tap.input);
     }
   }
-  // d(mean loss) = (1/n) sum_i dL_i
-  const at::Tensor weights =
-      at::full({batch.size()}, 1.0 / static_cast<double>(batch.size()), losses.options());
-  auto by_place = torch::autograd::grad({losses}, places, {weights}, keep_graph, keep_graph);
+  auto by_place = torch::autograd::grad({losses}, places, {MeanWeights(batch, losses.options())},
+                                        keep_graph, keep_graph);
 
   Gradients gradients;
   gradients.losses = losses.detach();
@@ -70,6 +93,28 @@ const at::Tensor& Gradients::Mean() const {
     taps[i].layer->WriteGradient(taps[i], output_gradients[i], mean_);
   }
   return mean_;
+}
+
+at::Tensor Gradients::Weighted(const at::Tensor& weights) const {
+  at::NoGradGuard no_grad;
+  const at::Tensor sum = at::empty({parameters}, losses.options());
+  for (size_t i = 0; i < taps.size(); ++i) {
+    taps[i].layer->WriteGradient(taps[i], WeightedRows(output_gradients[i], weights), sum);
+  }
+  return sum;
+}
+
+Gradients Gradients::OfPart(int64_t begin, int64_t size) const {
+  at::NoGradGuard no_grad;
+  Gradients part;
+  part.losses = losses.narrow(0, begin, size);
+  for (size_t i = 0; i < taps.size(); ++i) {
+    part.taps.push_back({taps[i].layer, taps[i].input.detach().narrow(0, begin, size),
+                         taps[i].output.detach().narrow(0, begin, size)});
+    part.output_gradients.push_back(output_gradients[i].narrow(0, begin, size));
+  }
+  part.parameters = parameters;
+  return part;
 }
 
 at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta,
@@ -163,18 +208,10 @@ LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
   return loss_.AlongLine(z, batch.labels, curvature);
 }
 
-LineLosses Oracle::MeansAlongLine(const Batch& batch, const at::Tensor& theta,
-                                  const at::Tensor& direction, double scale,
-                                  const Gradients& evaluated) const {
-  at::NoGradGuard no_grad;
-  const auto mean = [&](const at::Tensor& z) {
-    return loss_.Losses(z.to(at::kDouble), batch.labels).mean();
-  };
-  const at::Tensor slope = Dot(evaluated.Mean(), direction).mul(scale);
-  return {mean(evaluated.taps.back().output.detach()),
-          slope,
-          {},
-          mean(Logits(batch, theta.add(direction, scale)))};
+at::Tensor Oracle::MeanChange(const Batch& batch, const Gradients& evaluated,
+                              const at::Tensor& moved) const {
+  const auto mean = [&](const at::Tensor& z) { return LossesOf(z.to(at::kDouble), batch).mean(); };
+  return mean(Logits(batch, moved)).sub(mean(evaluated.taps.back().output.detach()));
 }
 
 }  // namespace sgdscope

@@ -26,7 +26,11 @@ struct Batch {
 /// Examples [begin, begin + size) of a batch.
 Batch Part(const Batch& batch, int64_t begin, int64_t size);
 
-/// Results of one forward and one backward pass.
+/// Two batches one after the other, with their sizes as parts.
+Batch Joined(const Batch& first, const Batch& second);
+
+/// Results of one forward and one backward pass. Of a joined batch, "the mean loss" is the sum of
+/// its parts' mean losses.
 class Gradients {
  public:
   at::Tensor losses;                         // [n], per example, without 1/n
@@ -39,6 +43,12 @@ class Gradients {
 
   /// Gradient of the mean loss [p]. Made when first asked for: robust estimators do without it.
   const at::Tensor& Mean() const;
+
+  /// The same [p] with weights[i] times what example i adds to it; weights: [n].
+  at::Tensor Weighted(const at::Tensor& weights) const;
+
+  /// Of part [begin, begin + size) of a joined batch. Without a graph.
+  Gradients OfPart(int64_t begin, int64_t size) const;
 
  private:
   mutable at::Tensor mean_;
@@ -66,8 +76,12 @@ class Oracle {
   /// Gathers, augments and normalizes.
   Batch Load(const Examples& examples) const;
 
+  /// Whether the losses of examples depend on what else is in their batch (batch normalization).
+  bool MixesExamples() const { return network_.MixesExamples(); }
+
   /// Losses and gradients at theta [p]: the one code path of the mean gradient, whoever asks.
-  /// `keep_graph`: for HessianVectorProduct, which then need not evaluate them again.
+  /// `keep_graph`: for HessianVectorProduct, which then need not evaluate them again. A joined
+  /// batch: only of a network that does not mix examples.
   Gradients Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph = false) const;
 
   /// Means and unbiased variances of the evaluated batch, laid out as Network::statistics.
@@ -108,11 +122,10 @@ class Oracle {
   LineLosses AlongLine(const Batch& batch, const at::Tensor& theta, const at::Tensor& direction,
                        double scale, bool curvature, const Gradients* evaluated = nullptr) const;
 
-  /// Means over a batch, scalars in double, of what AlongLine finds but for the curvature, from its
-  /// known gradient: slope = scale <grad L, direction>. `evaluated`: of this batch at theta.
-  LineLosses MeansAlongLine(const Batch& batch, const at::Tensor& theta,
-                            const at::Tensor& direction, double scale,
-                            const Gradients& evaluated) const;
+  /// L(moved) - L(theta) of a batch's mean loss L at moved [p], a scalar in double. `evaluated`: of
+  /// this batch at theta.
+  at::Tensor MeanChange(const Batch& batch, const Gradients& evaluated,
+                        const at::Tensor& moved) const;
 
  private:
   const Network& network_;

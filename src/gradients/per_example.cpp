@@ -42,13 +42,6 @@ at::Tensor SumOverLayers(const Gradients& gradients, const Rule& rule) {
   return sum;
 }
 
-/// d [n, ...] with row i times weights[i].
-at::Tensor Weighted(const at::Tensor& d, const at::Tensor& weights) {
-  std::vector<int64_t> one_each(static_cast<size_t>(d.dim()), 1);
-  one_each[0] = d.size(0);
-  return d.mul(weights.view(one_each));
-}
-
 }  // namespace
 
 at::Tensor PerExample::SquaredNorms() const {
@@ -106,7 +99,7 @@ at::Tensor PerExample::MedianOfMeans(int64_t groups) const {
     const Tap& tap = gradients_.taps[i];
     const at::Tensor d = gradients_.output_gradients[i].index_select(0, indices);
     const Tap padded = {tap.layer, tap.input.detach().index_select(0, indices), {}};
-    tap.layer->ForEachTile(padded, Weighted(d, weights), groups, max_numbers_,
+    tap.layer->ForEachTile(padded, WeightedRows(d, weights), groups, max_numbers_,
                            [&](int64_t offset, const at::Tensor& tile) {
                              ReduceColumns(tile, MedianOf(groups),
                                            out.narrow(0, offset, tile.size(1)));
@@ -116,15 +109,9 @@ at::Tensor PerExample::MedianOfMeans(int64_t groups) const {
 }
 
 at::Tensor PerExample::WeightedSum(const at::Tensor& weights) const {
-  at::NoGradGuard no_grad;
-  const at::Tensor out = at::empty({gradients_.parameters}, gradients_.losses.options());
-  // The derivatives that the taps come with are those of the losses over n.
-  const at::Tensor of_means = weights.mul(static_cast<double>(size())).to(out.options());
-  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Tap& tap = gradients_.taps[i];
-    tap.layer->WriteGradient(tap, Weighted(gradients_.output_gradients[i], of_means), out);
-  }
-  return out;
+  // To the mean, example i adds g_i / n.
+  const at::Tensor of_means = weights.mul(static_cast<double>(size()));
+  return gradients_.Weighted(of_means.to(gradients_.losses.scalar_type()));
 }
 
 at::Tensor PerExample::Variances() const {

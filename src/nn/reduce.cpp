@@ -84,6 +84,12 @@ void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduct
   }
 }
 
+at::Tensor WeightedRows(const at::Tensor& d, const at::Tensor& weights) {
+  std::vector<int64_t> one_each(static_cast<size_t>(d.dim()), 1);
+  one_each[0] = d.size(0);
+  return d.mul(weights.view(one_each));
+}
+
 at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b) {
   if (a.is_cpu() && a.scalar_type() == at::kFloat) return DotsOfFloats(a, b);
   constexpr int64_t kPart = 1 << 16;  // half a MiB of doubles stays in the cache

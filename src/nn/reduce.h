@@ -13,6 +13,9 @@ void ReduceColumns(const at::Tensor& values, const kernels::Reduction& how, cons
 void ReduceOuter(const at::Tensor& d, const at::Tensor& h, const kernels::Reduction& how,
                  const at::Tensor& out);
 
+/// d [n, ...] with row i times weights[i].
+at::Tensor WeightedRows(const at::Tensor& d, const at::Tensor& weights);
+
 /// <a_i, b_i> [n] of a and b [n, ...], in double.
 at::Tensor ExampleDots(const at::Tensor& a, const at::Tensor& b);
 

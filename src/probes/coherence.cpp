@@ -47,7 +47,7 @@ class Coherence : public Probe {
     std::vector<std::string> values;
     for (const std::string& world : WorldNames()) {
       for (const char* value : {"f_p", "f_c"}) values.push_back(world + value);
-      if (cumulative_ == "none") continue;
+      if (!cumulative_.Kept()) continue;
       for (const char* value : {"i_p", "i_c"}) values.push_back(world + value);
     }
     if (!whole_set_) return values;
@@ -69,7 +69,7 @@ class Coherence : public Probe {
   }
 
   std::map<std::string, at::Tensor> State() const override {
-    if (cumulative_ == "none") return {};
+    if (!cumulative_.Kept()) return {};
     return {{"sums", sums_}};
   }
 
@@ -81,13 +81,7 @@ class Coherence : public Probe {
                    .min = 0,
                    .max = 1000},
                   nulls_);
-    visitor.Visit(
-        {.name = "cumulative",
-         .help = "i_p and i_c: over all steps (measured even where no row is logged), over the "
-                 "logged steps only, or none",
-         .paper = "coherent_gradients figure 3",
-         .allowed = {"all", "logged", "none"}},
-        cumulative_);
+    cumulative_.Fields(visitor, "i_p and i_c", "coherent_gradients figure 3");
     visitor.Visit({.name = "whole_set",
                    .help = "also f_p and f_c of the whole training set, in two passes over it at "
                            "each logged step",
@@ -105,7 +99,7 @@ class Coherence : public Probe {
     seed_ = context.seed;
   }
 
-  bool EveryStep() const override { return cumulative_ == "all"; }
+  bool EveryStep() const override { return cumulative_.EveryStep(); }
 
  private:
   std::vector<std::string> WorldNames() const {
@@ -138,7 +132,7 @@ class Coherence : public Probe {
     const at::Tensor dots = Dots(view.gradients, view.gradients.Mean()).mul(n);  // <g_i, g>
     const at::Tensor parts = groups.matmul(dots);  // <g, g^p>, <g, g^c>: [worlds, 2]
     const at::Tensor fractions = Fractions(parts);
-    if (cumulative_ == "none") return fractions.flatten();
+    if (!cumulative_.Kept()) return fractions.flatten();
     sums_.add_(parts.div(groups.sum(2).clamp_min(1)));
     return at::cat({fractions, sums_}, 1).flatten();
   }
@@ -159,7 +153,7 @@ class Coherence : public Probe {
   at::Tensor NothingOfWholeSet() const { return at::full_like(sums_, kNotMeasured).flatten(); }
 
   int64_t nulls_ = 3;
-  std::string cumulative_ = "all";
+  Cumulative cumulative_;
   bool whole_set_ = false;
   uint64_t seed_ = 0;
   at::Tensor corrupt_;  // [worlds, N] bool; made when the data is first seen

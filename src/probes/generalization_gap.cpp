@@ -47,7 +47,7 @@ class GeneralizationGap : public Probe {
     if (covariance_) values.insert(values.end(), {"average", "correction"});
     values.push_back("gradient_dot");
     if (covariance_) values.insert(values.end(), {"covariance_trace", "squared_norm"});
-    if (cumulative_ == "none") return values;
+    if (!cumulative_.Kept()) return values;
     values.insert(values.end(),
                   {"cum_predicted", "cum_measured", "test.cum_change", "train.cum_change"});
     if (covariance_) values.insert(values.end(), {"cum_average", "cum_correction"});
@@ -58,19 +58,24 @@ class GeneralizationGap : public Probe {
     Stream stream(seed_, "generalization_gap", static_cast<uint64_t>(view.step));
     const Batch test = view.test.Load(DrawDistinct(stream, size_, view.test.size()));
     const Gradients of_test = view.test.Evaluate(test, view.theta);
+    const at::Tensor& g_a = of_test.Mean();
+    const at::Tensor& g_b = view.gradients.Mean();
     const auto& [direction, scale] = view.update;
-    const LineLosses a = view.test.MeansAlongLine(test, view.theta, direction, scale, of_test);
-    const LineLosses b =
-        view.oracle.MeansAlongLine(view.batch, view.theta, direction, scale, view.gradients);
-    const at::Tensor test_change = a.moved.sub(a.value);
-    const at::Tensor train_change = b.moved.sub(b.value);
-    std::vector<at::Tensor> terms = {a.slope.sub(b.slope), test_change.sub(train_change),
+    const at::Tensor moved = view.theta.add(direction, scale);
+    const at::Tensor test_change = view.test.MeanChange(test, of_test, moved);
+    const at::Tensor train_change = view.oracle.MeanChange(view.batch, view.gradients, moved);
+    const bool along = direction.is_same(g_b);
+    const at::Tensor gradient_dot = Dot(g_a, g_b);
+    const at::Tensor norm = along || covariance_ ? Dot(g_b, g_b) : at::Tensor();
+    const at::Tensor slope_a = along ? gradient_dot : Dot(g_a, direction);
+    const at::Tensor slope_b = along ? norm : Dot(g_b, direction);
+    std::vector<at::Tensor> terms = {slope_a.sub(slope_b).mul(scale), test_change.sub(train_change),
                                      test_change, train_change};
-    std::vector<at::Tensor> others = {Dot(of_test.Mean(), view.gradients.Mean())};
-    const bool plain = direction.is_same(view.gradients.Mean()) && view.batch.size() > 1;
-    if (covariance_) AddAverages(view, plain, terms, others);
+    std::vector<at::Tensor> others = {gradient_dot};
+    const bool plain = along && view.batch.size() > 1;
+    if (covariance_) AddAverages(view, plain, norm, terms, others);
     at::Tensor values = at::stack(terms);
-    if (cumulative_ == "none") return at::cat({values, at::stack(others)});
+    if (!cumulative_.Kept()) return at::cat({values, at::stack(others)});
     return at::cat({values, at::stack(others), Add(values, plain)});
   }
 
@@ -79,7 +84,7 @@ class GeneralizationGap : public Probe {
   }
 
   std::map<std::string, at::Tensor> State() const override {
-    if (cumulative_ == "none") return {};
+    if (!cumulative_.Kept()) return {};
     return {{"sums", sums_}};
   }
 
@@ -98,12 +103,7 @@ class GeneralizationGap : public Probe {
                            "and its correction; undefined with batch normalization",
                    .paper = "generalization_gap, equation 9 and section 4"},
                   covariance_);
-    visitor.Visit(
-        {.name = "cumulative",
-         .help = "running sums: over all steps (measured even where no row is logged), over the "
-                 "logged steps only, or none",
-         .allowed = {"all", "logged", "none"}},
-        cumulative_);
+    cumulative_.Fields(visitor, "running sums");
   }
 
   void OwnPrepare(const ProbeContext& context) override {
@@ -117,16 +117,14 @@ class GeneralizationGap : public Probe {
                 "Give a batch_size of at most " + std::to_string(context.test_size) + ".");
   }
 
-  bool EveryStep() const override { return cumulative_ == "all"; }
+  bool EveryStep() const override { return cumulative_.EveryStep(); }
 
  private:
-  /// average and correction to `terms`, from what they follow from to `others`, which begins with
-  /// gradient_dot. plain: whether the first two are defined.
-  static void AddAverages(const StepView& view, bool plain, std::vector<at::Tensor>& terms,
-                          std::vector<at::Tensor>& others) {
+  /// average and correction to `terms`, what they follow from to `others`, which begins with
+  /// gradient_dot. plain: whether the first two are defined; norm: |g_B|^2.
+  static void AddAverages(const StepView& view, bool plain, const at::Tensor& norm,
+                          std::vector<at::Tensor>& terms, std::vector<at::Tensor>& others) {
     const auto n = static_cast<double>(view.batch.size());
-    const at::Tensor& g = view.gradients.Mean();
-    const at::Tensor norm = Dot(g, g);
     const at::Tensor undefined = at::full_like(norm, kNotMeasured);
     const at::Tensor trace =
         n > 1 ? CovarianceTrace(PerExample(view.gradients, TileMemory()).SquaredNorms(), norm)
@@ -147,7 +145,7 @@ class GeneralizationGap : public Probe {
 
   std::optional<int64_t> batch_size_;
   bool covariance_ = false;
-  std::string cumulative_ = "all";
+  Cumulative cumulative_;
   uint64_t seed_ = 0;
   int64_t size_ = 0;  // |A|
   at::Tensor sums_;   // [4], with covariance [6]

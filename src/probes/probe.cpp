@@ -32,6 +32,16 @@ at::Tensor Ratio(const at::Tensor& numerator, const at::Tensor& denominator) {
   return numerator.div(denominator).masked_fill(denominator.eq(0), kNotMeasured);
 }
 
+void Cumulative::Fields(FieldVisitor& visitor, const std::string& sums, const std::string& paper) {
+  visitor.Visit(
+      {.name = "cumulative",
+       .help = sums + ": over all steps (measured even where no row is logged), over the logged "
+                      "steps only, or none",
+       .paper = paper,
+       .allowed = {"all", "logged", "none"}},
+      over);
+}
+
 void Lags::Fields(FieldVisitor& visitor) {
   constexpr double kLongest = 1e15;
   visitor.Visit({.name = "recent_lag",

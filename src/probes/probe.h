@@ -105,6 +105,18 @@ std::vector<at::Tensor> BatchesOfEpoch(const StepView& view);
 /// numerator / denominator, kNotMeasured where the denominator is 0. A NaN stays what it is.
 at::Tensor Ratio(const at::Tensor& numerator, const at::Tensor& denominator);
 
+/// Field `cumulative` of probes that keep sums over the steps from step 0 on.
+struct Cumulative {
+  std::string over = "all";
+
+  /// sums: what is summed; paper: where it sums it.
+  void Fields(FieldVisitor& visitor, const std::string& sums, const std::string& paper = "");
+  /// Whether there are sums.
+  bool Kept() const { return over != "none"; }
+  /// Whether they need a measurement at every step.
+  bool EveryStep() const { return over == "all"; }
+};
+
 /// Fields `recent_lag` and `long_ago_lag` of probes that look at earlier batches, and their check.
 struct Lags {
   int64_t recent = 10;

@@ -12,6 +12,7 @@
 // do.
 
 #include "core/registry.h"
+#include "nn/reduce.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
@@ -23,7 +24,7 @@ class Taylor : public Probe {
     std::vector<std::string> values;
     for (const std::string& batch : batches_.names) {
       for (const std::string& term : Terms()) values.push_back(batch + "." + term);
-      if (cumulative_ == "none") continue;
+      if (!cumulative_.Kept()) continue;
       for (const std::string& term : Terms()) values.push_back(batch + ".cum_" + term);
     }
     return values;
@@ -52,7 +53,7 @@ class Taylor : public Probe {
   }
 
   std::map<std::string, at::Tensor> State() const override {
-    if (cumulative_ == "none") return {};
+    if (!cumulative_.Kept()) return {};
     return {{"sums", sums_}};
   }
 
@@ -62,18 +63,12 @@ class Taylor : public Probe {
     visitor.Visit({.name = "hessian",
                    .help = "also split the penalty into its exact second-order part and the rest"},
                   hessian_);
-    visitor.Visit(
-        {.name = "cumulative",
-         .help = "running sums: over all steps (measured even where no row is logged), over "
-                 "the logged steps only, or none",
-         .paper = "inherent_noise figure 3",
-         .allowed = {"all", "logged", "none"}},
-        cumulative_);
+    cumulative_.Fields(visitor, "running sums", "inherent_noise figure 3");
   }
 
   void OwnPrepare(const ProbeContext& context) override { batches_.Check(context); }
 
-  bool EveryStep() const override { return cumulative_ == "all"; }
+  bool EveryStep() const override { return cumulative_.EveryStep(); }
 
  private:
   std::vector<std::string> Terms() const {
@@ -84,7 +79,7 @@ class Taylor : public Probe {
   int64_t TermCount() const { return hessian_ ? 5 : 3; }
 
   at::Tensor EmptyRow(const at::Tensor& theta) const {
-    const int64_t groups = cumulative_ == "none" ? 1 : 2;
+    const int64_t groups = cumulative_.Kept() ? 2 : 1;
     return at::full({batches_.size(), groups, TermCount()}, kNotMeasured,
                     theta.options().dtype(at::kDouble));
   }
@@ -96,9 +91,11 @@ class Taylor : public Probe {
       return AlongLine(view, batches, starts_with_updating ? &view.gradients : nullptr);
     }
     // The updating batch's gradient is known, and with it the slope.
-    const LineLosses means = view.oracle.MeansAlongLine(
-        view.batch, view.theta, view.update.direction, view.update.scale, view.gradients);
-    const at::Tensor updating = Columns(means).unsqueeze(0);
+    const auto& [direction, scale] = view.update;
+    const at::Tensor change =
+        view.oracle.MeanChange(view.batch, view.gradients, view.theta.add(direction, scale));
+    const at::Tensor dot = Dot(view.gradients.Mean(), direction).mul(-scale);
+    const at::Tensor updating = at::stack(Terms(dot, change.neg())).unsqueeze(0);
     if (batches.size() == 1) return updating;
     return at::cat({updating, AlongLine(view, {batches.begin() + 1, batches.end()}, nullptr)});
   }
@@ -119,11 +116,14 @@ class Taylor : public Probe {
     return at::stack(means);
   }
 
-  /// The terms of losses, [n] or scalars: [terms, n] or [terms].
+  /// dot, delta_loss and penalty.
+  static std::vector<at::Tensor> Terms(const at::Tensor& dot, const at::Tensor& delta_loss) {
+    return {dot, delta_loss, delta_loss.sub(dot)};
+  }
+
+  /// The terms of losses [n]: [terms, n].
   at::Tensor Columns(const LineLosses& losses) const {
-    const at::Tensor dot = losses.slope.neg();
-    const at::Tensor delta_loss = losses.value.sub(losses.moved);
-    std::vector<at::Tensor> terms = {dot, delta_loss, delta_loss.sub(dot)};
+    std::vector<at::Tensor> terms = Terms(losses.slope.neg(), losses.value.sub(losses.moved));
     if (hessian_) {
       const at::Tensor second_order = losses.curvature.mul(0.5);
       terms.push_back(second_order);
@@ -134,7 +134,7 @@ class Taylor : public Probe {
 
   void WriteTerms(const at::Tensor& terms, int64_t place, const at::Tensor& row) {
     row[place][0].copy_(terms);
-    if (cumulative_ == "none") return;
+    if (!cumulative_.Kept()) return;
     at::Tensor sum = sums_[place];
     sum.add_(terms);
     row[place][1].copy_(sum);
@@ -142,7 +142,7 @@ class Taylor : public Probe {
 
   BatchChoice batches_;
   bool hessian_ = false;
-  std::string cumulative_ = "all";
+  Cumulative cumulative_;
   at::Tensor sums_;  // [batches, terms]
 };
 

@@ -18,14 +18,11 @@ Stepper::Measured Stepper::Step(int64_t step) {
   const Oracle& oracle = experiment_.train();
   at::NoGradGuard no_grad;
   const Batch batch = oracle.Load(experiment_.sampler().ExamplesAt(step));
-  const bool graph = config.gradient->NeedsGraph();
-  const Gradients gradients = oracle.Evaluate(batch, theta_, graph);
-  const at::Tensor g = config.gradient->Estimate({step, batch, gradients, theta_, oracle});
-  const auto estimate = [&](int64_t draw, const Batch& on, const at::Tensor& theta) {
-    const Gradients there = oracle.Evaluate(on, theta, graph);
-    return config.gradient->Estimate({draw, on, there, theta, oracle});
+  const auto estimated = [&](int64_t draw, const Batch& on, const at::Tensor& theta) {
+    return config.gradient->EvaluateAndEstimate(draw, on, theta, oracle);
   };
-  const auto gradient_at = [&](const at::Tensor& theta) { return estimate(step, batch, theta); };
+  const auto [gradients, g] = estimated(step, batch, theta_);
+  const auto gradient_at = [&](const at::Tensor& theta) { return estimated(step, batch, theta).g; };
   const Update update =
       config.update->Next({step, batch, gradients, oracle, g, theta_, gradient_at});
 
@@ -40,7 +37,7 @@ Stepper::Measured Stepper::Step(int64_t step) {
       .oracle = oracle,
       .test = experiment_.test(),
       .sampler = experiment_.sampler(),
-      .estimate = [&](const Batch& on, int64_t draw) { return estimate(draw, on, theta_); },
+      .estimate = [&](const Batch& on, int64_t draw) { return estimated(draw, on, theta_).g; },
       .second = config.gradient->SecondBatch(step, batch.size())};
   for (const auto& probe : config.probes.choices()) {
     const bool due = (*probe)->MeasuresAt(step);

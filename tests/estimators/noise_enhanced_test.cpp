@@ -63,32 +63,46 @@ double Bound(const ShortRun& run, const Vector& theta, double alpha, double n,
          LargestGradient(run, theta);
 }
 
-/// g of each step, of whole batches of 7 and the epoch's last one of 3, under two update rules.
+/// g of each step of batches of at most n examples.
+void ExpectEquationSix(const Json& config, double alpha, double n, int64_t steps) {
+  SnapshotRun it(config);
+  for (int64_t step = 0; step < steps; ++step) {
+    const auto tensors = it.Step(step);
+    const at::Tensor& batch = tensors.at("batch.updating");
+    const at::Tensor& second = tensors.at("batch.second");
+    ASSERT_EQ(second.numel(), batch.numel());
+    const Vector theta = ToVector(tensors.at("theta"));
+    Vector expected(theta.size());
+    expected = oracle::Plus(expected, alpha,
+                            oracle::MeanGradient(kMlp, theta, ExamplesOf(it.run(), batch)));
+    expected = oracle::Plus(expected, 1 - alpha,
+                            oracle::MeanGradient(kMlp, theta, ExamplesOf(it.run(), second)));
+    ExpectNear(ToVector(tensors.at("g")), expected,
+               Bound(it.run(), theta, alpha, n, tensors.at("g").scalar_type()),
+               config["update"]["name"].get<std::string>() + ", step " + std::to_string(step));
+  }
+}
+
+/// Whole batches of 7 and the epoch's last one of 3, under two update rules.
 TEST(NoiseEnhanced, IsEquationSixOfTheTwoBatches) {
   for (const char* dtype : {"float64", "float32"}) {
     for (const char* rule : {"sgd", "adam"}) {
       for (const double alpha : {-0.75, 0.0, 0.25, 1.5, 2.5}) {
-        SnapshotRun it(SyntheticConfig({{"dtype", dtype},
-                                        {"update", {{"name", rule}, {"learning_rate", 0.02}}},
-                                        {"gradient", NoiseEnhanced(alpha)}}));
-        for (int64_t step = 0; step < 8; ++step) {
-          const auto tensors = it.Step(step);
-          const at::Tensor& batch = tensors.at("batch.updating");
-          const at::Tensor& second = tensors.at("batch.second");
-          ASSERT_EQ(second.numel(), batch.numel());
-          const Vector theta = ToVector(tensors.at("theta"));
-          Vector expected(theta.size());
-          expected = oracle::Plus(expected, alpha,
-                                  oracle::MeanGradient(kMlp, theta, ExamplesOf(it.run(), batch)));
-          expected = oracle::Plus(expected, 1 - alpha,
-                                  oracle::MeanGradient(kMlp, theta, ExamplesOf(it.run(), second)));
-          ExpectNear(ToVector(tensors.at("g")), expected,
-                     Bound(it.run(), theta, alpha, 7, tensors.at("g").scalar_type()),
-                     std::string(rule) + ", step " + std::to_string(step));
-        }
+        ExpectEquationSix(SyntheticConfig({{"dtype", dtype},
+                                           {"update", {{"name", rule}, {"learning_rate", 0.02}}},
+                                           {"gradient", NoiseEnhanced(alpha)}}),
+                          alpha, 7, 8);
       }
     }
   }
+}
+
+/// Batches that are too large for one pass over both.
+TEST(NoiseEnhanced, IsEquationSixOfLargeBatches) {
+  Json config = SyntheticConfig(
+      {{"dtype", "float64"}, {"batch_size", 300}, {"gradient", NoiseEnhanced(2.5)}});
+  config["data"]["train_size"] = 700;
+  ExpectEquationSix(config, 2.5, 300, 3);
 }
 
 TEST(NoiseEnhanced, FullIsEquationFive) {

@@ -209,6 +209,35 @@ TEST_P(EveryModel, BatchesOnALineStayApart) {
   }
 }
 
+/// Where examples don't mix: one pass over two batches, and over each alone.
+TEST_P(EveryModel, JoinedBatchesHaveTheirOwnGradients) {
+  const ModelCase it(GetParam());
+  ASSERT_EQ(it.oracle.MixesExamples(), it.network.MixesExamples());
+  if (it.network.MixesExamples()) return;
+  const Batch first = Part(it.batch, 0, 4), second = Part(it.batch, 4, 3);
+  const Gradients both = it.oracle.Evaluate(Joined(first, second), it.theta);
+  const auto expect = [](const at::Tensor& actual, const at::Tensor& expected) {
+    const Vector values = ToVector(expected);
+    ExpectNear(ToVector(actual), values, 1e-12 * (1 + oracle::Norm(values)), GetParam().Text());
+  };
+  std::vector<at::Tensor> means;
+  int64_t begin = 0;
+  for (const Batch& batch : {first, second}) {
+    const Gradients alone = it.oracle.Evaluate(batch, it.theta);
+    const Gradients part = both.OfPart(begin, batch.size());
+    expect(part.losses, alone.losses);
+    expect(part.Mean(), alone.Mean());
+    expect(PerExample(part, {}).SquaredNorms(), PerExample(alone, {}).SquaredNorms());
+    const at::Tensor moved = it.theta.add(it.direction, 0.1);
+    expect(it.oracle.MeanChange(batch, part, moved), it.oracle.MeanChange(batch, alone, moved));
+    means.push_back(alone.Mean());
+    begin += batch.size();
+  }
+  expect(both.Mean(), means[0].add(means[1]));
+  const at::Tensor weights = at::tensor({2.5, 2.5, 2.5, 2.5, -1.5, -1.5, -1.5}, at::kDouble);
+  expect(both.Weighted(weights), means[0].mul(2.5).sub(means[1], 1.5));
+}
+
 /// Where examples don't mix: what is said of single ones without their gradients, against a loop.
 TEST_P(EveryModel, SingleExamplesAgreeWithALoop) {
   const ModelCase it(GetParam());

@@ -101,12 +101,10 @@ void StepAndCheckProbes(ShortRun& run, at::Tensor& theta, int64_t step) {
   const RunConfig& config = run.config();
   const Oracle& oracle = run.experiment().train();
   const Batch batch = oracle.Load(run.experiment().sampler().At(step));
-  const Gradients gradients = oracle.Evaluate(batch, theta);
-  const at::Tensor g = config.gradient->Estimate({step, batch, gradients, theta, oracle});
+  const auto [gradients, g] = config.gradient->EvaluateAndEstimate(step, batch, theta, oracle);
   const Update update = config.update->Next({step, batch, gradients, oracle, g, theta, {}});
   const auto estimate = [&](const Batch& on, int64_t draw) {
-    const Gradients there = oracle.Evaluate(on, theta, config.gradient->NeedsGraph());
-    return config.gradient->Estimate({draw, on, there, theta, oracle});
+    return config.gradient->EvaluateAndEstimate(draw, on, theta, oracle).g;
   };
   const StepView view{step,
                       batch,

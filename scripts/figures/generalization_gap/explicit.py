@@ -64,7 +64,7 @@ def draw(results: Results) -> dict[str, Picture]:
     for axes, what, label in zip(figure.subplots(1, 2), (TEST, GAP), ("test accuracy", "test − training loss")):
         for (kind, look), shift in zip(LOOKS.items(), (1 / SHIFT, SHIFT, 1)):
             names = [name_of(kind, rate) for rate in RATES]
-            draw_over_rates(axes, results, RATES, names, what, look, shift if what == TEST else 1)
+            draw_over_rates(axes, results, RATES, names, what, look, shift)
         axes.set_ylabel(label)
     add_header(figure, None, list(LOOKS.values()))
     return {"explicit": figure}
