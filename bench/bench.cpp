@@ -19,8 +19,8 @@
 #include <filesystem>
 #include <string>
 
+#include "config/json.h"
 #include "core/blas.h"
-#include "core/config_json.h"
 #include "core/csv.h"
 #include "run/experiment.h"
 #include "run/metrics_log.h"

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "config/json.h"
 #include "core/blas.h"
-#include "core/config_json.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "run/describe.h"
@@ -28,7 +28,7 @@ volatile std::sig_atomic_t stop_signal = 0;
 
 /// The first signal asks the run to stop at the next step; a second one ends the process at once.
 void InstallSignalHandlers() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int signal) { stop_signal = signal; };
   action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
   sigaction(SIGINT, &action, nullptr);

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
-#include "core/fields.h"
-#include "core/registry.h"
+#include "config/fields.h"
+#include "config/json.h"
+#include "config/registry.h"
 
 // Leaves with allowed values, made from their declared fields alone: tests over a registry include
 // every newcomer.

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
+#include "config/json.h"
 #include "core/torch.h"
 #include "run/experiment.h"
 #include "run/run_config.h"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
-#include "core/registry.h"
+#include "config/json.h"
+#include "config/registry.h"
 #include "core/rng.h"
 #include "data/normalize.h"
 #include "gradients/oracle.h"

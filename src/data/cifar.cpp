@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "config/registry.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "core/registry.h"
 #include "data/byte_reader.h"
 #include "data/file_dataset.h"
 

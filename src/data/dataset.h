@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "data/augment.h"
 #include "data/label_noise.h"
 

@@ -1,4 +1,4 @@
-#include "core/registry.h"
+#include "config/registry.h"
 #include "data/epoch_sampler.h"
 
 namespace sgdscope {

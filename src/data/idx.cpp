@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "data/byte_reader.h"
 #include "data/file_dataset.h"
 

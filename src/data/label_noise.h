@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "core/fields.h"
+#include "config/fields.h"
 
 namespace sgdscope {
 

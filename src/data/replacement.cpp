@@ -1,8 +1,8 @@
 #include <cstdint>
 #include <string>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "data/sampler.h"
 

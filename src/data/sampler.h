@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "data/augment.h"
 
 namespace sgdscope {

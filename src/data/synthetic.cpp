@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "data/dataset.h"
 #include "data/normalize.h"

@@ -2,7 +2,7 @@
 // middle where their number is even: Yin et al., "Byzantine-robust distributed learning", 2018,
 // definition 1.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "estimators/estimator.h"
 #include "gradients/per_example.h"
 

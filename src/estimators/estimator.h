@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "core/torch.h"
 #include "data/sampler.h"
 #include "gradients/oracle.h"

@@ -31,8 +31,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "estimators/estimator.h"
 
 namespace sgdscope {

@@ -8,8 +8,8 @@
 
 #include <algorithm>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "estimators/estimator.h"
 
 namespace sgdscope {

@@ -1,6 +1,6 @@
 // g = (1/n) sum_i grad L_i: plain SGD.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "estimators/estimator.h"
 
 namespace sgdscope {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "estimators/estimator.h"
 #include "gradients/per_example.h"
 

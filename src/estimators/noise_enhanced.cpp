@@ -12,8 +12,8 @@
 
 #include <cstdio>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "estimators/estimator.h"

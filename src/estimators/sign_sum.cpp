@@ -1,7 +1,7 @@
 // For each weight the mean of the signs of the batch's per-example values: a majority vote whose
 // strength counts. Bernstein et al., "signSGD with majority vote", 2019, takes the sign of it.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "estimators/estimator.h"
 #include "gradients/per_example.h"
 

@@ -2,7 +2,7 @@
 // largest, k = floor(fraction n): Yin et al., "Byzantine-robust distributed learning", 2018,
 // definition 2.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "estimators/estimator.h"
 #include "gradients/per_example.h"
 

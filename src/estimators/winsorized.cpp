@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "estimators/estimator.h"
 #include "gradients/per_example.h"
 

@@ -4,7 +4,7 @@
 // and where z moves by u:  L(z + u) - L(z) = log1p(sum_c q_c expm1(u_c)) - u_y, exact also where u
 // is small.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "gradients/loss.h"
 #include "kernels/kernels.h"
 

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "core/torch.h"
 #include "nn/layer.h"
 

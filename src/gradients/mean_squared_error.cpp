@@ -1,7 +1,7 @@
 // Mean squared error against the one-hot label e_y, over k classes: L(z, y) = |z - e_y|^2 / k.
 // On a line of logits:  L' = 2 <z - e_y, z'> / k,   L'' = 2 (|z'|^2 + <z - e_y, z''>) / k.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "gradients/loss.h"
 
 namespace sgdscope {

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "core/torch.h"
 #include "gradients/oracle.h"
 #include "kernels/kernels.h"

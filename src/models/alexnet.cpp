@@ -5,7 +5,7 @@
 // 32 pixels comes out of the last pool as 2 x 2 with 256 channels. theta: layer by layer, weight,
 // then bias.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "models/images.h"
 
 namespace sgdscope {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "models/model.h"
 
 // What the networks for images share.

@@ -1,7 +1,7 @@
 // Multilayer perceptron: flatten, then (linear, activation) for each hidden width, then linear.
 // theta: layer by layer, weight [out, in] row-major, then bias [out].
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "models/model.h"
 
 namespace sgdscope {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "core/torch.h"
 #include "nn/layer.h"
 

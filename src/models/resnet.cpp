@@ -8,7 +8,7 @@
 //                     stride), 1 x 1 to four times the channels (Zagoruyko and Komodakis 2016)
 // Then the mean of each channel, and a fully connected layer.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "models/images.h"
 
 namespace sgdscope {

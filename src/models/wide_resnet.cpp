@@ -7,8 +7,8 @@
 // relu(norm(h)). With skipinit (De and Smith 2020) there is no norm; each branch ends with a gain
 // that starts at 0, and the convolutions have biases.
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "models/images.h"
 
 namespace sgdscope {

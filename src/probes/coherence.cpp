@@ -19,8 +19,8 @@
 // nullK.*: null worlds in which the designations are permuted among all training examples, once for
 // the whole run. whole.*: f_p and f_c of the whole training set at theta (if `whole_set`).
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "gradients/per_example.h"
 #include "gradients/pieces.h"

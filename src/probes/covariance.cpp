@@ -28,7 +28,7 @@
 
 #include <limits>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "gradients/per_example.h"
 #include "nn/reduce.h"
 #include "probes/probe.h"

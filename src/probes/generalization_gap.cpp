@@ -25,8 +25,8 @@
 // A is drawn at each step from the test set, without replacement, and never augmented. Under batch
 // normalization each batch has its own statistics.
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "gradients/per_example.h"

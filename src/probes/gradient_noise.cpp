@@ -21,8 +21,8 @@
 
 #include <cmath>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "probes/probe.h"

@@ -1,6 +1,6 @@
 // |g| of the estimator's gradient and |delta| of the update, sums in double.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "probes/probe.h"
 
 namespace sgdscope {

@@ -21,8 +21,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "gradients/per_example.h"
 #include "nn/reduce.h"

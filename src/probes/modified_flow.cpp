@@ -32,8 +32,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "probes/probe.h"
 

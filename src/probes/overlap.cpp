@@ -23,8 +23,8 @@
 #include <cmath>
 #include <set>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "gradients/per_example.h"

@@ -6,7 +6,7 @@
 //   finite_difference    |d_r|
 //   relative_difference  |d_r - H g| / |H g|; it need not vanish with r where the network has kinks
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "probes/probe.h"
 
 namespace sgdscope {

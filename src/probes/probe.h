@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/cadence.h"
+#include "config/cadence.h"
+#include "config/fields.h"
 #include "core/csv.h"
-#include "core/fields.h"
 #include "core/torch.h"
 #include "data/sampler.h"
 #include "gradients/oracle.h"

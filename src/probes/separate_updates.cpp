@@ -21,8 +21,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "probes/probe.h"
 

@@ -7,8 +7,8 @@
 
 #include <algorithm>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/tensor_file.h"
 #include "probes/probe.h"
 

@@ -11,7 +11,7 @@
 // updating batch the gradient is known, so that without `hessian` its losses at theta + delta will
 // do.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "nn/reduce.h"
 #include "probes/probe.h"
 

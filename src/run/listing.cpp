@@ -3,8 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "gradients/loss.h"
 #include "run/run_config.h"
 #include "updates/schedule.h"

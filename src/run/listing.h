@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "core/config_json.h"
+#include "config/json.h"
 
 namespace sgdscope {
 

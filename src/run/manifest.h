@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
+#include "config/json.h"
 #include "data/dataset.h"
 #include "run/run_config.h"
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "core/cadence.h"
-#include "core/config_json.h"
-#include "core/fields.h"
-#include "core/registry.h"
+#include "config/cadence.h"
+#include "config/fields.h"
+#include "config/json.h"
+#include "config/registry.h"
 #include "data/dataset.h"
 #include "data/sampler.h"
 #include "estimators/estimator.h"

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "core/config_json.h"
+#include "config/json.h"
 #include "core/files.h"
 
 namespace sgdscope {

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {

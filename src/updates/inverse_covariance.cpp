@@ -28,8 +28,8 @@
 #include <optional>
 #include <string>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "gradients/per_example.h"
 #include "updates/update_rule.h"
 

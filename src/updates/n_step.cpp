@@ -4,7 +4,7 @@
 // The effective learning rate is n * learning_rate: delta is that times the mean of the n
 // gradients, with a minus. A step costs n gradients.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {

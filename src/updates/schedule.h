@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "core/fields.h"
-#include "core/registry.h"
+#include "config/fields.h"
+#include "config/registry.h"
 #include "core/torch.h"
 
 namespace sgdscope {

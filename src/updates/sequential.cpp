@@ -4,7 +4,7 @@
 //   theta[b_k] <- theta[b_k] - learning_rate * g(theta)[b_k]
 // Gradient descent is the case of a single block. A step costs one gradient for each block.
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {

@@ -5,8 +5,8 @@
 //   delta = -learning_rate * velocity,                    or, with Nesterov momentum,
 //   delta = -learning_rate * (d + momentum * velocity)
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "updates/schedule.h"
 
 namespace sgdscope {

@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "core/fields.h"
+#include "config/fields.h"
 #include "core/torch.h"
 #include "data/sampler.h"
 #include "gradients/oracle.h"

@@ -3,8 +3,8 @@
 
 #include <optional>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "updates/schedule.h"
 
 namespace sgdscope {

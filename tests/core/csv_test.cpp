@@ -116,13 +116,11 @@ TEST(Csv, RefusesARowOfAnotherWidth) {
 TEST(Csv, RefusesColumnNamesThatBreakTheFile) {
   const TempFolder folder;
   for (const std::string name : {"", "a,b", "a\"b", "a\nb", "a\rb"}) {
-    ExpectError(ErrorKind::kConfig, {"a.csv", "column name", "label"}, [&] {
-      CsvWriter csv(folder / "a.csv", {"step", name});
-    });
+    ExpectError(ErrorKind::kConfig, {"a.csv", "column name", "label"},
+                [&] { CsvWriter csv(folder / "a.csv", {"step", name}); });
   }
-  ExpectError(ErrorKind::kConfig, {"two columns", "'a.b'"}, [&] {
-    CsvWriter csv(folder / "a.csv", {"a.b", "c", "a.b"});
-  });
+  ExpectError(ErrorKind::kConfig, {"two columns", "'a.b'"},
+              [&] { CsvWriter csv(folder / "a.csv", {"a.b", "c", "a.b"}); });
 }
 
 TEST(Csv, NamesAFileThatItCannotMake) {
@@ -141,7 +139,9 @@ TEST(Csv, ContinuesAndCutsBack) {
     csv.Row(std::vector<double>{9, 9});
   }
   EXPECT_EQ(ReadFile(path), "step,loss\n0,1\n9,9\n");
-  { CsvWriter csv(path, {"step", "loss"}, 10); }
+  {
+    CsvWriter csv(path, {"step", "loss"}, 10);
+  }
   EXPECT_EQ(ReadFile(path), "step,loss\n");
 }
 

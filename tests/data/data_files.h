@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
-#include "core/registry.h"
+#include "config/json.h"
+#include "config/registry.h"
 #include "data/dataset.h"
 
 // Small data files for tests, written byte by byte from the formats' definitions.

@@ -162,9 +162,7 @@ TEST_F(IdxFiles, MissingTestFilesAreNamed) {
 
 TEST_F(IdxFiles, MissingListedFileIsNamed) {
   ExpectError(ErrorKind::kData, {(folder_ / "nope").string(), "no such file", "data.train_files"},
-              [&] {
-                Load({{"train_files", {"nope", "train-labels-idx1-ubyte"}}});
-              });
+              [&] { Load({{"train_files", {"nope", "train-labels-idx1-ubyte"}}}); });
 }
 
 struct BadFile {
@@ -257,9 +255,8 @@ TEST_F(IdxFiles, BadFilesAreErrorsThatNameOffsetFoundAndExpected) {
 
 TEST_F(IdxFiles, HintOfANamedFileIsItsField) {
   Write("cut", IdxImages(5).substr(0, 99));
-  ExpectError(ErrorKind::kData, {"cut", "Check data.train_files"}, [&] {
-    Load({{"train_files", {"cut", "train-labels-idx1-ubyte"}}});
-  });
+  ExpectError(ErrorKind::kData, {"cut", "Check data.train_files"},
+              [&] { Load({{"train_files", {"cut", "train-labels-idx1-ubyte"}}}); });
 }
 
 // Packs `content` and so many MiB of zeros behind it, fast: the packed MiB is repeated.

@@ -162,9 +162,8 @@ TEST(LabelNoise, IsAFieldOfEveryDataSet) {
     EXPECT_EQ(written["label_noise"], (Json{{"fraction", 0.25}, {"kind", "permute"}}));
   }
   const auto refuse = [](const Json& noise, const std::vector<std::string>& parts) {
-    ExpectError(ErrorKind::kConfig, parts, [&] {
-      MakeDataset("synthetic", {{"label_noise", noise}});
-    });
+    ExpectError(ErrorKind::kConfig, parts,
+                [&] { MakeDataset("synthetic", {{"label_noise", noise}}); });
   };
   refuse(Json::object(), {"data.label_noise.fraction", "is missing", ">= 0 and <= 1"});
   refuse({{"fraction", 1.01}}, {"data.label_noise.fraction", "1.01", ">= 0 and <= 1"});

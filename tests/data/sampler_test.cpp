@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
+#include "config/json.h"
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "tests/expect_error.h"
 

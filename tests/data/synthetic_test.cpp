@@ -74,18 +74,15 @@ TEST(Synthetic, StdIsTheSpreadAroundTheCentre) {
 }
 
 TEST(Synthetic, RefusesWhatCantBe) {
-  ExpectError(ErrorKind::kConfig, {"data.shape", "[]"}, [] {
-    MakeDataset("synthetic", {{"shape", Json::array()}})->Shape("data");
-  });
+  ExpectError(ErrorKind::kConfig, {"data.shape", "[]"},
+              [] { MakeDataset("synthetic", {{"shape", Json::array()}})->Shape("data"); });
   ExpectError(ErrorKind::kConfig, {"data", "GB", "train_size"}, [] {
     MakeDataset("synthetic", {{"shape", {1000000000, 1000000000}}})->Shape("data");
   });
-  ExpectError(ErrorKind::kConfig, {"data", "GB", "classes"}, [] {
-    MakeDataset("synthetic", {{"classes", 1e15}})->Shape("data");
-  });
-  ExpectError(ErrorKind::kConfig, {"data.normalize", "unit", "bytes"}, [] {
-    MakeDataset("synthetic", {{"normalize", "unit"}})->Shape("data");
-  });
+  ExpectError(ErrorKind::kConfig, {"data", "GB", "classes"},
+              [] { MakeDataset("synthetic", {{"classes", 1e15}})->Shape("data"); });
+  ExpectError(ErrorKind::kConfig, {"data.normalize", "unit", "bytes"},
+              [] { MakeDataset("synthetic", {{"normalize", "unit"}})->Shape("data"); });
 }
 
 TEST(Datasets, EveryNameHasHelpAndAShapeByDefault) {

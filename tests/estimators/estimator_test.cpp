@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "core/rng.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/registry.h"
+#include "config/registry.h"
 #include "core/rng.h"
 #include "gradients/loss.h"
 #include "kernels/kernels.h"

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "models/model.h"
 #include "tests/expect_error.h"
 #include "tests/random_mlp.h"

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "estimators/estimator.h"
 #include "gradients/oracle.h"

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include "core/config_json.h"
+#include "config/json.h"
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "models/model.h"
 #include "tests/expect_error.h"
 

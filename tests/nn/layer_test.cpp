@@ -306,9 +306,8 @@ TEST(ActivationLayer, ReluAtItsKinkHasSlopeZero) {
 
 TEST(ActivationLayer, HasNoParametersToWriteTo) {
   const auto relu = MakeActivation("relu");
-  ExpectError(ErrorKind::kInternal, {"relu"}, [&] {
-    relu->WriteGradient({relu.get(), {}, {}}, {}, {});
-  });
+  ExpectError(ErrorKind::kInternal, {"relu"},
+              [&] { relu->WriteGradient({relu.get(), {}, {}}, {}, {}); });
 }
 
 TEST(FlattenLayer, KeepsTheBatchAndWhatIsUndefined) {

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <set>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "run/checkpoint.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
@@ -284,9 +284,8 @@ TEST(ProbeLabels, DefaultToTheNameAndAreUnique) {
   const Json labelled = {{"name", "gradient_norm"}, {"label", "norm"}};
   EXPECT_EQ((*read({norm})->probes.choices()[0])->label(), "gradient_norm");
   EXPECT_EQ((*read({norm, labelled})->probes.choices()[1])->label(), "norm");
-  ExpectError(ErrorKind::kConfig, {"probes[1].label", "gradient_norm"}, [&] {
-    read({norm, norm});
-  });
+  ExpectError(ErrorKind::kConfig, {"probes[1].label", "gradient_norm"},
+              [&] { read({norm, norm}); });
   Json with_comma = norm;
   with_comma["label"] = "a,b";
   ExpectError(ErrorKind::kConfig, {"probes[0].label", "comma"}, [&] { read({with_comma}); });

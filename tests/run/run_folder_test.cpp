@@ -44,7 +44,9 @@ TEST(RunFolder, ARunIsRefusedResumedOrReplaced) {
               [&] { RunFolder(folder.path(), Config(), IfExists::kRefuse); });
   EXPECT_TRUE(Begun(folder.path(), IfExists::kResume));
   EXPECT_EQ(ReadFile(folder / "metrics.csv"), "rows");
-  { const RunFolder not_begun(folder.path(), Config(), IfExists::kOverwrite); }
+  {
+    const RunFolder not_begun(folder.path(), Config(), IfExists::kOverwrite);
+  }
   EXPECT_EQ(ReadFile(folder / "metrics.csv"), "rows");
   EXPECT_FALSE(Begun(folder.path(), IfExists::kOverwrite));
   EXPECT_FALSE(std::filesystem::exists(folder / "metrics.csv"));

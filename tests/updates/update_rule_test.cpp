@@ -6,8 +6,8 @@
 #include <functional>
 #include <utility>
 
+#include "config/registry.h"
 #include "core/error.h"
-#include "core/registry.h"
 #include "core/rng.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
@@ -320,17 +320,15 @@ TEST(UpdateRuleValues, ANStepOfOneIsPlainSgdBitForBit) {
 }
 
 TEST(UpdateRuleFields, NesterovNeedsMomentum) {
-  ExpectError(ErrorKind::kConfig, {"sgd.nesterov", "momentum"}, [] {
-    MakeExample<UpdateRule>("sgd", {{"nesterov", true}});
-  });
+  ExpectError(ErrorKind::kConfig, {"sgd.nesterov", "momentum"},
+              [] { MakeExample<UpdateRule>("sgd", {{"nesterov", true}}); });
   MakeExample<UpdateRule>("sgd", {{"nesterov", true}, {"momentum", 0.5}});
 }
 
 TEST(UpdateRuleFields, OutOfRangeIsRefused) {
   const auto refuse = [](const std::string& rule, const std::string& field, double value) {
-    ExpectError(ErrorKind::kConfig, {rule + "." + field}, [&] {
-      MakeExample<UpdateRule>(rule, {{field, value}});
-    });
+    ExpectError(ErrorKind::kConfig, {rule + "." + field},
+                [&] { MakeExample<UpdateRule>(rule, {{field, value}}); });
   };
   refuse("sgd", "learning_rate", 0);
   refuse("sgd", "learning_rate", -1);
@@ -494,15 +492,12 @@ TEST(ScheduleValues, AWarmupPassesOnWhatIsMeasuredAfterIt) {
 TEST(ScheduleFields, WarmupNeedsOneLengthThatFitsIntoTheRun) {
   ExpectError(ErrorKind::kConfig, {"warmup", "neither steps nor epochs"},
               [] { MakeExample<Schedule>("warmup"); });
-  ExpectError(ErrorKind::kConfig, {"warmup", "both steps and epochs"}, [] {
-    MakeSchedule("warmup", {{"steps", 1}, {"epochs", 1}});
-  });
-  ExpectError(ErrorKind::kConfig, {"warmup.steps", "1000", "leaves nothing"}, [] {
-    MakeSchedule("warmup", {{"steps", 1000}});
-  });
-  ExpectError(ErrorKind::kConfig, {"warmup.epochs", "1000", "leaves nothing"}, [] {
-    MakeSchedule("warmup", {{"epochs", 100}});
-  });
+  ExpectError(ErrorKind::kConfig, {"warmup", "both steps and epochs"},
+              [] { MakeSchedule("warmup", {{"steps", 1}, {"epochs", 1}}); });
+  ExpectError(ErrorKind::kConfig, {"warmup.steps", "1000", "leaves nothing"},
+              [] { MakeSchedule("warmup", {{"steps", 1000}}); });
+  ExpectError(ErrorKind::kConfig, {"warmup.epochs", "1000", "leaves nothing"},
+              [] { MakeSchedule("warmup", {{"epochs", 100}}); });
   MakeSchedule("warmup", {{"steps", 999}});
 }
 

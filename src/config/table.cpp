@@ -2,8 +2,8 @@
 #include <array>
 #include <utility>
 
-#include "core/config_json.h"
-#include "core/config_text.h"
+#include "config/json.h"
+#include "config/text.h"
 
 namespace sgdscope {
 namespace {

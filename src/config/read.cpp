@@ -3,8 +3,8 @@
 #include <optional>
 #include <utility>
 
-#include "core/config_json.h"
-#include "core/config_text.h"
+#include "config/json.h"
+#include "config/text.h"
 #include "core/error.h"
 
 namespace sgdscope {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/fields.h"
+#include "config/fields.h"
 
 namespace sgdscope {
 

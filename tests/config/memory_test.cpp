@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "core/config_json.h"
-#include "core/registry.h"
+#include "config/json.h"
+#include "config/registry.h"
 
 namespace sgdscope {
 namespace {

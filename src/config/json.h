@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/fields.h"
+#include "config/fields.h"
 
-// Visitors between fields (core/fields.h) and JSON. Every Error is of kind kConfig and names the
+// Visitors between fields (config/fields.h) and JSON. Every Error is of kind kConfig and names the
 // JSON path ("probes[0].recent_lag"), the value, what is allowed and, for a name, the nearest known
 // one.
 

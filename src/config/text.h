@@ -5,11 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
-#include "core/fields.h"
+#include "config/fields.h"
+#include "config/json.h"
 
-// Words and texts that the visitors of config_read.cpp, config_write.cpp, config_schema.cpp and
-// config_table.cpp share.
+// Words and texts that the visitors of read.cpp, write.cpp, schema.cpp and table.cpp share.
 
 namespace sgdscope {
 

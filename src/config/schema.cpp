@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/config_json.h"
-#include "core/config_text.h"
+#include "config/json.h"
+#include "config/text.h"
 
 namespace sgdscope {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/config_json.h"
+#include "config/json.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "tests/core/toy_config.h"
+#include "tests/config/toy_config.h"
 #include "tests/expect_error.h"
 
 namespace sgdscope {

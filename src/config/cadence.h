@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/fields.h"
+#include "config/fields.h"
 
 namespace sgdscope {
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 // A config field is declared once, in its owner's `Fields`; reading, writing, checking, `list` and
-// `schema` are visitors over that declaration (core/config_json.h).
+// `schema` are visitors over that declaration (config/json.h).
 
 namespace sgdscope {
 

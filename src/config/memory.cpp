@@ -1,7 +1,7 @@
 #include <utility>
 
-#include "core/config_json.h"
-#include "core/config_text.h"
+#include "config/json.h"
+#include "config/text.h"
 
 namespace sgdscope {
 namespace {

@@ -5,10 +5,10 @@
 #include <set>
 #include <string>
 
-#include "core/config_json.h"
+#include "config/json.h"
 #include "core/error.h"
 #include "core/rng.h"
-#include "tests/core/toy_config.h"
+#include "tests/config/toy_config.h"
 #include "tests/mutate.h"
 
 namespace sgdscope {

@@ -5,8 +5,8 @@
 #include <sstream>
 #include <string_view>
 
-#include "core/config_json.h"
-#include "core/config_text.h"
+#include "config/json.h"
+#include "config/text.h"
 #include "core/error.h"
 
 namespace sgdscope {

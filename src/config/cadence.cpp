@@ -1,4 +1,4 @@
-#include "core/cadence.h"
+#include "config/cadence.h"
 
 #include <algorithm>
 #include <cmath>

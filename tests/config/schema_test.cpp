@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
+#include "config/json.h"
 #include "core/error.h"
-#include "tests/core/toy_config.h"
+#include "tests/config/toy_config.h"
 #include "tests/expect_error.h"
 
 namespace sgdscope {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
-#include "core/fields.h"
-#include "core/registry.h"
+#include "config/fields.h"
+#include "config/json.h"
+#include "config/registry.h"
 
 // A config with every kind of field, for the tests of the visitors.
 

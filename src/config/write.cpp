@@ -1,7 +1,7 @@
 #include <cmath>
 
-#include "core/config_json.h"
-#include "core/config_text.h"
+#include "config/json.h"
+#include "config/text.h"
 #include "core/error.h"
 
 namespace sgdscope {

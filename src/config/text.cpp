@@ -1,4 +1,4 @@
-#include "core/config_text.h"
+#include "config/text.h"
 
 #include <algorithm>
 #include <cctype>

@@ -1,4 +1,4 @@
-#include "core/cadence.h"
+#include "config/cadence.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config_json.h"
+#include "config/json.h"
 #include "core/error.h"
 #include "tests/expect_error.h"
 
