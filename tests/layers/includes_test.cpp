@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <regex>
 #include <set>
 #include <string>
 #include <utility>
@@ -10,7 +11,7 @@
 
 #include "core/files.h"
 
-// DESIGN.md, section 2: includes point down only, and a leaf has no header.
+// The layers of src/README.md: includes point down only, and a leaf has no header.
 
 namespace sgdscope {
 namespace {
@@ -18,11 +19,21 @@ namespace {
 namespace fs = std::filesystem;
 using Include = std::pair<std::string, std::string>;  // from, to: paths below src
 
-// Folders of one height never include one another.
-const std::map<std::string, int> kHeights = {{"core", 0},      {"config", 1},     {"kernels", 1},
-                                             {"nn", 2},        {"models", 3},     {"data", 3},
-                                             {"gradients", 4}, {"estimators", 5}, {"updates", 5},
-                                             {"probes", 5},    {"run", 6},        {"main.cpp", 7}};
+/// The height of each folder, from the rows "| height | `folder` | ..." of the page.
+std::map<std::string, int> Heights() {
+  const std::string page = ReadFile(SGDSCOPE_SOURCE_DIR "/src/README.md");
+  const std::regex row(R"(^\| (\d+) \| `([^`]+)` \|)", std::regex::multiline);
+  std::map<std::string, int> heights;
+  for (std::sregex_iterator it(page.begin(), page.end(), row), end; it != end; ++it) {
+    heights[(*it)[2]] = std::stoi((*it)[1]);
+  }
+  return heights;
+}
+
+const std::map<std::string, int>& Layers() {
+  static const std::map<std::string, int> heights = Heights();
+  return heights;
+}
 
 // The type Update, which StepView shows to probes. A probe sees no rule and no estimator.
 const std::set<Include> kExceptions = {{"probes/probe.h", "updates/update_rule.h"}};
@@ -31,7 +42,7 @@ std::map<std::string, std::string> Sources() {
   const fs::path root = SGDSCOPE_SOURCE_DIR "/src";
   std::map<std::string, std::string> sources;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
-    if (!entry.is_regular_file()) continue;
+    if (!entry.is_regular_file() || entry.path().extension() == ".md") continue;
     sources[entry.path().lexically_relative(root).string()] = ReadFile(entry.path());
   }
   return sources;
@@ -57,7 +68,7 @@ std::vector<Include> IncludesOf(const std::string& path, const std::string& text
 bool PointsDown(const Include& include) {
   const std::string from = FolderOf(include.first);
   const std::string to = FolderOf(include.second);
-  return from == to || kHeights.at(to) < kHeights.at(from) || kExceptions.contains(include);
+  return from == to || Layers().at(to) < Layers().at(from) || kExceptions.contains(include);
 }
 
 TEST(Includes, TheRuleItselfTellsUpFromDown) {
@@ -76,7 +87,7 @@ TEST(Includes, PointDownOnlyAndToFilesThatExist) {
   std::set<Include> used_exceptions;
   size_t count = 0;
   for (const auto& [path, text] : sources) {
-    ASSERT_TRUE(kHeights.contains(FolderOf(path))) << path << " lies in no layer";
+    ASSERT_TRUE(Layers().contains(FolderOf(path))) << path << " lies in no layer";
     for (const Include& include : IncludesOf(path, text)) {
       ++count;
       ASSERT_TRUE(sources.contains(include.second)) << path << " includes " << include.second;
@@ -87,6 +98,18 @@ TEST(Includes, PointDownOnlyAndToFilesThatExist) {
   }
   EXPECT_GT(count, 100) << "the includes were not found";
   EXPECT_EQ(used_exceptions, kExceptions) << "an exception that nobody needs";
+}
+
+TEST(Includes, ThePageNamesTheFoldersThatThereAreAndSaysWhatTheyHold) {
+  const std::string page = ReadFile(SGDSCOPE_SOURCE_DIR "/src/README.md");
+  std::set<std::string> folders;
+  for (const auto& [path, text] : Sources()) folders.insert(FolderOf(path));
+  std::set<std::string> named;
+  for (const auto& [folder, height] : Layers()) named.insert(folder);
+  EXPECT_EQ(named, folders);
+  for (const std::string& folder : folders) {
+    EXPECT_NE(page.find("**`" + folder + "`**"), std::string::npos) << folder;
+  }
 }
 
 TEST(Includes, ALeafHasNoHeader) {
