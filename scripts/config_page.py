@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Writes the tables of configs/README.md, below its line GENERATED, from what `sgdscope schema` prints.
+
+    scripts/config_page.py [--check]
+
+--check writes nothing and exits with 1 where the page is stale. SGDSCOPE names another program than build/release/sgdscope.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "configs" / "README.md"
+GENERATED = "<!-- What follows is written by scripts/config_page.py. -->\n"
+TITLES = {
+    "data": "Data sets",
+    "sampler": "Samplers",
+    "model": "Models",
+    "gradient": "Estimators",
+    "update": "Update rules",
+    "learning_rate": "Learning rates",
+    "probes": "Probes",
+}
+LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+Schema = dict[str, Any]
+
+
+def leaves(field: Schema) -> dict[str, Schema]:
+    """What the object `field`, or each of a list, may be, by the value of its key `name`; empty where it has none."""
+    options = field.get("items", field).get("oneOf", [])
+    return {option["properties"]["name"]["const"]: option for option in options if "properties" in option}
+
+
+def fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema, bool]]:
+    """Path, schema and whether it is required of each field of an object; those of groups stand below the group."""
+    for name, field in schema["properties"].items():
+        if name == "name" and "const" in field:
+            continue
+        yield path + name, field, name in schema.get("required", [])
+        if "properties" in field:
+            yield from fields(field, f"{path}{name}.")
+
+
+def kinds(schema: Schema) -> Iterator[tuple[str, dict[str, Schema]]]:
+    """Key and leaves of each choice between registered names, those within the leaves last."""
+    for path, field, _ in fields(schema):
+        if leaves(field):
+            yield path, leaves(field)
+    for _, field, _ in fields(schema):
+        for leaf in leaves(field).values():
+            yield from kinds(leaf)
+
+
+def link(title: str) -> str:
+    return f"[{title}](#{title.lower().replace(' ', '-')})"
+
+
+def allowed_text(field: Schema) -> str:
+    if leaves(field):
+        return ", ".join(f"`{name}`" for name in leaves(field))
+    values = field.get("items", field)
+    words = [f"`{value}`" for value in values.get("enum", [])]
+    return ", ".join(words or [f"{sign} {values[key]:g}" for key, sign in LIMITS.items() if key in values])
+
+
+def type_text(path: str, field: Schema) -> str:
+    if "items" in field:
+        return f"list of {type_text(path, field['items'])}"
+    if "oneOf" in field or "$ref" in field:
+        number = "$ref" in field or any("properties" not in option for option in field["oneOf"])
+        return "number or object" if number else "object"
+    return str(field["type"])
+
+
+def row(path: str, field: Schema, required: bool) -> str:
+    default = f"`{json.dumps(field['default'], ensure_ascii=False)}`" if "default" in field else ""
+    name = f"**`{path}`**" if required else f"`{path}`"
+    meaning = re.sub(r"([|<*])", r"\\\1", field["description"])
+    cells = [name, type_text(path, field), "required" if required else default, allowed_text(field), meaning]
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(rows: list[str]) -> list[str]:
+    return ["", "| field | type | default | allowed | meaning |", "|---|---|---|---|---|", *rows] if rows else []
+
+
+def section(title: str, known: dict[str, Schema]) -> list[str]:
+    """All leaves of a kind; the fields that they have in common stand first, once."""
+    rows = {name: [row(*field) for field in fields(leaf)] for name, leaf in known.items()}
+    shared = [line for line in next(iter(rows.values())) if all(line in own for own in rows.values())]
+    lines = ["", f"## {title}"]
+    if shared:
+        lines += ["", "Fields that all of them have:", *table(shared)]
+    for name, leaf in known.items():
+        lines += ["", f"### `{name}`", "", leaf["properties"]["name"]["description"]]
+        lines += table([line for line in rows[name] if line not in shared])
+    return lines
+
+
+def generated(schema: Schema) -> str:
+    known = {TITLES.get(path, path): choices for path, choices in kinds(schema)}
+    lines = ["", "Kinds of names: " + ", ".join(link(title) for title in known) + ".", "", "## Config"]
+    lines += table([row(*field) for field in fields(schema)])
+    for title, choices in known.items():
+        lines += section(title, choices)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    program = os.environ.get("SGDSCOPE") or str(ROOT / "build" / "release" / "sgdscope")
+    schema = json.loads(subprocess.run([program, "schema"], check=True, stdout=subprocess.PIPE).stdout)
+    old = PAGE.read_text(encoding="utf-8")
+    written, marker, _ = old.partition(GENERATED)
+    if not marker:
+        print(f"{PAGE}: the line '{GENERATED.strip()}' is missing: put it where the tables belong", file=sys.stderr)
+        return 2
+    new = written + GENERATED + generated(schema)
+    if sys.argv[1:] == ["--check"]:
+        if new != old:
+            print("configs/README.md is stale: call scripts/config_page.py", file=sys.stderr)
+        return int(new != old)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
