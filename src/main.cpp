@@ -1,6 +1,5 @@
 // The command line: parses arguments, prints results and errors, and returns the exit status
-// (DESIGN.md, section 5): 0 done, 1 a bug, 2 config or usage, 3 data, 4 diverged, 5 resource, 128 +
-// signal.
+// (src/README.md): 0 done, 1 a bug, 2 config or usage, 3 data, 4 diverged, 5 resource, 128 + signal.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

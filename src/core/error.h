@@ -6,7 +6,7 @@
 
 namespace sgdscope {
 
-/// What went wrong, as the exit status that `main` returns for it (DESIGN.md, section 5).
+/// What went wrong, as the exit status that `main` returns for it (src/README.md).
 enum class ErrorKind {
   kInternal = 1,
   kConfig = 2,

@@ -128,7 +128,7 @@ RandomMlp Wide(uint64_t index) {
   return random;
 }
 
-/// A normal deviate exceeds 3 in 0.27 % of cases: 99 of 100 is what the issue asks for.
+/// A normal deviate exceeds 3 in 0.27 % of cases: 99 of 100 leaves room for chance.
 TEST(SeparateUpdates, SampledLiesWithinThreeStandardErrors) {
   const RandomMlp random = Wide(0);
   const Vector gradient = oracle::MeanGradient(random.mlp, random.theta, random.examples);

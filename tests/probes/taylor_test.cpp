@@ -118,7 +118,7 @@ Values TermsOf(const oracle::Mlp& mlp, const Vector& theta, const Vector& delta,
   return terms;
 }
 
-/// The issue asks for 1e-6 relative. Beyond that, where losses of the order 1 cancel (delta_loss,
+/// To 1e-6 relative. Beyond that, where losses of the order 1 cancel (delta_loss,
 /// penalty and remainder), each value is off by some 10 eps = 2e-15 whatever its size, and all else
 /// by a few times (n + widths) eps of itself; `added` is how many values a running sum has. The
 /// worst relative errors seen are 2e-14 (dot), 3e-13 (delta_loss), 1.5e-10 (penalty), 4e-14

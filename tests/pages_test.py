@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+"""Tests that the project's pages say nothing that is no longer so: python tests/pages_test.py
+
+SGDSCOPE names another program than build/release/sgdscope. The C++ of CONTRIBUTING.md is compiled by tests/CMakeLists.txt.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = os.environ.get("SGDSCOPE") or str(ROOT / "build" / "release" / "sgdscope")
+FOLDERS = ("src", "configs", "scripts", "tests", "bench", "third_party", ".ci")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+PAPERS = {page.parent.name for page in ROOT.glob("configs/*/README.md")}
+PLACEHOLDERS = re.compile(r"\b(?:PAPER|FIGURE|NAME)")
+SUFFIXES = r"\.(?:h|cpp|cu|py|sh|json|md|cmake)"
+SOURCES = (".h", ".cpp", ".cu", ".py", ".sh", ".json", ".md", ".cmake", ".txt", "")
+CPP_COMMENT = r"(?<!:)//.*"
+COMMENTS = {".h": CPP_COMMENT, ".cpp": CPP_COMMENT, ".cu": CPP_COMMENT, ".json": CPP_COMMENT, ".py": r"(#|^ *\"\"\"|^[^\"']*$).*"}
+LEAF_WORDS = {
+    "data set": "data",
+    "sampler": "sampler",
+    "model": "model",
+    "estimator": "gradient",
+    "update rule": "update",
+    "learning rate": "learning_rate",
+    "probe": "probes",
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The fenced blocks of a page in these languages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language in languages]
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+
+
+def inline_code(page: Path) -> list[str]:
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
+
+
+def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+@functools.lru_cache(maxsize=None)
+def schema() -> dict[str, Any]:
+    return json.loads(run_program("schema").stdout)
+
+
+def leaf_names(field: dict[str, Any]) -> set[str]:
+    """The names that a field of the config picks from."""
+    options = field.get("items", field)["oneOf"]
+    return {option["properties"]["name"]["const"] for option in options if "properties" in option}
+
+
+def names_of_kind(key: str) -> set[str]:
+    if key != "learning_rate":
+        return leaf_names(schema()["properties"][key])
+    rules = schema()["properties"]["update"]["oneOf"]
+    return leaf_names(rules[0]["properties"][key])
+
+
+@functools.lru_cache(maxsize=None)
+def help_of(*command: str) -> str:
+    """What a command of ours says of its options: the program's --help, or a script's own text."""
+    if Path(command[0]).name == "sgdscope":
+        result = run_program(*command[1:], "--help")
+        return result.stdout if result.returncode == 0 else ""
+    return text_of(ROOT / command[0])
+
+
+@functools.lru_cache(maxsize=None)
+def programs() -> set[str]:
+    """What the build makes."""
+    files = text_of(ROOT / "CMakeLists.txt") + text_of(ROOT / "tests" / "CMakeLists.txt")
+    return set(re.findall(r"add_executable\((\w+)", files))
+
+
+def commands(shell: str) -> Iterator[list[str]]:
+    """The words of each command in shell text; sbatch's options, after a lone --, are left out."""
+    for line in shell.replace("\\\n", " ").splitlines():
+        words: list[str] = []
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        lexer.commenters = "#"
+        lexer.whitespace_split = True
+        for word in [*lexer, ";"]:
+            if word[0] in "|&;<>":
+                if words:
+                    yield words
+                words = []
+                if word[0] in "<>":  # its file is no command
+                    words = []
+            else:
+                words.append(word)
+
+
+def problems_of(command: list[str]) -> list[str]:
+    """What of a command of ours is not there; nothing for the commands of others."""
+    words = command[: command.index("--")] if "--" in command else command
+    first = words[0]
+    if first.startswith("build/release/"):
+        if Path(first).name not in programs():
+            return [f"the build makes no {first}"]
+        if Path(first).name != "sgdscope":
+            return []
+        key = ("sgdscope", words[1])
+    elif first.startswith(("scripts/", ".ci/")):
+        if not os.access(ROOT / first, os.X_OK):
+            return [f"there is no command {first}"]
+        key = (first,)
+    else:
+        return []
+    known = help_of(*key)
+    if not known:
+        return [f"{' '.join(key)}: there is no such command"]
+    options = [word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
+    return [f"{' '.join(key)} has no option {o}" for o in options if not re.search(rf"(?<![\w-]){o}(?![\w-])", known)]
+
+
+def resolves(reference: str, start: Path = ROOT) -> bool:
+    """Whether a file name, or one with PAPER, FIGURE or NAME in it, leads to something."""
+    pattern = PLACEHOLDERS.sub("*", reference.rstrip("/"))
+    if "/" not in pattern:
+        return any(any((ROOT / folder).rglob(pattern)) for folder in FOLDERS) or any(ROOT.glob(pattern))
+    return any(any(base.glob(pattern)) for base in (start, ROOT, ROOT / "src"))
+
+
+def project_files() -> list[Path]:
+    """The text files of the project."""
+    found = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*") if "__pycache__" not in file.parts]
+    return [file for file in [*found, *ROOT.glob("*.*")] if file.is_file() and file.suffix in SOURCES]
+
+
+class Examples(unittest.TestCase):
+    """JSON and shell on the pages."""
+
+    def check_valid(self, config: dict[str, Any], where: str) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(config, file)
+            file.flush()
+            result = run_program("validate", file.name)
+        self.assertEqual(result.returncode, 0, f"{where}\n{result.stdout}")
+
+    def configs(self, page: Path) -> list[dict[str, Any]]:
+        found = []
+        for block in blocks(page, "json", "jsonc"):
+            found.append(json.loads(re.sub(r"//.*", "", block)))
+        return found
+
+    def test_json_blocks_are_valid_configs(self) -> None:
+        count = 0
+        for page in PAGES:
+            for config in self.configs(page):
+                count += 1
+                self.check_valid(config, f"{name_of(page)}: {config}")
+        self.assertGreaterEqual(count, 2)
+
+    def test_fragments_are_valid_in_the_first_config(self) -> None:
+        """Inline code like `"model": {...}` is a part of a config: put into README's, it makes a valid one."""
+        base = self.configs(ROOT / "README.md")[0]
+        count = 0
+        for page in PAGES:
+            for code in inline_code(page):
+                key = re.match(r'"(\w+)": ', code)
+                if not key or key[1] not in schema()["properties"]:
+                    continue
+                count += 1
+                self.check_valid({**base, **json.loads("{" + code + "}")}, f"{name_of(page)}: {code}")
+        self.assertGreaterEqual(count, 15)
+
+    def test_shell_blocks_parse(self) -> None:
+        for page in PAGES:
+            for block in blocks(page, "sh", "bash"):
+                result = subprocess.run(["bash", "-n"], input=block, text=True, stderr=subprocess.PIPE, check=False)
+                self.assertEqual(result.returncode, 0, f"{name_of(page)}\n{block}{result.stderr}")
+
+    def test_commands_and_options_exist(self) -> None:
+        count = 0
+        for page in PAGES:
+            shell = [*blocks(page, "sh", "bash")]
+            shell += [code for code in inline_code(page) if code.startswith(("scripts/", "build/")) and " " in code]
+            for command in (words for text in shell for words in commands(text)):
+                count += 1
+                self.assertEqual(problems_of(command), [], f"{name_of(page)}: {' '.join(command)}")
+        self.assertGreater(count, 25)
+
+    def test_the_check_of_commands_finds_what_is_wrong(self) -> None:
+        for wrong in (
+            "scripts/gird.sh x.json",
+            "scripts/sweep.sh x.jobs --thread 2",
+            "build/release/sgdscope rum x.json",
+            "build/release/sgdscope run x.json --sed 2",
+            "true && build/release/sgdscop list",
+        ):
+            found = [problem for words in commands(wrong) for problem in problems_of(words)]
+            self.assertEqual(len(found), 1, wrong)
+        self.assertEqual(list(commands("a 'b c' > d # e\nf \\\n  g && h")), [["a", "b c"], ["d"], ["f", "g"], ["h"]])
+
+
+class References(unittest.TestCase):
+    """Links, file names, names of leaves and keys of papers."""
+
+    def test_links_lead_somewhere(self) -> None:
+        count = 0
+        for page in PAGES:
+            for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
+                if target.startswith("https://"):
+                    continue
+                count += 1
+                file, _, anchor = target.partition("#")
+                to = page.parent / file if file else page
+                self.assertTrue(to.exists(), f"{name_of(page)}: {target}")
+                headings = re.findall(r"^#+ (.*)$", text_of(to), re.MULTILINE) if anchor else []
+                anchors = [re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings]
+                self.assertTrue(not anchor or anchor in anchors, f"{name_of(page)}: {target}")
+        self.assertGreater(count, 10)
+
+    def test_files_named_on_pages_exist(self) -> None:
+        written = set(re.findall(r'path_ / "([^"]+)"', text_of(ROOT / "src" / "run" / "run_folder.h")))
+        written |= {"report.md"}  # by reproduce.sh
+        wrong: list[str] = []
+        for page in PAGES:
+            for code in inline_code(page):
+                if " " in code or code in written or code.startswith("mine"):
+                    continue
+                is_path = "/" in code and code.split("/")[0] in FOLDERS
+                if (is_path or re.search(rf"\w{SUFFIXES}$", code)) and not resolves(code, page.parent):
+                    wrong.append(f"{name_of(page)}: {code}")
+        self.assertEqual(wrong, [])
+
+    def test_files_named_in_comments_exist(self) -> None:
+        """Comments and docstrings name only what is there. In strings, tests make files up."""
+        pattern = re.compile(rf"(?<![\w./-])((?:[a-z_]+/)+[A-Za-z0-9_]+{SUFFIXES}|[A-Z]+\.md)\b")
+        wrong: list[str] = []
+        for file in project_files():
+            if file.suffix == ".md":
+                continue
+            for line in text_of(file).splitlines():
+                comment = re.search(COMMENTS.get(file.suffix, r"#.*"), line)
+                for reference in pattern.findall(comment[0]) if comment else ():
+                    if not resolves(reference, file.parent) and not resolves(f"scripts/{reference}"):
+                        wrong.append(f"{name_of(file)}: {reference}")
+        self.assertEqual(wrong, [])
+
+    def test_names_of_leaves_are_registered(self) -> None:
+        count = 0
+        for page in PAGES:
+            for word, key in LEAF_WORDS.items():
+                for name in re.findall(rf"\b{word} `([a-z]\w*)`", " ".join(prose(page).split())):
+                    count += 1
+                    self.assertIn(name, names_of_kind(key), f"{name_of(page)}: {word}")
+        self.assertGreater(count, 20)
+
+    def test_papers_are_called_by_their_keys(self) -> None:
+        pattern = re.compile(r"\b([a-z]+_[a-z_]+)`?,? (?:section|equation|figure|table)s? \d")
+        count = 0
+        for file in project_files():
+            for key in pattern.findall(" ".join(text_of(file).split())):
+                count += 1
+                self.assertIn(key, PAPERS, name_of(file))
+        self.assertGreater(count, 50)
+
+
+class Papers(unittest.TestCase):
+    """Each paper's page."""
+
+    def test_each_has_a_page_and_is_linked_to(self) -> None:
+        configs = {file.parent.name for file in ROOT.glob("configs/*/*.json")}
+        self.assertEqual(PAPERS, configs)
+        self.assertEqual(PAPERS, set(re.findall(r"\]\(configs/(\w+)/README\.md\)", text_of(ROOT / "README.md"))))
+
+    def test_tables_have_the_figures_and_configs_that_there_are(self) -> None:
+        for paper in PAPERS:
+            page = ROOT / "configs" / paper / "README.md"
+            named = re.findall(rf"^\| `{paper}/(\w+)` \|", text_of(page), re.MULTILINE)
+            figures = [file.stem for file in ROOT.glob(f"scripts/*/{paper}/[a-z]*.py")]
+            self.assertCountEqual(named, figures, paper)
+            for config in page.parent.glob("*.json"):
+                if not config.name.endswith(".study.json"):
+                    self.assertIn(f"`{config.name}`", text_of(page), paper)
+
+
+class Whole(unittest.TestCase):
+    """Pages as a whole."""
+
+    def test_tables_of_names_and_fields_are_fresh(self) -> None:
+        command = [sys.executable, str(ROOT / "scripts" / "config_page.py"), "--check"]
+        result = subprocess.run(command, env={**os.environ, "SGDSCOPE": PROGRAM}, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_readme_is_short(self) -> None:
+        self.assertLessEqual(len(text_of(ROOT / "README.md").splitlines()), 120)
+
+
+if __name__ == "__main__":
+    unittest.main()
