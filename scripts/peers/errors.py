@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's (src/README.md)
+USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's (DESIGN.md, section 5)
 
 
 class PeerError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's (src/README.md)
+USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's (DESIGN.md, section 5)
 
 HOW_TO_INSTALL = ("run scripts/setup.sh, which installs it, or: {python} -m pip install numpy matplotlib").format(
     python=sys.executable or "python3"
