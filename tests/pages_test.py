@@ -181,8 +181,11 @@ class Examples(unittest.TestCase):
         wrong = [f"{where}: {record['error']}" for where, record in zip(configs, records) if "error" in record]
         self.assertEqual(wrong, [])
 
-    def configs(self, page: Path) -> list[dict[str, Any]]:
+    def objects(self, page: Path) -> list[dict[str, Any]]:
         return [json.loads(re.sub(r"//.*", "", block)) for block in blocks(page, "json", "jsonc")]
+
+    def configs(self, page: Path) -> list[dict[str, Any]]:
+        return [found for found in self.objects(page) if "curves" not in found]
 
     def test_json_blocks_are_valid_configs(self) -> None:
         configs = {f"{name_of(page)}: {config}": config for page in PAGES for config in self.configs(page)}
@@ -200,6 +203,24 @@ class Examples(unittest.TestCase):
                     configs[f"{name_of(page)}: {code}"] = {**base, **json.loads("{" + code + "}")}
         self.assertGreaterEqual(len(configs), 15)
         self.check_valid(configs)
+
+    def test_studies_give_jobs(self) -> None:
+        """A study on a page, which begins from README's config, can be made into jobs at each of its sizes."""
+        base = self.configs(ROOT / "README.md")[0]
+        studies = [found for page in PAGES for found in self.objects(page) if "curves" in found]
+        self.assertTrue(studies)
+        for study in studies:
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / study["config"]).write_text(json.dumps(base), encoding="utf-8")
+                (Path(folder) / "it.study.json").write_text(json.dumps(study), encoding="utf-8")
+                for size in study["sizes"]:
+                    command = [ROOT / "scripts" / "grid.sh", "it.study.json", "--size", size, "--out", "runs"]
+                    environment = {**os.environ, "SGDSCOPE": PROGRAM}
+                    result = subprocess.run(
+                        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+                    )
+                    self.assertEqual(result.returncode, 0, f"{study}\n{result.stderr}")
+                    self.assertIn("--output", result.stdout)
 
     def test_shell_blocks_parse(self) -> None:
         for page in PAGES:
