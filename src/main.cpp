@@ -17,6 +17,7 @@
 #include "core/files.h"
 #include "run/describe.h"
 #include "run/listing.h"
+#include "run/resolve.h"
 #include "run/trainer.h"
 
 namespace {
@@ -46,6 +47,7 @@ struct Arguments {
   bool overwrite = false;
   bool quiet = false;
   std::string kind;
+  std::string jobs;
 };
 
 Json ReadConfigFile(const std::string& path) {
@@ -71,13 +73,17 @@ void SetText(Json& config, const std::string& key, const std::string& text) {
   ApplyOverride(config, key + "=" + value);
 }
 
+/// The config with what the command line puts in its place.
+Json Overridden(Json config, const Arguments& arguments) {
+  for (const std::string& override : arguments.overrides) ApplyOverride(config, override);
+  if (!arguments.seed.empty()) ApplyOverride(config, "seed=" + arguments.seed);
+  SetText(config, "device", arguments.device);
+  SetText(config, "output", arguments.output);
+  return config;
+}
+
 std::unique_ptr<RunConfig> Load(const Arguments& arguments) {
-  Json json = ReadConfigFile(arguments.config);
-  for (const std::string& override : arguments.overrides) ApplyOverride(json, override);
-  if (!arguments.seed.empty()) ApplyOverride(json, "seed=" + arguments.seed);
-  SetText(json, "device", arguments.device);
-  SetText(json, "output", arguments.output);
-  return ReadRunConfig(json);
+  return ReadRunConfig(Overridden(ReadConfigFile(arguments.config), arguments));
 }
 
 std::string ReasonOf(const std::exception& error) {
@@ -144,8 +150,10 @@ int DescribeConfig(const Arguments& arguments) {
   return 0;
 }
 
-void AddConfigOptions(CLI::App& command, Arguments& arguments) {
-  command.add_option("config", arguments.config, "the experiment, a JSON file")->required();
+CLI::Option* AddConfigOptions(CLI::App& command, Arguments& arguments) {
+  CLI::Option* config =
+      command.add_option("config", arguments.config, "the experiment, a JSON file");
+  config->required();
   command
       .add_option("--set", arguments.overrides,
                   "PATH=VALUE: overrides the file, e.g. model.hidden=[64]")
@@ -154,6 +162,58 @@ void AddConfigOptions(CLI::App& command, Arguments& arguments) {
   command.add_option("--seed", arguments.seed, "short for --set seed=...");
   command.add_option("--device", arguments.device, "short for --set device=...");
   command.add_option("--output", arguments.output, "short for --set output=...");
+  return config;
+}
+
+void AddQuiet(CLI::App& run, Arguments& arguments) {
+  run.add_flag("--quiet", arguments.quiet, "show warnings and errors only");
+}
+
+/// Each override as it is written, by its path; of two with the same path the one that counts.
+Json OverridesByPath(const Arguments& arguments) {
+  Json overrides = Json::object();
+  for (const std::string& override : arguments.overrides) {
+    const size_t equals = override.find('=');
+    overrides[override.substr(0, equals)] = override.substr(equals + 1);
+  }
+  if (!arguments.seed.empty()) overrides["seed"] = arguments.seed;
+  if (!arguments.device.empty()) overrides["device"] = arguments.device;
+  if (!arguments.output.empty()) overrides["output"] = arguments.output;
+  return overrides;
+}
+
+/// What a line of a job file asks `run` for. What it may not say: how to treat a run that is there.
+JobLine ParseJobLine(const std::vector<std::string>& words, ConfigFiles& files) {
+  CLI::App line;
+  line.set_help_flag();
+  Arguments arguments;
+  AddConfigOptions(line, arguments);
+  AddQuiet(line, arguments);
+  try {
+    line.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorKind::kConfig, "", error.what(),
+                "A line takes CONFIG, --set, --seed, --device, --output and --quiet.");
+  }
+  Json config = Overridden(files.Read(arguments.config), arguments);
+  return {std::move(config), OverridesByPath(arguments), arguments.quiet};
+}
+
+int Resolve(const Arguments& arguments) {
+  if (!arguments.jobs.empty()) {
+    ConfigFiles files(ReadConfigFile);
+    return ResolveJobs(arguments.jobs, [&files](const std::vector<std::string>& words) {
+      return ParseJobLine(words, files);
+    });
+  }
+  if (arguments.config.empty()) {
+    throw Error(ErrorKind::kConfig, "resolve", "neither a config nor --jobs is given",
+                "Give the path of a JSON experiment, or --jobs FILE.");
+  }
+  const auto config = Load(arguments);
+  const Experiment experiment(*config);
+  std::printf("%s\n", ResolvedConfig(*config).dump(2).c_str());
+  return 0;
 }
 
 int Main(int argc, char** argv) {
@@ -168,22 +228,32 @@ int Main(int argc, char** argv) {
       run->add_flag("--resume", arguments.resume, "continue an existing run folder");
   run->add_flag("--overwrite", arguments.overwrite, "replace an existing run folder")
       ->excludes(resume);
-  run->add_flag("--quiet", arguments.quiet, "show warnings and errors only");
+  AddQuiet(*run, arguments);
   CLI::App* validate = app.add_subcommand("validate", "check a config without reading data");
   AddConfigOptions(*validate, arguments);
   CLI::App* describe =
       app.add_subcommand("describe", "layers, parameters, and an estimate of memory and time");
   AddConfigOptions(*describe, arguments);
+  CLI::App* resolve = app.add_subcommand(
+      "resolve", "print the config with all overrides and defaults, as a run folder keeps it");
+  AddConfigOptions(*resolve, arguments)->required(false);
+  CLI::Option* jobs = resolve->add_option(
+      "--jobs", arguments.jobs,
+      "instead of a config: a file of lines 'sgdscope run ...'; prints one JSON object a job");
+  for (CLI::Option* option : resolve->get_options()) {
+    if (option != jobs && option != resolve->get_help_ptr()) jobs->excludes(option);
+  }
   CLI::App* list = app.add_subcommand("list", "everything that a config can name, with its fields");
   list->add_option("kind", arguments.kind, "only one kind, e.g. probes");
   CLI::App* schema = app.add_subcommand("schema", "JSON Schema of configs, for editors");
 
-  const std::vector<std::string> commands = {"run", "validate", "describe", "list", "schema"};
+  const std::vector<std::string> commands = {"run",     "validate", "describe",
+                                             "resolve", "list",     "schema"};
   if (argc > 1 && argv[1][0] != '-' && std::ranges::find(commands, argv[1]) == commands.end()) {
     const std::string near = Nearest(argv[1], commands);
     throw Error(ErrorKind::kConfig, argv[1], "unknown command",
                 (near.empty() ? "" : "Did you mean '" + near + "'? ") +
-                    "Commands: run, validate, describe, list, schema.");
+                    "Commands: run, validate, describe, resolve, list, schema.");
   }
   try {
     app.parse(argc, argv);
@@ -193,6 +263,7 @@ int Main(int argc, char** argv) {
   if (run->parsed()) return Run(arguments);
   if (validate->parsed()) return Validate(arguments);
   if (describe->parsed()) return DescribeConfig(arguments);
+  if (resolve->parsed()) return Resolve(arguments);
   if (list->parsed()) std::fputs(Listing(arguments.kind).c_str(), stdout);
   if (schema->parsed()) std::printf("%s\n", ConfigSchema().dump(2).c_str());
   return 0;
