@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
 import sys
 import unittest
 from collections.abc import Sequence
@@ -287,6 +288,24 @@ class Pictures(Plots):
         self.assertNotIn("note:", errors)
         self.assertTrue(picture.read_bytes().startswith(b"\x89PNG"))
         self.assertEqual(os.listdir(picture.parent), [picture.name])
+
+    def test_a_backend_or_a_style_from_elsewhere_changes_nothing(self) -> None:
+        folder = self.make_simple()
+        Path(self.root, "matplotlibrc").write_text("backend: module://no.such.module\ntext.usetex: True\nfont.size: 30\n")
+        pictures = []
+        for name, inherited in (
+            ("plain", {}),
+            ("notebook", {"MPLBACKEND": "module://matplotlib_inline.no_such_backend"}),
+            ("window", {"MPLBACKEND": "tkagg"}),
+            ("style", {"MATPLOTLIBRC": str(self.root / "matplotlibrc")}),
+        ):
+            picture = Path(self.root, f"{name}.png")
+            command = [sys.executable, plot.__file__, folder, "--columns", "loss", "--out", str(picture)]
+            clean = {key: value for key, value in os.environ.items() if key not in ("MPLBACKEND", "MATPLOTLIBRC")}
+            ended = subprocess.run(command, env={**clean, **inherited}, capture_output=True, text=True)
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            pictures.append(picture.read_bytes())
+        self.assertEqual(len(set(pictures)), 1)
 
     def test_panels_overlay_log_and_several_files(self) -> None:
         folders = [self.make_simple("a"), self.make_simple("b", steps=50)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ def note(text: str) -> None:
 
 def need_matplotlib() -> None:
     """Refuses to go on without matplotlib; it is imported late, because that takes long."""
+    os.environ["MPLBACKEND"] = "agg"  # files are all that is drawn; a notebook's backend, say, may not be here
     try:
         import matplotlib  # noqa: F401
     except ImportError:

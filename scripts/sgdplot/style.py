@@ -85,11 +85,13 @@ def shades(count: int) -> list[Any]:
 
 @contextlib.contextmanager
 def house_style() -> Iterator[None]:
-    """Pictures are drawn and written within it."""
+    """Pictures are drawn and written within it; the user's own matplotlibrc has no say in how they look."""
     import matplotlib
 
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # chats about fonts put into a PDF
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
         yield
 
 
