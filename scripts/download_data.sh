@@ -118,7 +118,10 @@ names=$(cut -d' ' -f1 <<<"$sums" | uniq | paste -sd' ')
 command -v curl >/dev/null || die "curl is missing; call scripts/setup.sh, or apt-get install curl"
 
 dir=data/$name
-[[ ! ${2:-} ]] || dir=$(absolute "$2")
+if (($# > 1)); then
+  is_given DIR "$2"
+  dir=$(absolute "$2")
+fi
 mkdir -p "$dir"
 cd "$dir"
 

@@ -29,7 +29,7 @@ gather() { # gather DEPS_DIR
   # packages must agree on their version.
   mapfile -t packages < <(comm -23 <(closure "${library_packages[@]}") <(closure g++) && echo zlib1g)
   say "fetching ${packages[*]}"
-  debs=$(mktemp -d)
+  debs=$(mktemp -d) || no_temporary
   (cd "$debs" && quietly apt-get -q -o APT::Sandbox::User=root download "${packages[@]}") ||
     die "apt-get could not fetch them (its own words are above)"
   mkdir -p "$deps"
@@ -98,10 +98,13 @@ case ${1:-} in
   --help) help ;;
   --gather)
     (($# == 2)) || die "--gather takes one folder; see scripts/gpu_check.sh --help"
+    is_given DEPS_DIR "$2"
     gather "$(absolute "$2")"
     ;;
   *)
     (($# == 2)) || die "needs DEPS_DIR and OUT_DIR, or --gather DEPS_DIR; see scripts/gpu_check.sh --help"
+    is_given DEPS_DIR "$1"
+    is_given OUT_DIR "$2"
     check "$(absolute "$1")" "$(absolute "$2")"
     ;;
 esac

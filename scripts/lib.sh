@@ -18,8 +18,15 @@ die() {
   exit 1
 }
 
+# What the caller can't have meant: an unset variable, or an option in the place of a value.
+is_given() { # is_given NAME VALUE
+  [[ $2 ]] || die "the value of $1 is empty: an unset variable? See ${0##*/} --help"
+  [[ $2 != -* ]] || die "$1 needs a value, not the option $2 (a file of that name is ./$2); see ${0##*/} --help"
+}
+
 needs_value() { # needs_value OPTION [VALUE]...
-  [[ ${2:-} ]] || die "$1 needs a value; see ${0##*/} --help"
+  (($# > 1)) || die "$1 needs a value; see ${0##*/} --help"
+  is_given "$1" "$2"
 }
 
 # The comment at the top of the running script is its help.
@@ -28,10 +35,15 @@ help() { sed -n '2,/^$/s/^#[ ]\{0,1\}//p' "$(absolute "$0")"; }
 # A path as the caller meant it, whatever folder we are in now.
 absolute() { (cd "$called_from" && realpath -m -- "$1"); }
 
+# For where mktemp has failed.
+no_temporary() {
+  die "cannot make anything in ${TMPDIR:-/tmp} (the reason is above); set TMPDIR to a folder where you may write, or unset it"
+}
+
 # Runs a noisy command; what it printed is shown only if it fails.
 quietly() {
   local log status=0
-  log=$(mktemp)
+  log=$(mktemp) || no_temporary
   "$@" >"$log" 2>&1 </dev/null || status=$?
   ((status == 0)) || cat "$log" >&2
   rm -f "$log"

@@ -125,7 +125,7 @@ print(torch.__version__, torch.version.cuda or "cpu", os.path.dirname(torch.__fi
 # The version of torch that pip would install, unless that drags in CUDA where it cannot be used.
 resolve_torch() {
   local report words version cuda status=0
-  report=$(mktemp)
+  report=$(mktemp) || no_temporary
   if ! words=$(pip_install --dry-run --ignore-installed --report "$report" "torch==$torch_version" 2>&1); then
     say "not torch $torch_version by pip, which finds no wheel for this $(python3 --version), or no index: ${words##*$'\n'}" >&2
     status=1

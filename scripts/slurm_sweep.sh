@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Submits the jobs of a job file to Slurm as one job array, waits, and makes the table that scripts/sweep.sh makes. Called
-# again it waits for what is still queued, or else submits what is neither done nor diverged; begun runs are resumed.
+# again it waits for what is still queued, or else submits what is neither done nor diverged; begun runs are resumed. Jobs are
+# run from copies of their configs, as these are when they are submitted.
 #
 #   scripts/slurm_sweep.sh JOBS [--no-wait | --collect] [-- SBATCH OPTION...]
 #
@@ -23,7 +24,7 @@ while (($#)); do
     --help) help && exit ;;
     --) shift && break ;;
     -*) die "there is no option $1; sbatch's own come after --; see scripts/slurm_sweep.sh --help" ;;
-    *) [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
+    *) is_given JOBS "$1" && [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
   esac
 done
 
@@ -35,7 +36,7 @@ submit() { # submit SBATCH_OPTION...
   most=$(scontrol show config | sed -n 's/^MaxArraySize *= *//p')
   ((last < ${most:-1001})) || die "line $last of $jobs is beyond the largest task of an array here, $((most - 1))" \
     "(MaxArraySize); split the file: split --lines=$((most - 1)) --additional-suffix=.jobs $jobs part_"
-  for word in "$repository/scripts/sweep_job.sh" "$sweep/jobs"; do
+  for word in "$repository/scripts/sweep_job.sh" "$sweep/jobs.jsonl"; do
     quote "$word"
     command+=" $REPLY"
   done
@@ -79,11 +80,9 @@ wait_for_all() {
 # --- All of it --------------------------------------------------------------------------------------------------------
 
 if [[ $mode == collect ]]; then
-  [[ $jobs && -e ${jobs%.jobs}.sweep/jobs ]] || die "no sweep of '$jobs' has begun, so there is nothing to collect"
-  sweep_jobs table "${jobs%.jobs}.sweep/jobs"
+  collect "$jobs"
   exit
 fi
-
 command -v sbatch >/dev/null || die "Slurm's sbatch is not here; call this on a login node of a cluster, or use" \
   "scripts/sweep.sh to run the jobs on this machine"
 open_sweep "$jobs"
@@ -91,11 +90,12 @@ if [[ -e $sweep/slurm_job ]]; then
   array=$(<"$sweep/slurm_job")
   look || die "squeue cannot tell whether array job $array of an earlier call still runs; try again when Slurm answers"
 fi
+((${#queued[@]} == 0)) || are_same_jobs || die "$jobs, or a config that it names, was edited since array job $array was" \
+  "submitted, which is queued still; wait until that ends, or stop it: scancel $array"
+take_jobs
 if ((${#queued[@]})); then
-  cmp --silent -- "$jobs" "$sweep/jobs" || die "$jobs is not what array job $array runs, which is queued still; wait until" \
-    "that ends, or stop it: scancel $array"
   tell "array job $array of an earlier call is queued still, with ${#queued[@]} tasks; nothing is submitted"
-elif keep_copy "$jobs" && ((${#pending[@]})); then
+elif ((${#pending[@]})); then
   submit "$@"
   tell "${#pending[@]} of ${#lines[@]} jobs are submitted as array job $array; logs: $sweep/logs"
 fi
@@ -105,4 +105,4 @@ trap 'tell "$go_on"; exit 130' INT
 trap 'tell "$go_on"; exit 143' TERM
 wait_for_all
 tell "$(duration "$SECONDS") in all"
-sweep_jobs table "$sweep/jobs"
+sweep_jobs table "$sweep/jobs.jsonl"

@@ -2,7 +2,7 @@
 # Runs the jobs of a job file, several at a time, and makes a table of their results. Called again it goes on: done and
 # diverged jobs are left alone, begun ones resumed.
 #
-#   scripts/sweep.sh JOBS [-j N] [--threads T]
+#   scripts/sweep.sh JOBS [-j N] [--threads T] | JOBS --collect
 #
 #   JOBS       a file with one 'sgdscope run CONFIG ... --output DIR' a line, as scripts/grid.sh prints; quoted as for a
 #              shell, though nothing is expanded; relative paths hold from the folder where you call this; empty lines and
@@ -11,25 +11,28 @@
 #              there are jobs in the file
 #   --threads  of each job; default: the cores divided by N. A line or config that sets threads, and a run that is resumed,
 #              keep theirs. The last bits of results depend on it.
+#   --collect  run nothing, only make the table of what there is; also while a sweep is at work
 #
 # With several GPUs each job on cuda gets one of them (those of CUDA_VISIBLE_DEVICES, if that is set).
 #
 # For x.jobs there will be x.sweep/sweep.csv, a row a job, and x.sweep/logs/LINE.log, what each job printed. What was done
-# is read from the run folders alone. On SIGINT, SIGTERM and SIGHUP the runs checkpoint and stop; a second one ends them
+# is read from the run folders alone. Jobs are run from copies of their configs, as these are when the sweep begins; runs
+# that are there and were made by another config are told and left alone. On SIGINT, SIGTERM and SIGHUP the runs checkpoint and stop; a second one ends them
 # at once. Exit status: 0 all jobs are done, 1 some are not, 130 (or 143, 129) interrupted. SGDSCOPE names another program.
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 
-jobs='' slots='' threads=''
+jobs='' slots='' threads='' mode=run
 while (($#)); do
   case $1 in
     -j) needs_value "$@" && slots=$2 && shift 2 ;;
     -j[0-9]*) slots=${1#-j} && shift ;; # as make takes it
     --threads) needs_value "$@" && threads=$2 && shift 2 ;;
+    --collect) mode=collect && shift ;;
     --help) help && exit ;;
     -*) die "there is no option $1; see scripts/sweep.sh --help" ;;
-    *) [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
+    *) is_given JOBS "$1" && [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
   esac
 done
 [[ $slots$threads != *[^0-9]* && $slots != 0 && $threads != 0 ]] || die "-j and --threads take a number from 1 on"
@@ -67,7 +70,7 @@ free=()                          # slots
 start() { # start LINE SLOT
   local bind=()
   [[ ${device[$1]} != cuda || ${#gpus[@]} == 0 ]] || bind=("CUDA_VISIBLE_DEVICES=${gpus[$2 % ${#gpus[@]}]}")
-  setsid env "${bind[@]}" "$repository/scripts/sweep_job.sh" "$sweep/jobs" "$1" "$threads" \
+  setsid env "${bind[@]}" "$repository/scripts/sweep_job.sh" "$sweep/jobs.jsonl" "$1" "$threads" \
     </dev/null >>"$sweep/logs/$1.log" 2>&1 {sweep_lock}>&- &
   line_of[$!]=$1 slot_of[$!]=$2
 }
@@ -131,14 +134,18 @@ run_all() {
 
 # --- All of it --------------------------------------------------------------------------------------------------------
 
+if [[ $mode == collect ]]; then
+  collect "$jobs"
+  exit
+fi
 open_sweep "$jobs"
-keep_copy "$jobs"
+take_jobs
 share_machine
 tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $slots at a time, threads of each: $threads; logs: $sweep/logs"
 run_all
 tell "$(duration "$SECONDS") in all"
 status=0
-sweep_jobs table "$sweep/jobs" || status=$?
+sweep_jobs table "$sweep/jobs.jsonl" || status=$?
 [[ $signal ]] || exit "$status"
 tell "stopped by SIG$signal; to go on, call again: scripts/sweep.sh $jobs"
 exit $((128 + $(kill -l "$signal")))

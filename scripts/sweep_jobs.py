@@ -1,137 +1,118 @@
 #!/usr/bin/env python3
-"""What the sweep scripts know of job files, run folders and results. Plain Python, 3.6 or newer.
+"""What the sweep scripts know of jobs, run folders and results. Plain Python, 3.6 or newer.
 
-  sweep_jobs.py list JOBS                 checks the job file; prints line, status and device of each job
-  sweep_jobs.py words JOBS LINE THREADS   prints the run folder, then the arguments for sgdscope, each ended by NUL
-  sweep_jobs.py report JOBS LINE          prints the job's status, and what to tell of it
-  sweep_jobs.py table JOBS                writes sweep.csv beside JOBS and prints it short; exit status 1 unless all are done
+  sweep_jobs.py resolve PROGRAM JOBS         has the program resolve a job file; prints the jobs, if all lines are jobs
+  sweep_jobs.py list RESOLVED                prints line, status and device of each job, and what to tell of a refused one
+  sweep_jobs.py words RESOLVED LINE THREADS  prints the run folder, then the arguments for sgdscope, each ended by NUL
+  sweep_jobs.py report RESOLVED LINE         prints the job's status, and what to tell of it
+  sweep_jobs.py table RESOLVED               writes sweep.csv and prints it short; exit status 1 unless all are done
+
+RESOLVED is a file in the sweep's folder with what `resolve` prints: a JSON object a line, as `sgdscope resolve --jobs` has it.
 
 A job's status is that in its run folder's manifest, or 'crashed' where that says 'running' and no process does, or 'failed'
-where the last thing the job printed, in logs/LINE.log beside JOBS, is an error, or 'not begun'.
+where the program refuses its config, where another config made the run that is there, or where the last thing the job
+printed, in logs/LINE.log beside RESOLVED, is an error; or 'not begun'.
 """
 
-import argparse
 import csv
 import fcntl
+import io
 import json
 import os
 import re
-import shlex
+import subprocess
 import sys
+from typing import Any, Dict, List, Optional, Tuple
 
+Job = Dict[str, Any]  # a line of RESOLVED
+Row = Dict[str, Any]  # cells of the table, by column
 
 STATUSES = ("done", "diverged", "failed", "crashed", "interrupted", "running", "not begun")
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise ValueError(message)
-
-
-def run_parser():
-    parser = Parser(prog="sgdscope run", allow_abbrev=False, add_help=False)
-    parser.add_argument("config")
-    parser.add_argument("--set", action="append", default=[])
-    for short_form in ("seed", "device", "output"):
-        parser.add_argument("--" + short_form)
-    parser.add_argument("--quiet", action="store_true")
-    return parser
-
-
-RUN_PARSER = run_parser()
-
-
-class Job:
-    def __init__(self, line, text):
-        """Raises ValueError for what is not a run."""
-        words = shlex.split(text)
-        if words[:2] != ["sgdscope", "run"]:
-            raise ValueError("a job begins with 'sgdscope run'; scripts/grid.sh prints such lines")
-        arguments = RUN_PARSER.parse_args(words[2:])
-        self.line = line
-        self.words = words[1:]
-        self.config = arguments.config
-        self.overrides = dict(assignment.partition("=")[::2] for assignment in arguments.set)
-        for key in ("seed", "device", "output"):
-            if getattr(arguments, key) is not None:
-                self.overrides[key] = getattr(arguments, key)
-        self.output = self.overrides.pop("output", None)
-        if not self.output:
-            raise ValueError("there is no --output DIR: each job of a sweep needs a folder of its own; scripts/grid.sh "
-                             "writes it")
-
-    def title(self):
-        overrides = " ".join("%s=%s" % pair for pair in self.overrides.items())
-        return "line %d (%s)" % (self.line, overrides or self.output)
-
-
-def read_jobs(path, only=None):
-    """All jobs, or the one of a line. Raises ValueError with all that is wrong."""
-    jobs, problems, folders = [], [], {}
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.read().split("\n")
-    for line, text in enumerate(lines, 1):
-        if only not in (None, line) or not text.strip() or text.lstrip().startswith("#"):
-            continue
-        try:
-            job = Job(line, text)
-            first = folders.setdefault(os.path.realpath(job.output), job)
-            if first is not job:
-                raise ValueError("the --output of line %d too is %s; give each job its own" % (first.line, job.output))
-            jobs.append(job)
-        except ValueError as error:
-            problems.append("%s:%d: %s" % (path, line, error))
-    if only and not jobs and not problems:
-        problems.append("%s:%d: there is no job in this line" % (path, only))
-    elif not jobs and not problems:
-        problems.append("%s: there are no jobs in it; scripts/grid.sh CONFIG --out DIR ... > %s makes some" % (path, path))
+def resolve(program: str, path: str) -> str:
+    """The program's word on each line of a job file. Raises ValueError with all lines that are no jobs."""
+    ended = subprocess.run([program, "resolve", "--jobs", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    text = ended.stdout.decode("utf-8")
+    if ended.returncode not in (0, 2) or not text:
+        said = ended.stderr.decode("utf-8", "surrogateescape").strip()
+        raise ValueError(said[len("error: "):] if said.startswith("error: ") else
+                         said or "%s resolve ended with status %d" % (program, ended.returncode))
+    problems = {}  # type: Dict[str, List[int]]
+    for job in map(json.loads, text.splitlines()):
+        if "output" not in job:
+            problems.setdefault(job["error"], []).append(job["line"])
     if problems:
-        raise ValueError("\n".join(problems))
-    return jobs
+        raise ValueError("\n".join("%s:%d: %s%s" % (path, lines[0], error, also(lines[1:]))
+                                   for error, lines in problems.items()))
+    return text
 
 
-def read_json(path):
-    """None for what is absent or no JSON. Comments are allowed, as in the program."""
+def also(lines: List[int]) -> str:
+    """That other lines have the same error."""
+    return "" if not lines else "\n  The same holds for line %d%s." % (
+        lines[0], "" if len(lines) == 1 else " and %d more" % (len(lines) - 1))
+
+
+def read_jobs(path: str, line: Optional[int] = None) -> List[Job]:
+    """All resolved jobs, or the one of a line of the job file."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(text) for text in file if line is None or text.startswith('{"line":%d,' % line)]
+
+
+def read_json(path: str) -> Any:
+    """The content of a file that the program wrote; None for what is absent or no JSON."""
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read()
-        return json.loads(re.sub(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', lambda m: m.group(1) or " ", text, flags=re.S))
+            return json.load(file)
     except (OSError, ValueError):
         return None
 
 
-def asked_for(job):
-    """The config that the job asks for, without defaults; where that needs the program to tell, what is easily told."""
-    config = read_json(job.config)
-    for path, text in job.overrides.items():
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        keys = [int(index) if index else key for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)]
-        try:
-            node = config
-            for key in keys[:-1]:
-                node = node.setdefault(key, {}) if isinstance(node, dict) else node[key]
-            node[keys[-1]] = value
-        except (TypeError, LookupError, AttributeError):
-            pass
-    return config if isinstance(config, dict) else {}
+def title(job: Job) -> str:
+    """How messages call the job."""
+    overrides = " ".join("%s=%s" % pair for pair in job["overrides"].items())
+    return "line %d (%s)" % (job["line"], overrides or job["output"])
 
 
-def contradicts(asked, saved):
-    """Whether a saved config, which has all defaults too, cannot be that of the one asked for."""
-    if isinstance(asked, dict) and isinstance(saved, dict):
-        return any(value is not None and (key not in saved or contradicts(value, saved[key]))
-                   for key, value in asked.items() if key != "output")
-    if isinstance(asked, list) and isinstance(saved, list):
-        return len(asked) != len(saved) or any(map(contradicts, asked, saved))
-    if isinstance(asked, (dict, list)) or isinstance(saved, (dict, list)) or asked == "":
-        return False  # a short form, or a default that the program fills in
-    return asked != saved
+def first_difference(there: Any, here: Any, path: str = "") -> str:
+    """Where two configs differ first, in the program's words; "" if they are equal."""
+    if there == here:
+        return ""
+    if isinstance(there, dict) and isinstance(here, dict):
+        steps = [(key, path + "." + key if path else key) for key in list(there) + list(here)]
+        values = [(there.get(key, absent), here.get(key, absent), below) for key, below in steps]
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        values = [(one, other, "%s[%d]" % (path, i)) for i, (one, other) in enumerate(zip(there, here))]
+    else:
+        return "%s is %s there and %s here" % (path, in_short(there), in_short(here))
+    return next(found for found in (first_difference(*value) for value in values) if found)
 
 
-def is_locked(folder):
+absent = object()  # in place of a value
+
+
+def in_short(value: Any) -> str:
+    return "absent" if value is absent else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def refusal_of(job: Job) -> str:
+    """Why the job is not to be run, in one line; "" if it may be."""
+    if "error" in job:
+        return " ".join(job["error"].split())
+    saved = read_json(os.path.join(job["output"], "config.json"))
+    if not isinstance(saved, dict):
+        return ""
+    # A folder may be named in another way; a number of threads that nobody asked for is the sweep's.
+    left_out = ("output",) if job["sets_threads"] else ("output", "threads")
+    there, here = ({key: value for key, value in config.items() if key not in left_out} for config in (saved, job["config"]))
+    difference = first_difference(there, here)
+    return difference and ("this run was made by another config: %s; give the job another --output, or remove %s"
+                           % (difference, job["output"]))
+
+
+def is_locked(folder: str) -> bool:
+    """Whether a process is at work on a run folder."""
     try:
         with open(os.path.join(folder, ".lock")) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -142,36 +123,38 @@ def is_locked(folder):
         return False
 
 
-def last_attempt(jobs_path, job):
+def last_attempt(path: str, job: Job) -> str:
     """What the job printed when it was started last."""
-    path = os.path.join(os.path.dirname(jobs_path), "logs", "%d.log" % job.line)
+    log = os.path.join(os.path.dirname(path), "logs", "%d.log" % job["line"])
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(log, encoding="utf-8", errors="replace") as file:
             return re.split(r"(?m)^--- .*\n", file.read())[-1]
     except OSError:
         return ""
 
 
-def from_last(pattern, text):
+def from_last(pattern: str, text: str) -> str:
     """The text from the last line on that matches, in one line; "" if none does."""
     starts = [match.start() for match in re.finditer(pattern, text, re.M)]
     return " ".join(text[starts[-1]:].split()) if starts else ""
 
 
-def state_of(jobs_path, job):
+def state_of(path: str, job: Job) -> Tuple[str, str, Dict[str, Any]]:
     """Status, reason, and the manifest if it is that of this job."""
-    manifest = read_json(os.path.join(job.output, "manifest.json"))
-    saved = read_json(os.path.join(job.output, "config.json"))
-    if not isinstance(manifest, dict) or contradicts(asked_for(job), saved):
+    refusal = refusal_of(job)
+    if refusal:
+        return "failed", refusal, {}
+    manifest = read_json(os.path.join(job["output"], "manifest.json"))
+    if not isinstance(manifest, dict) or read_json(os.path.join(job["output"], "config.json")) is None:
         manifest = {}
     status, reason = manifest.get("status", "not begun"), manifest.get("reason", "")
     if status in ("done", "diverged"):
         return status, reason, manifest
-    if status == "running" and is_locked(job.output):
+    if status == "running" and is_locked(job["output"]):
         return status, "a process is at work on it", manifest
     # What the program complained of last came after the manifest, or instead of it. Others complain too: Slurm, the
     # dynamic linker.
-    attempt = last_attempt(jobs_path, job)
+    attempt = last_attempt(path, job)
     complaint = from_last(r"^error: ", attempt)
     if complaint:
         return "failed", complaint[len("error: "):], manifest
@@ -183,19 +166,48 @@ def state_of(jobs_path, job):
     return status, reason, manifest
 
 
-def last_evaluation(job):
+def write_atomically(path: str, text: str) -> None:
+    """A reader sees the old file or the new one. Raises ValueError with the reason if there is no writing it."""
     try:
-        with open(os.path.join(job.output, "eval.csv"), newline="", encoding="utf-8", errors="replace") as file:
+        with open(path + ".part", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".part", path)
+    except OSError as error:
+        raise ValueError("cannot write %s: %s; call this again when it can be written" % (path, error.strerror))
+
+
+def words_of(path: str, job: Job, threads: str) -> List[str]:
+    """The run folder, then the program's arguments: the run is made from a copy of the resolved config beside `path`."""
+    if "error" in job:
+        raise ValueError(job["error"])
+    folder = os.path.join(os.path.dirname(path), "configs")
+    os.makedirs(folder, exist_ok=True)
+    config = os.path.join(folder, "%d.json" % job["line"])
+    write_atomically(config, json.dumps(job["config"], ensure_ascii=False, indent=2) + "\n")
+    words = [job["output"], "run", config] + ["--quiet"] * job["quiet"] + ["--output=" + job["output"], "--resume"]
+    if not job["sets_threads"]:
+        saved = read_json(os.path.join(job["output"], "config.json")) or {}
+        words += ["--set", "threads=%s" % saved.get("threads", threads)]
+    return words
+
+
+def last_evaluation(job: Job) -> Dict[str, str]:
+    """The last row of the run's eval.csv, by column."""
+    try:
+        with open(os.path.join(job["output"], "eval.csv"), newline="", encoding="utf-8", errors="replace") as file:
             rows = list(csv.DictReader(file))
     except OSError:
         return {}
     return rows[-1] if rows else {}
 
 
-def result_row(jobs_path, job):
-    status, reason, manifest = state_of(jobs_path, job)
-    row = {"line": job.line, "output": job.output}
-    row.update(job.overrides)
+def result_row(path: str, job: Job) -> Row:
+    """What the table says of a job."""
+    status, reason, manifest = state_of(path, job)
+    row = {"line": job["line"], "output": job["output"]}
+    row.update(job["overrides"])
     row.update(status=status, reason=reason, steps_done=manifest.get("steps_done", ""),
                wall_seconds=manifest.get("wall_seconds", ""))
     if manifest:
@@ -203,38 +215,34 @@ def result_row(jobs_path, job):
     return row
 
 
-def columns_of(jobs, rows):
+def columns_of(jobs: List[Job], rows: List[Row]) -> List[str]:
+    """All columns of the table, in their order."""
     columns = {"line": None, "output": None}  # a dict, as an ordered set
     for job in jobs:
-        columns.update(dict.fromkeys(job.overrides))
+        columns.update(dict.fromkeys(job["overrides"]))
     columns.update(dict.fromkeys(["status", "reason", "steps_done", "wall_seconds"]))
     for row in rows:
         columns.update(dict.fromkeys(row))
     return list(columns)
 
 
-def write_csv(path, columns, rows):
-    try:
-        with open(path + ".part", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(path + ".part", path)
-    except OSError as error:
-        raise ValueError("cannot write %s: %s; the results are in the run folders, so call this again when it can be "
-                         "written" % (path, error.strerror))
+def write_csv(path: str, columns: List[str], rows: List[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
-def short(value):
+def short(value: Any) -> str:
+    """A cell of the short table."""
     try:
         return "%.4g" % float(value) if "." in str(value) else str(value)
     except ValueError:
         return str(value)
 
 
-def print_short(columns, rows):
+def print_short(columns: List[str], rows: List[Row]) -> None:
     """Only what tells jobs apart, and how they went."""
     said_elsewhere = ("output", "reason", "eval.step", "eval.epoch")
     shown = [column for column in columns if column not in said_elsewhere and
@@ -246,48 +254,60 @@ def print_short(columns, rows):
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths)))
 
 
-def table(jobs_path, jobs):
-    path = os.path.join(os.path.dirname(jobs_path), "sweep.csv")
-    rows = [result_row(jobs_path, job) for job in jobs]
+def table(path: str, jobs: List[Job]) -> int:
+    """Writes and prints the table; the exit status."""
+    file = os.path.join(os.path.dirname(path), "sweep.csv")
+    rows = [result_row(path, job) for job in jobs]
     columns = columns_of(jobs, rows)
-    write_csv(path, columns, rows)
+    write_csv(file, columns, rows)
     print_short(columns, rows)
     statuses = [row["status"] for row in rows]
     counts = ", ".join("%d %s" % (statuses.count(status), status) for status in STATUSES if status in statuses)
-    print("%d jobs: %s; the table: %s" % (len(jobs), counts, path))
+    print("%d jobs: %s; the table: %s" % (len(jobs), counts, file))
     return 0 if set(statuses) == {"done"} else 1
 
 
-def main(command, path, line=None, threads=""):
-    jobs = read_jobs(path, line and int(line))
-    if command == "list":
-        for job in jobs:
-            cuda = asked_for(job).get("device") == "cuda"
-            print(job.line, state_of(path, job)[0], "cuda" if cuda else "cpu", sep="\t")
+def print_list(path: str, jobs: List[Job]) -> None:
+    for job in jobs:
+        refusal = refusal_of(job)
+        if refusal:
+            print(job["line"], "refused", "-", "%s: failed: %s" % (title(job), refusal), sep="\t")
+        else:
+            print(job["line"], state_of(path, job)[0], job["config"]["device"], "", sep="\t")
+
+
+def report(path: str, job: Job) -> None:
+    status, reason, manifest = state_of(path, job)
+    if status == "done":
+        reason = "%s steps in %s s" % (manifest.get("steps_done"), short(manifest.get("wall_seconds")))
+    print("%s\t%s: %s%s" % (status, title(job), status, reason and ": " + reason))
+
+
+def main(command: str, path: str, *arguments: str) -> int:
+    if command == "resolve":
+        print(resolve(path, arguments[0]), end="")
         return 0
+    jobs = read_jobs(path, int(arguments[0]) if arguments else None)
+    if arguments and not jobs:
+        raise ValueError("%s: it has no job of line %s" % (path, arguments[0]))
     if command == "table":
         return table(path, jobs)
-    job = jobs[0]
+    if command == "list":
+        print_list(path, jobs)
     if command == "words":
-        saved = read_json(os.path.join(job.output, "config.json")) or {}
-        words = [job.output] + job.words + ["--resume"]
-        if "threads" not in asked_for(job):
-            words += ["--set", "threads=%s" % saved.get("threads", threads)]
-        sys.stdout.buffer.write(b"".join(os.fsencode(word) + b"\0" for word in words))
+        sys.stdout.buffer.write(b"".join(os.fsencode(word) + b"\0" for word in words_of(path, jobs[0], arguments[1])))
     if command == "report":
-        status, reason, manifest = state_of(path, job)
-        if status == "done":
-            reason = "%s steps in %s s" % (manifest.get("steps_done"), short(manifest.get("wall_seconds")))
-        print("%s\t%s: %s%s" % (status, job.title(), status, reason and ": " + reason))
+        report(path, jobs[0])
     return 0
 
 
 if __name__ == "__main__":
     # Names of files need not be UTF-8.
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
     try:
         sys.exit(main(*sys.argv[1:]))
     except OSError as error:
-        sys.exit("error: %s: %s; scripts/grid.sh makes a job file" % (error.filename, error.strerror))
+        sys.exit("error: %s: %s" % (error.filename, error.strerror))
     except ValueError as error:
         sys.exit("error: %s" % error)

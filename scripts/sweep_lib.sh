@@ -28,39 +28,56 @@ sweep_jobs() { # sweep_jobs COMMAND ARGUMENT...: see there
 
 # --- The sweep's folder: for x.jobs it is x.sweep ---------------------------------------------------------------------
 
-sweep=''              # the folder
-lines=()              # of all jobs, as numbers in the job file
-pending=()            # of those jobs that are to be run: neither done nor diverged yet
-declare -A device=()  # by line
-declare -A tally=()   # jobs by status: those that need no run, and those that ended since
+sweep=''             # the folder
+resolved=''          # what the program makes of each job, a line a job
+lines=()             # of all jobs, as numbers in the job file
+pending=()           # of those jobs that are to be run: not refused, and neither done nor diverged yet
+declare -A device=() # by line
+declare -A tally=()  # jobs by status: those that need no run, and those that ended since
 
-# Checks the job file, takes the sweep for this process alone, and sets all of these.
+# Has the program resolve the jobs, as their configs are now, and takes the sweep for this process alone.
 open_sweep() { # open_sweep JOBS
-  local plan line status where
+  local locked=0
   [[ $1 ]] || die "needs a job file, such as scripts/grid.sh prints; see ${0##*/} --help"
-  plan=$(sweep_jobs list "$1") || exit
   need_program
+  resolved=$(sweep_jobs resolve "$sgdscope" "$1") || exit
   sweep=${1%.jobs}.sweep
   { mkdir -p -- "$sweep/logs" && exec {sweep_lock}>"$sweep/.lock"; } ||
     die "cannot write into $sweep, where the table and the logs go (the reason is above); have $1 where you may write"
-  flock --nonblock "$sweep_lock" || die "another process works on $sweep; wait until it ends, or stop it"
-  while IFS=$'\t' read -r line status where; do
+  flock --nonblock "$sweep_lock" || locked=$?
+  ((locked != 1)) || die "another process works on $sweep; wait until it ends, or stop it"
+  ((locked == 0)) || tell "$sweep cannot be locked (the reason is above): see to it that no other process works on it"
+}
+
+are_same_jobs() { cmp --silent -- <(printf '%s\n' "$resolved") "$sweep/jobs.jsonl"; }
+
+# Jobs are run from a copy of all that they ask for, so that editing a job file or a config changes nothing under a sweep.
+# Logs are named by line: with other jobs they begin anew.
+take_jobs() {
+  local plan line status where words
+  if ! are_same_jobs; then
+    rm -rf -- "$sweep/configs" "$sweep"/logs/*.log
+    { printf '%s\n' "$resolved" >"$sweep/jobs.part" && mv -- "$sweep/jobs.part" "$sweep/jobs.jsonl"; } ||
+      die "cannot write into $sweep (the reason is above)"
+  fi
+  plan=$(sweep_jobs list "$sweep/jobs.jsonl") || exit
+  while IFS=$'\t' read -r line status where words; do
     # shellcheck disable=SC2034  # used by sweep.sh
     lines+=("$line") device[$line]=$where
     case $status in
       done | diverged) tally[$status]=$((${tally[$status]:-0} + 1)) ;;
+      refused) tally[failed]=$((${tally[failed]:-0} + 1)) && tell "$words" ;;
       running) pending+=("$line") && tell "line $line is being run by another process; its turn will wait for that" ;;
       *) pending+=("$line") ;;
     esac
   done <<<"$plan"
 }
 
-# Jobs are read from a copy, so that editing the file does not shift the lines under a sweep. Logs are named by line: with
-# another job file they begin anew.
-keep_copy() { # keep_copy JOBS
-  cmp --silent -- "$1" "$sweep/jobs" && return
-  rm -f -- "$sweep"/logs/*.log
-  { cp -- "$1" "$sweep/jobs.part" && mv -- "$sweep/jobs.part" "$sweep/jobs"; } || die "cannot copy $1 into $sweep"
+# Makes the table of what there is, of the jobs as the sweep has taken them.
+collect() { # collect JOBS
+  local taken=${1%.jobs}.sweep/jobs.jsonl
+  [[ $1 && -e $taken ]] || die "no sweep of '$1' has begun, so there is nothing to collect"
+  sweep_jobs table "$taken"
 }
 
 # --- Progress ---------------------------------------------------------------------------------------------------------
@@ -73,8 +90,8 @@ tell() { # a line of its own, above the progress line
 # Counts a job that has ended, and tells of it; what went well, not on a terminal, where the progress line shows it.
 ended() { # ended LINE [EXIT_STATUS]
   local status words
-  IFS=$'\t' read -r status words < <(sweep_jobs report "$sweep/jobs" "$1") ||
-    die "cannot tell how line $1 went; see what this says: scripts/sweep_jobs.py report $sweep/jobs $1"
+  IFS=$'\t' read -r status words < <(sweep_jobs report "$sweep/jobs.jsonl" "$1") ||
+    die "cannot tell how line $1 went; see what this says: scripts/sweep_jobs.py report $sweep/jobs.jsonl $1"
   tally[$status]=$((${tally[$status]:-0} + 1))
   [[ $status == "done" ]] || words+=" (${2:+exit status $2, }log $sweep/logs/$1.log)"
   if [[ $status != "done" || ! -t 2 ]]; then tell "$words"; fi

@@ -42,10 +42,16 @@ cell() { # cell TABLE LINE COLUMN: from a sweep.csv
 print([row for row in csv.DictReader(open(sys.argv[1])) if row["line"] == sys.argv[2]][0][sys.argv[3]])' "$@"
 }
 
-# The program, which first writes its process, its GPUs and its arguments into `starts`.
+comparable() { # comparable TABLE: without folders and times
+  "$python" -c 'import csv, sys
+for row in csv.DictReader(open(sys.argv[1])):
+    print({key: value for key, value in row.items() if key not in ("output", "wall_seconds")})' "$1"
+}
+
+# The program; of a run it first writes its process, its GPUs and its arguments into `starts`.
 cat >starting <<SH
 #!/bin/sh
-echo "\$\$ gpus=\${CUDA_VISIBLE_DEVICES-none} \$*" >>'$work/starts'
+[ "\$1" != run ] || echo "\$\$ gpus=\${CUDA_VISIBLE_DEVICES-none} \$*" >>'$work/starts'
 exec '$program' "\$@"
 SH
 chmod +x starting

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# scripts/grid.sh and scripts/sweep.sh: twelve jobs of which two fail, interruptions of every kind, threads and GPUs, and
-# what they refuse.
+# scripts/grid.sh and scripts/sweep.sh: twelve jobs of which two fail, jobs and configs that are edited, interruptions of
+# every kind, threads and GPUs, and what they refuse.
 
 # shellcheck source=tests/sweep_helper.sh
 source "$(dirname "$0")/sweep_helper.sh"
@@ -44,28 +44,83 @@ sed -i "s/'it's \"here\"/'it'\\\\''s \"here\"/" twelve.jobs # in the two lines t
 check "a sweep with failures says so" exits 1 "$sweep" twelve.jobs
 check_table twelve.sweep/sweep.csv
 check "at the end too" says "12 jobs: 10 done, 1 diverged, 1 failed; the table: twelve.sweep/sweep.csv"
-check "failures are told at once" says "line 13 (update.learning_rat=0.1): failed: update.learning_rat: unknown key"
-check "with the status" says "(exit status 2, log twelve.sweep/logs/13.log)"
+check "what is wrong in a job is told" says "line 13 (update.learning_rat=0.1): failed: update.learning_rat: unknown key"
+check "before any is started" equal "$(grep -n "^line " output | head -1 | cut -d' ' -f2)" 13
+check "and it is not started" equal "$(started)" 11
 check "paths are what they are" equal "$(find 'it'\''s "here"' -name config.json | wc -l)" 11
 
 : >starts
-cp twelve.sweep/sweep.csv first.csv
+comparable twelve.sweep/sweep.csv >first
+rm -r "it's \"here\"/hidden=16,seed=3"
 check "a second call" exits 1 script --quiet --return --command "$sweep twelve.jobs" /dev/null </dev/null
 check "runs one job" equal "$(started)" 1
-check "the failed one" grep -q "update.learning_rat=" starts
-check "and shows its progress on a terminal" says "12 jobs, 10 done, 1 diverged, 1 running, 0 to come, 0:00:0"
-check "and ends with the same table" cmp first.csv twelve.sweep/sweep.csv
+check "the one that is missing" grep -q "hidden=16,seed=3" starts
+check "and shows its progress on a terminal" says "12 jobs, 9 done, 1 diverged, 1 failed, 1 running, 0 to come, 0:00:0"
+check "and ends with the same table" cmp first <(comparable twelve.sweep/sweep.csv)
+: >starts && rm twelve.sweep/sweep.csv
+check "--collect makes the table" exits 1 "$sweep" twelve.jobs --collect
+check "the same one" cmp first <(comparable twelve.sweep/sweep.csv)
+check "with its columns below one another" equal "$(grep -v : output | awk '{print length}' | sort -u | wc -l)" 1
+check "and runs nothing" equal "$(started)" 0
 
 # --- A line that was edited -------------------------------------------------------------------------------------------
 
 sed -i -e 4d -e 's/seed=1 /seed=6 /' twelve.jobs
 : >starts
 check "edited jobs are no longer done" exits 1 "$sweep" twelve.jobs
-check "as the program tells" says "this run was made by another config: seed is 1 there and 6 here"
-check "and the table" grep -q "made by another config" <(cell twelve.sweep/sweep.csv 2 reason)
+check "as is told" says "line 2 (model.hidden=[16] seed=6): failed: this run was made by another config: seed is 1 there and 6 here"
+check "and by the table" grep -q "made by another config" <(cell twelve.sweep/sweep.csv 2 reason)
 check "without the old numbers" equal "$(cell twelve.sweep/sweep.csv 2 eval.train_loss)" ""
-check "the others are done still" equal "$(started)" 3
-check "logs of other lines are gone" equal "$(find twelve.sweep/logs -name '*.log' | wc -l)" 3
+check "the others are done still" equal "$(started)" 0
+check "logs of other lines are gone" equal "$(find twelve.sweep/logs -name '*.log' | wc -l)" 0
+
+# --- A config that was edited -----------------------------------------------------------------------------------------
+
+sed 's/"steps": 60/"steps": 5/' small.json >first.json
+edit() { sed "$1" first.json >edited.json; }
+edit ''
+"$grid" edited.json --out e --seeds 1 2 >edited.jobs
+check "a sweep before the edit" exits 0 "$sweep" edited.jobs
+: >starts
+unchanged() { # unchanged SED_COMMAND
+  edit "$1"
+  exits 0 "$sweep" edited.jobs && equal "$(started)" 0
+}
+made_otherwise() { # made_otherwise SED_COMMAND DIFFERENCE
+  edit "$1"
+  exits 1 "$sweep" edited.jobs && equal "$(started)" 0 && says "line 2 (seed=1): failed: this run was made by another config: $2" &&
+    says "2 jobs: 2 failed" && equal "$(cell edited.sweep/sweep.csv 3 steps_done)" "" && ! grep -q eval.train_loss edited.sweep/sweep.csv
+}
+check "comments and a default change nothing" unchanged 's/"steps"/\/* a comment *\/ "device": "cpu", "steps"/'
+check "nor does a mark of the byte order" unchanged $'1s/^/\xef\xbb\xbf/'
+check "a key removed is an edit" made_otherwise 's/, "momentum": 0.9//' "update.momentum is 0.9 there and 0.0 here"
+check "and a key added" made_otherwise 's/"steps"/"probes": [{"name": "gradient_norm"}], "steps"/' \
+  "probes is [] there and [{\"name\":\"gradient_norm\""
+check "and a constant for a schedule" made_otherwise 's/0.05/{"name": "cosine", "value": 0.05}/' \
+  "update.learning_rate is 0.05 there and {\"name\":\"cosine\""
+edit 's/"steps": 5,/"steps": 5,,/'
+check "what is no JSON any more stops the sweep" exits 1 "$sweep" edited.jobs
+check "with line and reason" says "edited.jobs:2: edited.json:1:"
+check "and what else it concerns" says "The same holds for line 3."
+rm edited.json
+check "so does a config that is gone" exits 1 "$sweep" edited.jobs
+check "with the reason" says "edited.json: cannot open the file: No such file or directory"
+check "and starts nothing" equal "$(started)" 0
+
+# The program, which edits the config when the first job is started.
+cat >editing <<SH
+#!/bin/sh
+[ "\$1" != run ] || sed -i 's/, "momentum": 0.9//' during.json
+exec '$program' "\$@"
+SH
+chmod +x editing
+cp first.json during.json
+"$grid" during.json --out d --seeds 1 2 3 >during.jobs
+check "an edit while a sweep runs" exits 0 env SGDSCOPE=./editing "$sweep" during.jobs -j 1
+check "was made" equal "$(grep -c momentum during.json)" 0
+check "but changes no job of it" equal "$(cat d/*/config.json | grep -c '"momentum": 0.9')" 3
+check "the next one tells" exits 1 "$sweep" during.jobs
+check "all jobs" says "3 jobs: 3 failed"
 
 # --- Nothing of a line is executed ------------------------------------------------------------------------------------
 
@@ -92,7 +147,7 @@ went_on() {
   local now
   now=$(steps_done) && ((now > reached))
 }
-status_of_long() { "$python" "$scripts/sweep_jobs.py" list long.sweep/jobs | cut -f2; }
+status_of_long() { "$python" "$scripts/sweep_jobs.py" list long.sweep/jobs.jsonl | cut -f2; }
 begin() {
   reached=$(steps_done || echo 0)
   : >starts
@@ -152,11 +207,11 @@ check "and evaluations" cmp uninterrupted/eval.csv 'long run/eval.csv'
 
 cat >false_program <<'SH'
 #!/bin/bash
-[[ $1 == run ]] || exit 0
+[[ $1 == run ]] || exec "$program" "$@"
 echo "gpus=${CUDA_VISIBLE_DEVICES-none} $*" >>starts
 while (($(grep -c . starts) < ${together:-1})); do sleep 0.01; done
-for ((i = 1; i <= $#; ++i)); do [[ ${!i} != --output ]] || { j=$((i + 1)) && output=${!j}; }; done
-mkdir -p "$output" && echo '{"status": "done", "steps_done": 1, "wall_seconds": 1}' >"$output/manifest.json"
+for word; do [[ $word != --output=* ]] || output=${word#*=}; done
+mkdir -p "$output" && cp "$2" "$output/config.json" && echo '{"status": "done", "steps_done": 1, "wall_seconds": 1}' >"$output/manifest.json"
 SH
 mkdir bin
 cat >bin/nvidia-smi <<'SH'
@@ -164,24 +219,25 @@ cat >bin/nvidia-smi <<'SH'
 for i in 0 1 2; do echo "GPU $i: NVIDIA False (UUID: GPU-$i)"; done
 SH
 chmod +x false_program bin/nvidia-smi
-export SGDSCOPE=./false_program PATH=$work/bin:$PATH
+export program SGDSCOPE=./false_program PATH=$work/bin:$PATH
 unset CUDA_VISIBLE_DEVICES
-threads_of() { grep -o "output $1 .*threads=.*" starts | grep -o 'threads=.*'; }
 
 : >starts
 with_threads() { sed "s/\"steps\"/\"threads\": $1, \"steps\"/" small.json; }
 with_threads 3 >threads.json
-mkdir -p f/saved && with_threads 5 >f/saved/config.json
+mkdir -p f/saved && "$program" resolve small.json --set threads=5 >f/saved/config.json
 printf 'sgdscope run %s --output f/%s\n' small.json plain 'small.json --set threads=7' own threads.json config \
   small.json saved >threads.jobs
 check "threads are divided" exits 0 "$sweep" threads.jobs -j1
-check "among the jobs at a time" grep -q "output f/plain --resume --set threads=$(nproc)$" starts
-check "a line keeps its own" grep -q "threads=7 --output f/own --resume$" starts
-check "a config keeps its own" grep -q "output f/config --resume$" starts
-check "a run that is resumed keeps its own" grep -q "output f/saved --resume --set threads=5$" starts
-rm f/plain/manifest.json && : >starts
+check "among the jobs at a time" grep -q "output=f/plain --resume --set threads=$(nproc)$" starts
+check "a line keeps its own" grep -q "output=f/own --resume$" starts
+check "which is in its config" grep -q '"threads": 7' f/own/config.json
+check "a config keeps its own" grep -q "output=f/config --resume$" starts
+check "which is there too" grep -q '"threads": 3' f/config/config.json
+check "a run that is resumed keeps its own" grep -q "output=f/saved --resume --set threads=5$" starts
+rm -r f/plain && : >starts
 check "--threads gives another number" exits 0 "$sweep" threads.jobs -j 2 --threads 6
-check "to those that begin" grep -q "output f/plain --resume --set threads=6$" starts
+check "to those that begin" grep -q "output=f/plain --resume --set threads=6$" starts
 
 gpus_used() { grep -o 'gpus=[^ ]*' starts | sort | paste -sd' '; }
 sed 's/"steps"/"device": "cuda", "steps"/' small.json >cuda.json
@@ -209,21 +265,44 @@ with_program() { # with_program PROGRAM COMMAND...
 }
 run="sgdscope run small.json"
 check "no job file" exits 1 "$sweep" nowhere.jobs
-check "is named" says "nowhere.jobs: No such file or directory; scripts/grid.sh makes a job file"
+check "is named" says "nowhere.jobs: cannot open the file: No such file or directory"
+check "with the remedy" says "scripts/grid.sh makes a job file"
 check "a folder" exits 1 "$sweep" bin
 check "no argument" exits 1 "$sweep"
 check "an empty file" refuses "refused.jobs: there are no jobs in it" "# nothing" ""
 check "another command" refuses "refused.jobs:2: a job begins with 'sgdscope run'" "$run --output a" "rm -rf /"
 check "no output" refuses "refused.jobs:1: there is no --output DIR" "$run --seed 1"
 check "a shared output" refuses "refused.jobs:4: the --output of line 2 too is ./a/../b" "" "$run --output b" "" "$run --output ./a/../b"
-check "an unquoted command" refuses "unrecognized arguments: executed)" "$run --output \$(touch executed)"
-check "an open quote" refuses "refused.jobs:1: No closing quotation" "$run --output 'a"
-check "--overwrite" refuses "unrecognized arguments: --overwrite" "$run --output a --overwrite"
+check "an unquoted command" refuses "argument was not expected: executed)" "$run --output \$(touch executed)"
+check "an open quote" refuses "refused.jobs:1: a quotation that begins with ' never ends" "$run --output 'a"
+check "--overwrite" refuses "argument was not expected: --overwrite" "$run --output a --overwrite"
 check "-j 0" exits 1 "$sweep" cpu.jobs -j 0
 check "--threads x" exits 1 "$sweep" cpu.jobs --threads x
 check "two job files" exits 1 "$sweep" cpu.jobs cuda.jobs
 check "nothing was started" equal "$(cat starts)" ""
 check "nothing was executed" absent executed
+
+# Of each script, up to an option that takes a value, or up to a place that takes one.
+for call in "$grid small.json --out" "$grid small.json --out o --set" "$grid small.json --out o --vary" "$sweep cpu.jobs -j" \
+  "$sweep cpu.jobs --threads" "$sweep" "$scripts/slurm_sweep.sh" "$scripts/setup.sh --torch" "$scripts/setup.sh --torch-file" \
+  "$scripts/test.sh --preset" "$scripts/reproduce.sh inherent_noise --out" "$scripts/download_data.sh mnist" \
+  "$scripts/gpu_check.sh --gather" "$scripts/gpu_check.sh libraries"; do
+  read -ra words <<<"$call"
+  check "an empty value: $call" exits 1 "${words[@]}" ""
+  check "is told: $call" says " is empty: an unset variable?"
+  [[ $call != *.sh ]] || continue # where an option may stand
+  check "an option for a value: $call" exits 1 "${words[@]}" --help
+  check "is told: $call" says " needs a value, not the option --help (a file of that name is ./--help)"
+done
+check "no place for temporary files" exits 1 env TMPDIR=nowhere "$grid" small.json --out o --seeds 1
+check "is told with the remedy" says "cannot make anything in nowhere (the reason is above); set TMPDIR to a folder where"
+
+# As on a file system that has no locks.
+printf '#!/bin/sh\necho "flock: no locks available" >&2; exit 71\n' >bin/flock && chmod +x bin/flock
+mkdir -p g/unlocked && : >g/unlocked/.lock && echo "sgdscope run small.json --output g/unlocked" >unlocked.jobs
+check "no locks to be had" exits 0 "$sweep" unlocked.jobs
+check "is told" says "unlocked.sweep cannot be locked (the reason is above): see to it that no other process works on it"
+rm bin/flock
 
 check "no program" with_program nowhere/sgdscope exits 1 "$sweep" cpu.jobs
 check "is told with the remedy" says "there is no program nowhere/sgdscope; scripts/quickstart.sh"
@@ -235,6 +314,7 @@ check "no way to write the table" exits 1 "$sweep" full.jobs
 check "is told" says "cannot write full.sweep/sweep.csv: Is a directory"
 echo "sgdscope run small.json --output small.json/below" >below.jobs
 check "no place for a run" with_program "$program" exits 1 "$sweep" below.jobs
+check "is told with the status" says "(exit status 5, log below.sweep/logs/1.log)"
 check "is told in the program's words" says "small.json/below: can't make this folder: Not a directory Choose another place"
 
 echo "$passed passed, 0 failed"
