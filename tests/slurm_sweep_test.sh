@@ -88,16 +88,21 @@ is_pending() { [[ $(squeue --noheader --array --jobs="${array}_14" --format=%t) 
 await is_pending
 check "at which it checkpoints" grep -q '"status": "interrupted"' "$long/manifest.json"
 cp cluster.jobs copy
-echo "# edited" >>cluster.jobs
+echo "sgdscope run small.json --output more" >>cluster.jobs
 check "an edited file is not mixed with what is queued" exits 1 "$slurm_sweep" cluster.jobs
 check "and both ways out are told" says "wait until that ends, or stop it: scancel $array"
 mv copy cluster.jobs
+cp small.json copy
+sed -i 's/, "momentum": 0.9//' small.json
+check "nor is an edited config" exits 1 "$slurm_sweep" cluster.jobs
+check "which is told too" says "cluster.jobs, or a config that it names, was edited since array job $array was submitted"
+mv copy small.json
 
 scontrol update JobId="${array}_14" StartTime=now # Slurm waits two minutes before it starts a requeued job
 check "a second call waits, and tells of failures" exits 1 "$slurm_sweep" cluster.jobs
 check "it submits nothing" says "array job $array of an earlier call is queued still"
 check "failures are told" says "line 13 (update.learning_rat=0.1): failed: update.learning_rat: unknown key"
-check "each job was started once, that one twice" equal "$(started)" 14
+check "each good job was started once, the requeued one twice" equal "$(started)" 13
 check "it was resumed" grep -q "^resuming at step" cluster.sweep/logs/14.log
 check "to the same metrics" cmp "on this machine/long run/metrics.csv" "$long/metrics.csv"
 check "and evaluations" cmp "on this machine/long run/eval.csv" "$long/eval.csv"
@@ -114,13 +119,28 @@ rm cluster.sweep/sweep.csv
 check "--collect makes the table" exits 1 "$slurm_sweep" cluster.jobs --collect
 check "the same one" cmp table cluster.sweep/sweep.csv
 : >starts
+rm -r "on a cluster, 100%/hidden=16,seed=3"
 check "another call" exits 1 "$slurm_sweep" cluster.jobs
-check "submits what failed" says "1 of 13 jobs are submitted"
-check "alone" equal "$(grep -c "learning_rat=" starts)" "$(started)"
+check "submits what is missing" says "1 of 13 jobs are submitted"
+check "alone" equal "$(grep -c "hidden=16,seed=3" starts)" "$(started)"
 
 grep -v misspelt cluster.jobs | grep -v diverging >good.jobs
 check "where all is done" exits 0 "$slurm_sweep" good.jobs
 check "nothing is submitted" absent good.sweep/slurm_job
+
+# A config that is edited between the submission and the run.
+cp small.json held.json
+echo "sgdscope run held.json --output held" >held.jobs
+check "a job is held" exits 0 "$slurm_sweep" held.jobs --no-wait -- --hold
+sed -i 's/, "momentum": 0.9//' held.json
+scontrol release "$(<held.sweep/slurm_job)"
+is_done() { grep -q '"status": "done"' held/manifest.json; } 2>/dev/null
+await is_done
+check "a job runs from what was submitted" grep -q '"momentum": 0.9' held/config.json
+is_over() { [[ ! $(squeue --noheader --jobs="$(<held.sweep/slurm_job)") ]]; } 2>/dev/null
+await is_over
+check "the next call tells of the edit" exits 1 "$slurm_sweep" held.jobs
+check "in words" says "this run was made by another config: update.momentum is 0.9 there and 0.0 here"
 
 threads="sgdscope run small.json --set steps=1 --output threads"
 echo "$threads" >threads.jobs

@@ -45,7 +45,8 @@ void ExpectHolds(const std::string& text, const std::vector<std::string>& parts)
 TEST(Resolve, PrintsWhatTheRunKeeps) {
   TempFolder folder;
   Json json = SmallConfig();
-  json["probes"] = {{{"name", "gradient_norm"}, {"every", 7}}, {{"name", "taylor"}}};
+  json["probes"] = {{{"name", "gradient_norm"}, {"every", 7}},
+                    {{"name", "taylor"}, {"recent_lag", 1}, {"long_ago_lag", 2}}};
   const std::vector<std::string> arguments = {WriteConfig(folder, json),
                                               "--set",
                                               "model.hidden=[5]",
