@@ -32,32 +32,35 @@ STATUSES = ("done", "diverged", "failed", "crashed", "interrupted", "running", "
 
 def resolve(program: str, path: str) -> str:
     """The program's word on each line of a job file. Raises ValueError with all lines that are no jobs."""
-    ended = subprocess.run([program, "resolve", "--jobs", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [program, "resolve", "--jobs", path]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: UP022
     text = ended.stdout.decode("utf-8")
     if ended.returncode not in (0, 2) or not text:
         said = ended.stderr.decode("utf-8", "surrogateescape").strip()
-        raise ValueError(said[len("error: "):] if said.startswith("error: ") else
-                         said or "%s resolve ended with status %d" % (program, ended.returncode))
+        said = said or f"{program} resolve ended with status {ended.returncode}"
+        raise ValueError(re.sub("^error: ", "", said))
     problems = {}  # type: Dict[str, List[int]]
     for job in map(json.loads, text.splitlines()):
         if "output" not in job:
             problems.setdefault(job["error"], []).append(job["line"])
     if problems:
-        raise ValueError("\n".join("%s:%d: %s%s" % (path, lines[0], error, also(lines[1:]))
-                                   for error, lines in problems.items()))
+        told = [f"{path}:{lines[0]}: {error}{also(lines[1:])}" for error, lines in problems.items()]
+        raise ValueError("\n".join(told))
     return text
 
 
 def also(lines: List[int]) -> str:
     """That other lines have the same error."""
-    return "" if not lines else "\n  The same holds for line %d%s." % (
-        lines[0], "" if len(lines) == 1 else " and %d more" % (len(lines) - 1))
+    if not lines:
+        return ""
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"\n  The same holds for line {lines[0]}{more}."
 
 
 def read_jobs(path: str, line: Optional[int] = None) -> List[Job]:
     """All resolved jobs, or the one of a line of the job file."""
     with open(path, encoding="utf-8") as file:
-        return [json.loads(text) for text in file if line is None or text.startswith('{"line":%d,' % line)]
+        return [json.loads(text) for text in file if line is None or text.startswith(f'{{"line":{line},')]
 
 
 def read_json(path: str) -> Any:
@@ -71,8 +74,8 @@ def read_json(path: str) -> Any:
 
 def title(job: Job) -> str:
     """How messages call the job."""
-    overrides = " ".join("%s=%s" % pair for pair in job["overrides"].items())
-    return "line %d (%s)" % (job["line"], overrides or job["output"])
+    overrides = " ".join(f"{path}={value}" for path, value in job["overrides"].items())
+    return f"line {job['line']} ({overrides or job['output']})"
 
 
 def first_difference(there: Any, here: Any, path: str = "") -> str:
@@ -83,9 +86,9 @@ def first_difference(there: Any, here: Any, path: str = "") -> str:
         steps = [(key, path + "." + key if path else key) for key in list(there) + list(here)]
         values = [(there.get(key, absent), here.get(key, absent), below) for key, below in steps]
     elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        values = [(one, other, "%s[%d]" % (path, i)) for i, (one, other) in enumerate(zip(there, here))]
+        values = [(one, other, f"{path}[{i}]") for i, (one, other) in enumerate(zip(there, here))]
     else:
-        return "%s is %s there and %s here" % (path, in_short(there), in_short(here))
+        return f"{path} is {in_short(there)} there and {in_short(here)} here"
     return next(found for found in (first_difference(*value) for value in values) if found)
 
 
@@ -93,6 +96,7 @@ absent = object()  # in place of a value
 
 
 def in_short(value: Any) -> str:
+    """A value as the program writes it."""
     return "absent" if value is absent else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -105,10 +109,13 @@ def refusal_of(job: Job) -> str:
         return ""
     # A folder may be named in another way; a number of threads that nobody asked for is the sweep's.
     left_out = ("output",) if job["sets_threads"] else ("output", "threads")
-    there, here = ({key: value for key, value in config.items() if key not in left_out} for config in (saved, job["config"]))
+    there, here = saved.copy(), job["config"].copy()
+    for key in left_out:
+        there.pop(key, None)
+        here.pop(key, None)
     difference = first_difference(there, here)
-    return difference and ("this run was made by another config: %s; give the job another --output, or remove %s"
-                           % (difference, job["output"]))
+    remedy = f"give the job another --output, or remove {job['output']}"
+    return difference and f"this run was made by another config: {difference}; {remedy}"
 
 
 def is_locked(folder: str) -> bool:
@@ -125,7 +132,7 @@ def is_locked(folder: str) -> bool:
 
 def last_attempt(path: str, job: Job) -> str:
     """What the job printed when it was started last."""
-    log = os.path.join(os.path.dirname(path), "logs", "%d.log" % job["line"])
+    log = os.path.join(os.path.dirname(path), "logs", f"{job['line']}.log")
     try:
         with open(log, encoding="utf-8", errors="replace") as file:
             return re.split(r"(?m)^--- .*\n", file.read())[-1]
@@ -136,7 +143,7 @@ def last_attempt(path: str, job: Job) -> str:
 def from_last(pattern: str, text: str) -> str:
     """The text from the last line on that matches, in one line; "" if none does."""
     starts = [match.start() for match in re.finditer(pattern, text, re.M)]
-    return " ".join(text[starts[-1]:].split()) if starts else ""
+    return " ".join(text[starts[-1] :].split()) if starts else ""
 
 
 def state_of(path: str, job: Job) -> Tuple[str, str, Dict[str, Any]]:
@@ -157,7 +164,7 @@ def state_of(path: str, job: Job) -> Tuple[str, str, Dict[str, Any]]:
     attempt = last_attempt(path, job)
     complaint = from_last(r"^error: ", attempt)
     if complaint:
-        return "failed", complaint[len("error: "):], manifest
+        return "failed", complaint[len("error: ") :], manifest
     complaint = from_last(r"\berror\b", attempt)
     if status == "running":
         return "crashed", complaint or "it ended without a word; killed, perhaps for its memory", manifest
@@ -175,7 +182,7 @@ def write_atomically(path: str, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(path + ".part", path)
     except OSError as error:
-        raise ValueError("cannot write %s: %s; call this again when it can be written" % (path, error.strerror))
+        raise ValueError(f"cannot write {path}: {error.strerror}; call this again when it can be written") from None
 
 
 def words_of(path: str, job: Job, threads: str) -> List[str]:
@@ -184,12 +191,12 @@ def words_of(path: str, job: Job, threads: str) -> List[str]:
         raise ValueError(job["error"])
     folder = os.path.join(os.path.dirname(path), "configs")
     os.makedirs(folder, exist_ok=True)
-    config = os.path.join(folder, "%d.json" % job["line"])
+    config = os.path.join(folder, f"{job['line']}.json")
     write_atomically(config, json.dumps(job["config"], ensure_ascii=False, indent=2) + "\n")
     words = [job["output"], "run", config] + ["--quiet"] * job["quiet"] + ["--output=" + job["output"], "--resume"]
     if not job["sets_threads"]:
         saved = read_json(os.path.join(job["output"], "config.json")) or {}
-        words += ["--set", "threads=%s" % saved.get("threads", threads)]
+        words += ["--set", f"threads={saved.get('threads', threads)}"]
     return words
 
 
@@ -208,8 +215,8 @@ def result_row(path: str, job: Job) -> Row:
     status, reason, manifest = state_of(path, job)
     row = {"line": job["line"], "output": job["output"]}
     row.update(job["overrides"])
-    row.update(status=status, reason=reason, steps_done=manifest.get("steps_done", ""),
-               wall_seconds=manifest.get("wall_seconds", ""))
+    row.update(status=status, reason=reason)
+    row.update((key, manifest.get(key, "")) for key in ("steps_done", "wall_seconds"))
     if manifest:
         row.update(("eval." + key, value) for key, value in last_evaluation(job).items())
     return row
@@ -227,6 +234,7 @@ def columns_of(jobs: List[Job], rows: List[Row]) -> List[str]:
 
 
 def write_csv(path: str, columns: List[str], rows: List[Row]) -> None:
+    """The table, with an empty cell where a row has no value."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -237,7 +245,7 @@ def write_csv(path: str, columns: List[str], rows: List[Row]) -> None:
 def short(value: Any) -> str:
     """A cell of the short table."""
     try:
-        return "%.4g" % float(value) if "." in str(value) else str(value)
+        return f"{float(value):.4g}" if "." in str(value) else str(value)
     except ValueError:
         return str(value)
 
@@ -245,8 +253,9 @@ def short(value: Any) -> str:
 def print_short(columns: List[str], rows: List[Row]) -> None:
     """Only what tells jobs apart, and how they went."""
     said_elsewhere = ("output", "reason", "eval.step", "eval.epoch")
-    shown = [column for column in columns if column not in said_elsewhere and
-             (column in ("line", "status") or len({row.get(column) for row in rows}) > 1)]
+    differs = {column: len({row.get(column) for row in rows}) > 1 for column in columns}
+    differs.update(line=True, status=True)
+    shown = [column for column in columns if differs[column] and column not in said_elsewhere]
     cells = [[column.replace("eval.", "").split(".")[-1] for column in shown]]
     cells += [[short(row.get(column, "")) for column in shown] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
@@ -262,34 +271,37 @@ def table(path: str, jobs: List[Job]) -> int:
     write_csv(file, columns, rows)
     print_short(columns, rows)
     statuses = [row["status"] for row in rows]
-    counts = ", ".join("%d %s" % (statuses.count(status), status) for status in STATUSES if status in statuses)
-    print("%d jobs: %s; the table: %s" % (len(jobs), counts, file))
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in STATUSES if status in statuses)
+    print(f"{len(jobs)} jobs: {counts}; the table: {file}")
     return 0 if set(statuses) == {"done"} else 1
 
 
 def print_list(path: str, jobs: List[Job]) -> None:
+    """Which jobs there are to run; a refused one comes with what to tell of it."""
     for job in jobs:
         refusal = refusal_of(job)
         if refusal:
-            print(job["line"], "refused", "-", "%s: failed: %s" % (title(job), refusal), sep="\t")
+            print(job["line"], "refused", "-", f"{title(job)}: failed: {refusal}", sep="\t")
         else:
             print(job["line"], state_of(path, job)[0], job["config"]["device"], "", sep="\t")
 
 
 def report(path: str, job: Job) -> None:
+    """How a job that has ended went."""
     status, reason, manifest = state_of(path, job)
     if status == "done":
-        reason = "%s steps in %s s" % (manifest.get("steps_done"), short(manifest.get("wall_seconds")))
-    print("%s\t%s: %s%s" % (status, title(job), status, reason and ": " + reason))
+        reason = f"{manifest.get('steps_done')} steps in {short(manifest.get('wall_seconds'))} s"
+    print(f"{status}\t{title(job)}: {status}{reason and ': ' + reason}")
 
 
 def main(command: str, path: str, *arguments: str) -> int:
+    """Does what the command line asks for; the exit status."""
     if command == "resolve":
         print(resolve(path, arguments[0]), end="")
         return 0
     jobs = read_jobs(path, int(arguments[0]) if arguments else None)
     if arguments and not jobs:
-        raise ValueError("%s: it has no job of line %s" % (path, arguments[0]))
+        raise ValueError(f"{path}: it has no job of line {arguments[0]}")
     if command == "table":
         return table(path, jobs)
     if command == "list":
@@ -308,6 +320,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main(*sys.argv[1:]))
     except OSError as error:
-        sys.exit("error: %s: %s" % (error.filename, error.strerror))
+        sys.exit(f"error: {error.filename}: {error.strerror}")
     except ValueError as error:
-        sys.exit("error: %s" % error)
+        sys.exit(f"error: {error}")
