@@ -345,6 +345,28 @@ inline Vector MeanHessianVector(const Mlp& mlp, const Vector& theta,
   return mean;
 }
 
+// One weight's values over the examples of a batch.
+
+/// The mean of the values with those below the c-th and above the (100 - c)-th percentile moved to
+/// it, for whole c up to 50. A percentile that lies between two values is the outer of the nearest,
+/// or (linear) on the line between them.
+inline double WinsorizedMean(Vector values, size_t c, bool linear) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  const size_t rank = c * (n - 1) / 100;
+  const size_t hundredths = c * (n - 1) % 100;
+  const auto threshold = [&](const auto& at) {  // at(0), at(1), ...: from the outermost inwards
+    if (!linear || hundredths == 0) return at(hundredths > 50 ? rank + 1 : rank);
+    const double part = static_cast<double>(hundredths) / 100;
+    return (1 - part) * at(rank) + part * at(rank + 1);
+  };
+  const double low = threshold([&](size_t i) { return values[i]; });
+  const double high = threshold([&](size_t i) { return values[n - 1 - i]; });
+  double sum = 0;
+  for (const double value : values) sum += std::min(std::max(value, low), high);
+  return sum / static_cast<double>(n);
+}
+
 // Update rules, one number at a time.
 
 /// d = g + decay theta;  velocity <- momentum velocity + d;  delta = -rate (velocity | d + momentum

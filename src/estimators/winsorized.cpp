@@ -1,6 +1,12 @@
 // g_w = (1/n) sum_i clip(g_wi, l_w, u_w) for each weight w, where l_w and u_w are the c-th and the
-// (100 - c)-th percentile of the batch's n values g_wi: coherent_gradients, section 3.1. With n =
-// 100 and c = 2, the 2 smallest and 2 largest values of each weight are moved to the next ones.
+// (100 - c)-th percentile of the batch's n values g_wi: coherent_gradients, section 3.1. Sorted and
+// counted from 0, the c-th percentile stands at p = (n - 1) c / 100 and the other at n - 1 - p.
+//   nearest  values of ranks k and n - 1 - k, k the whole number nearest to p and the lower of two:
+//            the k smallest and the k largest values are moved to the next ones. With n = 100 and
+//            a whole c below 50, k = c
+//   linear   on the line between the values of the ranks around p, as far as p is
+// The paper doesn't say which. NumPy's nearest takes the even one of two ranks as near, at both
+// ends, which clips one value more at one end than at the other where n is even.
 
 #include <cmath>
 
@@ -19,7 +25,8 @@ class Winsorized : public Estimator {
   void Fields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "percentile",
                    .help = "c: values below the c-th and above the (100 - c)-th percentile are "
-                           "moved to it; 0 is the mean, 50 the median",
+                           "moved to it; 0 is the mean, 50 the median (of an even number, the "
+                           "mean of the two in the middle)",
                    .unit = "%",
                    .paper = "coherent_gradients, section 3.1",
                    .required = true,
@@ -27,8 +34,9 @@ class Winsorized : public Estimator {
                    .max = 50},
                   percentile_);
     visitor.Visit({.name = "method",
-                   .help = "a percentile between two values is the nearest of them (the even one "
-                           "of two as near), or lies on the line between them",
+                   .help = "a percentile between two values is the nearest of them (of two as "
+                           "near, the one that moves fewer values), or lies on the line between "
+                           "them",
                    .allowed = {kNearest, kLinear}},
                   method_);
     memory_.Fields(visitor);
@@ -43,20 +51,15 @@ class Winsorized : public Estimator {
 
  private:
   kernels::Reduction Clip(int64_t n) const {
-    const auto last = static_cast<double>(n - 1);
-    const double low = percentile_ / 100 * last;
-    const double high = (100 - percentile_) / 100 * last;
-    kernels::Reduction how{kernels::Reduction::Kind::kClip};
+    const double hundredths = percentile_ * static_cast<double>(n - 1);  // 100 p
+    const double rest = std::fmod(hundredths, 100);
+    const int64_t rank = std::llrint((hundredths - rest) / 100);
     if (method_ == kNearest) {
-      how.low = std::llrint(low);
-      how.high = std::llrint(high);
-      return how;
+      const int64_t k = rank + (rest > 50 ? 1 : 0);
+      return {kernels::Reduction::Kind::kClip, k, n - 1 - k};
     }
-    how.low = static_cast<int64_t>(low);
-    how.high = static_cast<int64_t>(high);
-    how.low_part = static_cast<float>(low - static_cast<double>(how.low));
-    how.high_part = static_cast<float>(high - static_cast<double>(how.high));
-    return how;
+    if (rest == 0) return {kernels::Reduction::Kind::kClip, rank, n - 1 - rank};
+    return {kernels::Reduction::Kind::kClip, rank, n - 2 - rank, rest / 100, 1 - rest / 100};
   }
 
   double percentile_ = 0;

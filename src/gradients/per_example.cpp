@@ -8,7 +8,7 @@
 namespace sgdscope {
 kernels::Reduction MedianOf(int64_t m) {
   const int64_t low = (m - 1) / 2;
-  const float part = m % 2 == 0 ? 0.5f : 0.0f;
+  const double part = m % 2 == 0 ? 0.5 : 0;
   return {kernels::Reduction::Kind::kClip, low, low, part, part};
 }
 

@@ -51,8 +51,8 @@ struct Reduction {
   Kind kind;
   int64_t low = 0;
   int64_t high = 0;
-  float low_part = 0;
-  float high_part = 0;
+  double low_part = 0;
+  double high_part = 0;
 };
 
 /// out[j] = what `how` makes of values[i * stride + j], i = 0 ... n-1, for j = 0 ... m-1; NaN where

@@ -27,7 +27,7 @@ struct Recipe {
   T scale;
 
   Recipe(const Reduction& how, int64_t n)
-      : low(how.low_part == 0 ? Tail<T>{how.low, 0} : Tail<T>{how.low + 1, 1 - T(how.low_part)}),
+      : low(how.low_part == 0 ? Tail<T>{how.low, 0} : Tail<T>{how.low + 1, T(1 - how.low_part)}),
         high{n - 1 - how.high, T(how.high_part)},
         weight(how.kind == Reduction::Kind::kClip),
         scale(how.kind == Reduction::Kind::kClip ? T(1)

@@ -46,7 +46,7 @@ double Reduce(std::vector<double> values, const Reduction& how) {
     return std::numeric_limits<double>::quiet_NaN();
   }
   std::ranges::sort(values);
-  const auto at = [&](int64_t position, float part) {
+  const auto at = [&](int64_t position, double part) {
     const double here = values[position];
     return part == 0 ? here : here + part * (values[position + 1] - here);
   };

@@ -15,6 +15,8 @@
 namespace sgdscope {
 namespace {
 
+using oracle::Vector;
+
 /// In a run with batches of several examples: on such a batch, and on one example, as a probe may
 /// bring it.
 TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
@@ -166,6 +168,53 @@ TEST(RobustEstimators, KnownSpecialCases) {
   };
   expect_mean({{"name", "trimmed_mean"}, {"fraction", 0.01}});  // of 45 examples: none
   expect_mean({{"name", "median_of_means"}, {"groups", 1}});
+/// The definition, for all batch sizes up to 40 and whole percentiles: float64 to the rounding of a
+/// product, n additions and a threshold. Of an even number of values 50 is the median, too.
+TEST(WinsorizedEstimator, IsTheDefinitionToTheRoundingOfDouble) {
+  for (size_t n = 1; n <= 40; ++n) {
+    Stream stream(81, "winsorized", n);
+    RandomMlp random;
+    random.mlp = {{3, 2}, "identity", true, "mean_squared_error"};
+    random.theta = RandomVector(stream, random.mlp.size());
+    std::vector<Vector> gradients;
+    for (size_t i = 0; i < n; ++i) {
+      random.examples.push_back({RandomVector(stream, 3), static_cast<size_t>(stream.Below(2))});
+      gradients.push_back(oracle::Gradient(random.mlp, random.theta, random.examples.back()));
+    }
+    const OracleUnderTest it(random, at::kDouble);
+    const Gradients evaluated = it.oracle.Evaluate(it.batch, it.theta);
+    for (size_t c = 1 + n % 3; c <= 50; c += n % 2 == 0 ? 7 : 3) {
+      for (const char* method : {"nearest", "linear"}) {
+        const auto winsorized =
+            MakeExample<Estimator>("winsorized", {{"percentile", c}, {"method", method}});
+        const Vector g =
+            ToVector(winsorized->Estimate({0, it.batch, evaluated, it.theta, it.oracle}));
+        for (size_t w = 0; w < g.size(); ++w) {
+          Vector values;
+          double scale = 0;
+          for (const Vector& gradient : gradients) {
+            values.push_back(gradient[w]);
+            scale += std::abs(gradient[w]) / static_cast<double>(n);
+          }
+          const bool linear = method == std::string("linear");
+          EXPECT_NEAR(g[w], oracle::WinsorizedMean(values, c, linear),
+                      (static_cast<double>(n) + 8) * Epsilon(at::kDouble) * scale)
+              << n << " examples, percentile " << c << ", " << method << ", weight " << w;
+        }
+      }
+    }
+  }
+}
+
+TEST(WinsorizedEstimator, FiftyIsTheMedianOfAnEvenNumber) {
+  const Json even = {{"batch_size", 44}};
+  const at::Tensor median = FirstGradient({{"name", "coordinate_median"}}, even);
+  for (const char* method : {"nearest", "linear"}) {
+    const Json winsorized = {{"name", "winsorized"}, {"percentile", 50}, {"method", method}};
+    EXPECT_TRUE(at::allclose(FirstGradient(winsorized, even), median, 1e-12, 1e-14)) << method;
+  }
+}
+
   const at::Tensor median = FirstGradient({{"name", "coordinate_median"}});
   EXPECT_TRUE(at::allclose(FirstGradient({{"name", "median_of_means"}, {"groups", 45}}), median,
                            1e-11, 1e-13));

@@ -88,7 +88,7 @@ TEST_P(PerExampleTest, ReducesEachCoordinate) {
     const auto n = static_cast<int64_t>(rows.size());
     Stream stream(41, "ranks", index);
     const auto out = static_cast<int64_t>(stream.Below((n + 1) / 2));
-    const float part = out + 1 < n - out ? 0.25f : 0.0f;
+    const double part = out + 1 < n - out ? 0.25 : 0;
     for (const kernels::Reduction& how :
          {kernels::Reduction{Kind::kClip, out, n - 1 - out},
           kernels::Reduction{Kind::kClip, out, n - 2 - out + (part == 0), part, part},

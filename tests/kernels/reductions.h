@@ -24,12 +24,11 @@ constexpr int64_t kSizes[] = {1, 2, 3, 7, 32, 100, 128, 257, 1024};
 
 /// Winsorizing at percentile c, as estimators/winsorized.cpp does it.
 inline Reduction Clip(int64_t n, double c, bool linear) {
-  const auto last = static_cast<double>(n - 1);
-  const double low = c / 100 * last;
-  const double high = (100 - c) / 100 * last;
-  if (!linear) return {Kind::kClip, std::llrint(low), std::llrint(high)};
-  return {Kind::kClip, static_cast<int64_t>(low), static_cast<int64_t>(high),
-          static_cast<float>(low - std::floor(low)), static_cast<float>(high - std::floor(high))};
+  const double p = c * static_cast<double>(n - 1) / 100;
+  const auto k = static_cast<int64_t>(linear ? std::floor(p) : std::ceil(p - 0.5));
+  const double part = p - static_cast<double>(k);
+  if (!linear || part == 0) return {Kind::kClip, k, n - 1 - k};
+  return {Kind::kClip, k, n - 2 - k, part, 1 - part};
 }
 
 /// Random values of a kind: what layers make, and what is rare.
