@@ -22,11 +22,13 @@ class CrossEntropy : public Loss {
     if (!z.is_cpu()) return Loss::MeanChanges(z, labels, shift, direction);
     const at::Tensor q = at::softmax(z, 1).t().contiguous();  // [classes, n]
     const at::Tensor shifts = shift.contiguous();
+    const at::Tensor logits = z.contiguous();
     const at::Tensor directions = direction.contiguous();
     const at::Tensor changes = at::empty({shift.size(0)}, shift.options());
     kernels::CrossEntropyChanges(
-        {q.data_ptr<double>(), labels.data_ptr<int64_t>(), shifts.data_ptr<double>(),
-         directions.data_ptr<double>(), shift.size(0), shift.size(1), z.size(1)},
+        {logits.data_ptr<double>(), q.data_ptr<double>(), labels.data_ptr<int64_t>(),
+         shifts.data_ptr<double>(), directions.data_ptr<double>(), shift.size(0), shift.size(1),
+         z.size(1)},
         changes.data_ptr<double>());
     return changes.div(static_cast<double>(z.size(0)));
   }

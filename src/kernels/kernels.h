@@ -16,6 +16,7 @@ void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t
 
 /// m ways to move the logits of n examples along a direction.
 struct LogitMoves {
+  const double* logits;     // [n, classes]: z
   const double* q;          // [classes, n]: softmax of the logits
   const int64_t* labels;    // [n]
   const double* shift;      // [m, n]
@@ -27,8 +28,10 @@ struct LogitMoves {
 
 /// changes[v] = sum_i L(z_i + shift[v, i] direction[v]) - L(z_i) for the cross-entropy L of
 /// softmax:
-///   sum_i log1p(sum_c q[c, i] expm1(u_c)) - u_{y_i},  u = shift[v, i] direction[v]
-/// Examples whose shift is 0 cost nothing. NaN and infinity in u give NaN or infinity.
+///   sum_i log1p(sum_c q[c, i] expm1(u_c)),  u_c = shift[v, i] (direction[v, c] - direction[v, y_i])
+/// in which the label's term is 0, so that nothing cancels where the label is almost certain. Far
+/// moves are made on the logits, since the q of logits hundreds apart underflow. Examples whose
+/// shift is 0 cost nothing. NaN and infinity in u give NaN or infinity.
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);
 
 /// out[i] = sum_j a[i, j] b[i, j], in double. a, b: [n, m].

@@ -8,26 +8,33 @@
 namespace sgdscope::kernels::reference {
 namespace {
 
-/// L(z_i + shift direction) - L(z_i): for small moves as documented, for others as the logarithm of
-/// sum_c exp(log q_c + u_c), around the largest of them so that nothing overflows.
-double ChangeOf(const LogitMoves& moves, int64_t i, double shift, const double* direction) {
-  double sum = 0;
-  double farthest = 0;
+/// log sum_c exp(value(c)), around the largest of them so that nothing overflows.
+template <class Value>
+double LogSumExp(int64_t classes, const Value& value) {
   double pivot = -std::numeric_limits<double>::infinity();
+  for (int64_t c = 0; c < classes; ++c) pivot = std::max(pivot, value(c));
+  double sum = 0;
+  for (int64_t c = 0; c < classes; ++c) sum += std::exp(value(c) - pivot);
+  return pivot + std::log(sum);
+}
+
+/// L(z_i + shift direction) - L(z_i) as documented, with q and what moves as logarithms; where the
+/// sum is near -1, in which log1p loses digits, or overflows, as the logarithm of sum_c exp(log q_c
+/// + u_c).
+double ChangeOf(const LogitMoves& moves, int64_t i, double shift, const double* direction) {
+  const double* z = moves.logits + i * moves.classes;
+  const double label = direction[moves.labels[i]];
+  const double norm = LogSumExp(moves.classes, [&](int64_t c) { return z[c]; });
+  const auto log_q = [&](int64_t c) { return z[c] - norm; };
+  const auto u = [&](int64_t c) { return shift * (direction[c] - label); };
+  double sum = 0;
   for (int64_t c = 0; c < moves.classes; ++c) {
-    const double u = shift * direction[c];
-    const double q = moves.q[c * moves.n + i];
-    sum += q * std::expm1(u);
-    farthest = std::max(farthest, std::abs(u));
-    pivot = std::max(pivot, std::log(q) + u);
+    // q expm1(u), or the same from the other end.
+    sum += u(c) < 1 ? std::exp(log_q(c)) * std::expm1(u(c))
+                    : -std::exp(log_q(c) + u(c)) * std::expm1(-u(c));
   }
-  const double label_gains = shift * direction[moves.labels[i]];
-  if (farthest < 1) return std::log1p(sum) - label_gains;
-  sum = 0;
-  for (int64_t c = 0; c < moves.classes; ++c) {
-    sum += std::exp(std::log(moves.q[c * moves.n + i]) + shift * direction[c] - pivot);
-  }
-  return pivot + std::log(sum) - label_gains;
+  if (sum > -0.5 && std::isfinite(sum)) return std::log1p(sum);
+  return LogSumExp(moves.classes, [&](int64_t c) { return log_q(c) + u(c); });
 }
 
 }  // namespace

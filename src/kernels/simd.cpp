@@ -131,16 +131,17 @@ struct Shifted {
   double largest = 0;
 };
 
-// L(z_i + s d) - L(z_i) of the examples `place`.
+// L(z_i + s d) - L(z_i) of the examples `place`, which move no two logits apart by 1 or more.
 HWY_INLINE V64 Changes(const LogitMoves& moves, V64 s, Places place, const double* direction) {
   const D64 d;
+  const Places label = hn::GatherIndex(hn::RebindToSigned<D64>(), moves.labels, place);
+  const V64 of_label = hn::GatherIndex(d, direction, label);
   V64 sum = hn::Zero(d);
   for (int64_t c = 0; c < moves.classes; ++c) {
-    const V64 u = hn::Mul(s, hn::Set(d, direction[c]));
+    const V64 u = hn::Mul(s, hn::Sub(hn::Set(d, direction[c]), of_label));
     sum = hn::MulAdd(hn::GatherIndex(d, moves.q + c * moves.n, place), hn::Expm1(d, u), sum);
   }
-  const Places label = hn::GatherIndex(hn::RebindToSigned<D64>(), moves.labels, place);
-  return hn::NegMulAdd(s, hn::GatherIndex(d, direction, label), hn::Log1p(d, sum));
+  return hn::Log1p(d, sum);
 }
 
 void CrossEntropyChangesImpl(const LogitMoves& moves, double* changes) {
@@ -150,13 +151,10 @@ void CrossEntropyChangesImpl(const LogitMoves& moves, double* changes) {
   for (int64_t v = 0; v < moves.m; ++v) {
     const double* direction = moves.direction + v * moves.classes;
     shifted.Collect(moves.shift + v * moves.n, moves.n);
-    double steepest = 0;
-    for (int64_t c = 0; c < moves.classes; ++c) {
-      steepest = std::max(steepest, std::abs(direction[c]));
-    }
-    // Far moves bring the sum near -1, where log1p loses digits, or overflow; and what is not
-    // finite.
-    if (!(shifted.largest * steepest < 1)) {
+    const auto [least, most] = std::minmax_element(direction, direction + moves.classes);
+    // Far moves bring the sum near -1, where log1p loses digits, overflow, or move a logit whose q
+    // is 0 to where it matters; and what is not finite.
+    if (!(shifted.largest * (*most - *least) < 1)) {
       LogitMoves one = moves;
       one.m = 1;
       one.shift = moves.shift + v * moves.n;

@@ -15,14 +15,16 @@ namespace {
 
 using oracle::Vector;
 
-/// m random moves of n examples; a third of the shifts is 0, as where an input is.
+/// m random moves of n examples; a third of the shifts is 0, as where an input is. `spread`: how far
+/// logits lie apart.
 struct MovesCase {
-  MovesCase(uint64_t index, double size) : stream(80, "moves", index) {
+  MovesCase(uint64_t index, double size, double spread = 1) : stream(80, "moves", index) {
     n = static_cast<size_t>(1 + stream.Below(40));
     classes = static_cast<size_t>(1 + stream.Below(12));
     m = static_cast<size_t>(1 + stream.Below(6));
     for (size_t i = 0; i < n; ++i) {
-      logits.push_back(RandomVector(stream, classes));
+      logits.push_back(oracle::Plus(Vector(classes), spread, RandomVector(stream, classes)));
+      z.insert(z.end(), logits.back().begin(), logits.back().end());
       labels.push_back(static_cast<int64_t>(stream.Below(classes)));
     }
     q.resize(classes * n);
@@ -36,7 +38,8 @@ struct MovesCase {
   }
 
   kernels::LogitMoves Moves() const {
-    return {q.data(),
+    return {z.data(),
+            q.data(),
             labels.data(),
             shift.data(),
             direction.data(),
@@ -49,7 +52,7 @@ struct MovesCase {
   size_t n, classes, m;
   std::vector<Vector> logits;
   std::vector<int64_t> labels;
-  Vector q, direction, shift;
+  Vector z, q, direction, shift;
 };
 
 /// Relative to the sum of the absolute terms, expm1, log1p and n additions round a few times each.
@@ -94,15 +97,102 @@ TEST(CrossEntropyChanges, TwinIsTheDefinition) {
   }
 }
 
+/// log(sum_c exp(z_c + u_c) / sum_c exp(z_c)) - u_y in long double.
+double ChangeInLongDouble(const Vector& z, double shift, const double* direction, int64_t label) {
+  const auto log_sum = [&](bool moved) {
+    const auto value = [&](size_t c) {
+      return static_cast<long double>(z[c]) +
+             (moved ? static_cast<long double>(shift) * static_cast<long double>(direction[c])
+                    : 0.0L);
+    };
+    long double largest = value(0);
+    for (size_t c = 1; c < z.size(); ++c) largest = std::max(largest, value(c));
+    long double sum = 0;
+    for (size_t c = 0; c < z.size(); ++c) sum += std::exp(value(c) - largest);
+    return largest + std::log(sum);
+  };
+  const long double gain =
+      static_cast<long double>(shift) * static_cast<long double>(direction[label]);
+  return static_cast<double>(log_sum(true) - log_sum(false) - gain);
+}
+
+/// Softmax of logits 700 apart and more is 0 or has few digits, but a far move brings such classes
+/// back: to the rounding of the logits and of the move.
+TEST(CrossEntropyChanges, OfLogitsThatLieFarApart) {
+  for (const double spread : {200.0, 700.0, 800.0, 1e4}) {
+    for (uint64_t index = 0; index < 100; ++index) {
+      // From small moves to those that cross all logits.
+      const double size = spread * std::pow(10.0, 1 - static_cast<double>(index % 5));
+      const MovesCase it(index, size, spread);
+      Vector fast(it.m);
+      kernels::CrossEntropyChanges(it.Moves(), fast.data());
+      for (size_t v = 0; v < it.m; ++v) {
+        const double* direction = it.direction.data() + v * it.classes;
+        double expected = 0;
+        double scale = 0;
+        for (size_t i = 0; i < it.n; ++i) {
+          const double shift = it.shift[v * it.n + i];
+          expected += ChangeInLongDouble(it.logits[i], shift, direction, it.labels[i]);
+          scale += 4 * (10 * spread + 4 * std::abs(shift));  // of what cancels: 4 deviations
+        }
+        EXPECT_NEAR(fast[v], expected, 2e-16 * scale) << spread << ", " << index << ", " << v;
+      }
+    }
+  }
+}
+
+/// By hand: z = (0, -gap), both labels, one logit moves by s.
+TEST(CrossEntropyChanges, AClassOfProbabilityZeroComesBack) {
+  for (const double gap : {700.0, 745.0, 746.0, 800.0, 1e4}) {
+    const Vector z = {0, -gap};
+    const Vector q = oracle::Softmax(z);
+    for (const int64_t label : {0, 1}) {
+      const auto change = [&](double shift, const Vector& direction) {
+        double value = 0;
+        kernels::CrossEntropyChanges(
+            {z.data(), q.data(), &label, &shift, direction.data(), 1, 1, 2}, &value);
+        return value;
+      };
+      // The second logit passes the first by 100: the loss of label 0 becomes 100, that of 1
+      // falls from gap to 0.
+      const double expected = label == 0 ? 100 : -gap;
+      EXPECT_NEAR(change(gap + 100, {0, 1}), expected, 4e-16 * (2 * gap + 100)) << gap;
+      EXPECT_NEAR(change(-gap - 100, {1, 0}), expected, 4e-16 * (2 * gap + 100)) << gap;
+      // Short of it by 2: log(1 + e^-2).
+      const double near = std::log1p(std::exp(-2.0)) - (label == 0 ? 0 : gap - 2);
+      EXPECT_NEAR(change(gap - 2, {0, 1}), near, 4e-16 * 2 * gap) << gap;
+    }
+  }
+}
+
+/// Where the label is almost certain the change is far below the move: digits count relative to
+/// the change.
+TEST(CrossEntropyChanges, OfAnAlmostCertainLabelKeepTheirDigits) {
+  for (const double gap : {20.0, 100.0, 600.0}) {
+    const Vector z = {0, -gap};
+    const Vector q = oracle::Softmax(z);
+    const Vector direction = {0.5, 1};
+    const int64_t label = 0;
+    for (const double shift : {1e-6, 0.1, 3.0}) {
+      double change = 0;
+      kernels::CrossEntropyChanges({z.data(), q.data(), &label, &shift, direction.data(), 1, 1, 2},
+                                   &change);
+      const double expected = std::exp(-gap) * std::expm1(shift / 2);  // and less than 1e-16 of it
+      EXPECT_NEAR(change / expected, 1, 1e-8) << gap << ", " << shift;
+    }
+  }
+}
+
 /// Beyond exp's range the loss is linear: moving only the label's logit by -1000 costs about 1000.
 TEST(CrossEntropyChanges, FarMovesDoNotOverflow) {
+  const Vector z = {3, 3};
   const Vector q = {0.5, 0.5};
   const Vector direction = {1, 0};
   const int64_t label = 0;
   const Vector shift = {-1000};
   double change = 0;
-  kernels::CrossEntropyChanges({q.data(), &label, shift.data(), direction.data(), 1, 1, 2},
-                               &change);
+  kernels::CrossEntropyChanges(
+      {z.data(), q.data(), &label, shift.data(), direction.data(), 1, 1, 2}, &change);
   EXPECT_NEAR(change, 1000 + std::log(0.5), 1e-10);
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "data/sampler.h"
 #include "probes/probe.h"
@@ -111,6 +112,32 @@ TEST(SeparateUpdates, ExactIsTheSumOverAllBlocks) {
       EXPECT_NEAR(values["updating.penalty"], delta_loss - separate, bound) << what;
       EXPECT_NEAR(values["updating.dot"], dot, bound) << what;
       EXPECT_NEAR(values["updating.taylor_penalty"], delta_loss - dot, bound) << what;
+    }
+  }
+}
+
+/// Logits 100 to 10,000 apart, and moves that cross them: what softmax rounds to 0 counts.
+TEST(SeparateUpdates, LogitsThatLieFarApart) {
+  for (uint64_t index = 0; index < 16; ++index) {
+    Stream stream(72, "far apart", index);
+    RandomMlp random;
+    random.mlp.widths = index % 2 == 0 ? std::vector<size_t>{3, 4} : std::vector<size_t>{3, 5, 4};
+    random.theta = RandomVector(stream, random.mlp.size());
+    const double scale = std::pow(10.0, 2 + static_cast<double>(index % 4) / 2);
+    const size_t last = random.mlp.size() - 4 * (random.mlp.widths[random.mlp.layers() - 1] + 1);
+    for (size_t i = last; i < random.theta.size(); ++i) random.theta[i] *= scale;
+    Vector direction = RandomVector(stream, random.mlp.size());
+    for (size_t i = last; i < direction.size(); ++i) direction[i] *= scale;
+    for (int i = 0; i < 6; ++i) {
+      random.examples.push_back({RandomVector(stream, 3), static_cast<size_t>(stream.Below(4))});
+    }
+    for (const std::string kind : {"weight", "unit"}) {
+      auto values = Measure(random, direction, 1, {{"block", kind}});
+      const double separate = Separate(random, direction, kind);
+      // What cancels in each of the p differences is of the order of the logits.
+      const double bound =
+          Epsilon(at::kDouble) * 100 * scale * static_cast<double>(random.mlp.size());
+      EXPECT_NEAR(values["updating.separate"], separate, bound) << index << ", " << kind;
     }
   }
 }
