@@ -1,8 +1,9 @@
 // Cross-entropy of softmax: L(z, y) = logsumexp(z) - z_y. With q = softmax(z), on a line of logits:
-//   L'  = <q, z'> - z'_y
-//   L'' = <q, z'^2> - <q, z'>^2 + <q, z''> - z''_y
-// and where z moves by u:  L(z + u) - L(z) = log1p(sum_c q_c expm1(u_c)) - u_y, exact also where u
-// is small.
+//   L'  = <q, z' - z'_y>
+//   L'' = <q, (z' - <q, z'>)^2> + <q, z'' - z''_y>
+// which keep their digits where the label is almost certain, and where z moves by u:
+//   L(z + u) - L(z) = log1p(sum_c q_c expm1(u_c - u_y))
+// exact also where u is small; far moves are made on the logits (kernels/kernels.h).
 
 #include "config/registry.h"
 #include "gradients/loss.h"
@@ -21,8 +22,8 @@ class CrossEntropy : public Loss {
                          const at::Tensor& direction) const override {
     if (!z.is_cpu()) return Loss::MeanChanges(z, labels, shift, direction);
     const at::Tensor q = at::softmax(z, 1).t().contiguous();  // [classes, n]
-    const at::Tensor shifts = shift.contiguous();
     const at::Tensor logits = z.contiguous();
+    const at::Tensor shifts = shift.contiguous();
     const at::Tensor directions = direction.contiguous();
     const at::Tensor changes = at::empty({shift.size(0)}, shift.options());
     kernels::CrossEntropyChanges(
@@ -43,13 +44,15 @@ class CrossEntropy : public Loss {
     LineLosses losses;
     losses.value = At(log_q, y).neg();
     losses.moved = At(at::log_softmax(moved, 1), y).neg();
-    const at::Tensor mean_slope = q.mul(slope).sum(1);
-    losses.slope = mean_slope.sub(At(slope, y));
+    const auto from_label = [&](const at::Tensor& of) { return of.sub(of.gather(1, y)); };
+    const at::Tensor slopes = from_label(slope);
+    losses.slope = q.mul(slopes).sum(1);
     if (!curvature) return losses;
-    losses.curvature = q.mul(slope).mul(slope).sum(1).sub(mean_slope.mul(mean_slope));
+    const at::Tensor from_mean = slopes.sub(losses.slope.unsqueeze(1));
+    losses.curvature = q.mul(from_mean).mul(from_mean).sum(1);
     if (!z.curvature.defined()) return losses;
-    const at::Tensor bend = z.curvature.to(at::kDouble);
-    losses.curvature = losses.curvature.add(q.mul(bend).sum(1)).sub(At(bend, y));
+    const at::Tensor bends = from_label(z.curvature.to(at::kDouble));
+    losses.curvature = losses.curvature.add(q.mul(bends).sum(1));
     return losses;
   }
 

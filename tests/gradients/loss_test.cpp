@@ -107,6 +107,24 @@ TEST(LossValues, ByHand) {
 }
 
 /// exp(1000) overflows: the largest logit must be taken out first.
+/// At a perfect fit derivatives are far below the slopes that they are made of: digits count
+/// relative to the derivative. With two classes q_1 = 1 / (1 + e^gap), L' = q_1 (z'_1 - z'_0) and
+/// L'' = q_0 q_1 (z'_1 - z'_0)^2.
+TEST(LossValues, CrossEntropyOnALineKeepsItsDigitsWhereTheLabelIsAlmostCertain) {
+  const auto cross_entropy = Registry<Loss>::entries().at("cross_entropy").make();
+  const at::Tensor label = at::zeros({1}, at::kLong);
+  for (const double gap : {10.0, 30.0, 300.0}) {
+    const at::Tensor z = ToTensor({0, -gap}, {1, 2});
+    const at::Tensor slope = ToTensor({0.7, 2.9}, {1, 2});
+    const at::Tensor bend = ToTensor({5.3, 5.1}, {1, 2});
+    const LineLosses line = cross_entropy->AlongLine({z, slope, bend, z}, label, true);
+    const double q = 1 / (1 + std::exp(gap));
+    EXPECT_NEAR(line.slope.item<double>() / (q * 2.2), 1, 1e-13) << gap;
+    const double curvature = q * (1 - q) * 2.2 * 2.2 - q * 0.2;
+    EXPECT_NEAR(line.curvature.item<double>() / curvature, 1, 1e-13) << gap;
+  }
+}
+
 TEST(LossValues, CrossEntropyOfLargeLogitsIsFinite) {
   const auto loss = Registry<Loss>::entries().at("cross_entropy").make();
   const at::Tensor z = at::tensor(std::vector<double>{1000, -1000}, at::kDouble).view({1, 2});
