@@ -77,18 +77,19 @@ class ExplicitSgd : public Estimator {
     const int64_t m = std::min(updates_, n);
     const double weight = 1 / static_cast<double>(m);
     std::vector<Gradients> parts;
-    const at::Tensor g = at::zeros_like(view.theta);
+    const at::Tensor sum = at::zeros_like(view.theta, at::kDouble);
     for (int64_t k = 0; k < m; ++k) {
       const int64_t begin = k * n / m;
       const Batch part = Part(view.batch, begin, (k + 1) * n / m - begin);
       parts.push_back(view.oracle.Evaluate(part, view.theta, /*keep_graph=*/true));
-      g.add_(parts.back().Mean(), weight);
+      sum.add_(parts.back().Mean(), weight);
     }
-    const at::Tensor product = at::zeros_like(view.theta);
+    const at::Tensor g = sum.to(view.theta.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
     for (const Gradients& part : parts) {
-      product.add_(view.oracle.HessianVectorProduct(part, part.Mean().sub(g)), weight);
+      sum.add_(view.oracle.HessianVectorProduct(part, part.Mean().sub(g)),
+               weight * learning_rate_ / 2);
     }
-    return g.add(product, learning_rate_ / 2);
+    return sum.to(view.theta.scalar_type());
   }
 
  private:

@@ -5,6 +5,11 @@
 // where the C_k are the mean losses of the batch's micro-batches (of penalty_batch_size examples
 // that follow one another) and H_k their Hessians. With one micro-batch, the batch itself, this is
 // the paper's. Where the last micro-batch is smaller, each counts by its examples.
+//
+// The mean of the grad C_k is the batch's gradient, which is known, except under batch
+// normalization: there each micro-batch is normalized by its own statistics, and both terms come
+// from the micro-batches, also where lambda is 0. The step's loss, the gradient that probes compare
+// g with, and the running statistics are those of the whole batch.
 
 #include <algorithm>
 
@@ -29,7 +34,9 @@ class GradientNormPenalty : public Estimator {
                   lambda_);
     visitor.Visit({.name = "penalty_batch_size",
                    .help = "the norms are those of micro-batches of this size, cut from the batch; "
-                           "left out: of the whole batch",
+                           "left out: of the whole batch. Under batch normalization g is wholly "
+                           "made of the micro-batches, each with its own statistics; loss, probes "
+                           "and running statistics see the whole batch",
                    .unit = "examples",
                    .paper = "implicit_regularization, section 3",
                    .min = 1,
@@ -58,10 +65,11 @@ class GradientNormPenalty : public Estimator {
   bool NeedsGraph() const override { return lambda_ > 0 && method_ == kExact && WholeBatch(); }
 
   at::Tensor Estimate(const EstimatorView& view) override {
+    const bool apart = !WholeBatch() && view.oracle.MixesExamples();
+    if (apart || (lambda_ > 0 && !WholeBatch())) return OfMicroBatches(view, apart);
     const at::Tensor& mean = view.gradients.Mean();
     if (lambda_ == 0) return mean;
-    return mean.add(WholeBatch() ? Product(view, view.batch, view.gradients) : MeanProduct(view),
-                    lambda_ / 2);
+    return mean.add(Product(view, view.batch, view.gradients), lambda_ / 2);
   }
 
  private:
@@ -74,16 +82,21 @@ class GradientNormPenalty : public Estimator {
     return view.oracle.GradientDifference(batch, view.theta, gradients, difference_);
   }
 
-  at::Tensor MeanProduct(const EstimatorView& view) const {
-    at::Tensor sum = at::zeros_like(view.theta);
+  /// g [p], with the mean of the micro-batches' gradients (`apart`) or that of the batch.
+  at::Tensor OfMicroBatches(const EstimatorView& view, bool apart) const {
+    const at::Tensor sum = at::zeros_like(view.theta, at::kDouble);
     const int64_t n = view.batch.size();
     for (int64_t begin = 0; begin < n; begin += *penalty_batch_size_) {
       const int64_t size = std::min(*penalty_batch_size_, n - begin);
+      const double weight = static_cast<double>(size) / static_cast<double>(n);
       const Batch part = Part(view.batch, begin, size);
-      const Gradients gradients = view.oracle.Evaluate(part, view.theta, method_ == kExact);
-      sum.add_(Product(view, part, gradients), static_cast<double>(size) / static_cast<double>(n));
+      const bool graph = lambda_ > 0 && method_ == kExact;
+      const Gradients gradients = view.oracle.Evaluate(part, view.theta, graph);
+      if (apart) sum.add_(gradients.Mean(), weight);
+      if (lambda_ > 0) sum.add_(Product(view, part, gradients), weight * lambda_ / 2);
     }
-    return sum;
+    const at::Tensor of_parts = sum.to(view.theta.scalar_type());
+    return apart ? of_parts : view.gradients.Mean().add(of_parts);
   }
 
   double lambda_ = 0;

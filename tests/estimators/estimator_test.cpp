@@ -129,6 +129,34 @@ TEST(GradientNormPenalty, MicroBatchesAverageOverTheBatch) {
   EXPECT_GT(FirstGradient(micro).sub(g).norm().item<double>(), 1e-3 * g.norm().item<double>());
 }
 
+/// Under batch normalization each micro-batch has its own statistics: both terms of the formula are
+/// the micro-batches', whatever lambda. The last of them is smaller here.
+TEST(GradientNormPenalty, UnderBatchNormalizationIsMadeOfMicroBatches) {
+  Json json = SyntheticConfig({{"dtype", "float64"}, {"batch_size", 14}});
+  json["data"]["shape"] = {2, 17, 16};
+  json["model"] = {{"name", "resnet18"}, {"channels", 2}, {"norm", "batch"}};
+  ShortRun run(json);
+  const Oracle& oracle = run.experiment().train();
+  const at::Tensor theta = run.stepper().theta();
+  const Batch batch = oracle.Load(at::arange(14, at::kLong));
+  const Gradients gradients = oracle.Evaluate(batch, theta);
+  for (const double lambda : {0.0, 0.3}) {
+    at::Tensor expected = at::zeros_like(theta);
+    for (int64_t begin = 0; begin < 14; begin += 6) {
+      const int64_t size = std::min<int64_t>(6, 14 - begin);
+      const Gradients part = oracle.Evaluate(Part(batch, begin, size), theta, true);
+      const at::Tensor penalty = oracle.HessianVectorProduct(part, part.Mean());
+      expected.add_(part.Mean().add(penalty, lambda / 2), static_cast<double>(size) / 14);
+    }
+    const auto estimator = MakeExample<Estimator>("gradient_norm_penalty",
+                                                  {{"lambda", lambda}, {"penalty_batch_size", 6}});
+    const at::Tensor g = estimator->Estimate({0, batch, gradients, theta, oracle});
+    const double size = expected.norm().item<double>();
+    EXPECT_LE(g.sub(expected).norm().item<double>(), 10 * Epsilon(at::kDouble) * size) << lambda;
+    EXPECT_GT(g.sub(gradients.Mean()).norm().item<double>(), 0.05 * size) << lambda;
+  }
+}
+
 TEST(WinsorizedEstimator, PercentileZeroIsTheMeanAndFiftyTheMedian) {
   const at::Tensor mean = FirstGradient({{"name", "mean"}});
   EXPECT_TRUE(SameBits(FirstGradient({{"name", "winsorized"}, {"percentile", 0}}), mean));
@@ -140,34 +168,6 @@ TEST(WinsorizedEstimator, PercentileZeroIsTheMeanAndFiftyTheMedian) {
   }
 }
 
-TEST(WinsorizedEstimator, OnAHundredExamplesThePercentileIsTheNumberOfOutliers) {
-  RandomMlp random;
-  random.mlp = {{1, 2}, "identity", false, "mean_squared_error"};
-  random.theta = {0.0, 0.0};
-  for (int i = 0; i < 100; ++i) {
-    random.examples.push_back({{static_cast<double>(i)}, 0});  // input i, label 0
-  }
-  const OracleUnderTest it(random, at::kDouble);
-  const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
-  // The weight into output 0 has the per-example gradients -k i, i = 0 ... 99.
-  const double k = -oracle::Gradient(random.mlp, random.theta, random.examples[1])[0];
-  for (const int c : {1, 2, 4, 8}) {
-    double sum = 0;
-    for (int i = 0; i < 100; ++i) sum -= k * std::clamp(i, c, 99 - c);
-    const auto winsorized = MakeExample<Estimator>("winsorized", {{"percentile", c}});
-    const at::Tensor g = winsorized->Estimate({0, it.batch, gradients, it.theta, it.oracle});
-    EXPECT_NEAR(g[0].item<double>(), sum / 100, 1e-12) << c;
-    EXPECT_EQ(g[1].item<double>(), 0) << c;
-  }
-}
-
-TEST(RobustEstimators, KnownSpecialCases) {
-  const at::Tensor mean = FirstGradient({{"name", "mean"}});
-  const auto expect_mean = [&](const Json& gradient) {
-    EXPECT_TRUE(at::allclose(FirstGradient(gradient), mean, 1e-11, 1e-13)) << gradient;
-  };
-  expect_mean({{"name", "trimmed_mean"}, {"fraction", 0.01}});  // of 45 examples: none
-  expect_mean({{"name", "median_of_means"}, {"groups", 1}});
 /// The definition, for all batch sizes up to 40 and whole percentiles: float64 to the rounding of a
 /// product, n additions and a threshold. Of an even number of values 50 is the median, too.
 TEST(WinsorizedEstimator, IsTheDefinitionToTheRoundingOfDouble) {
@@ -215,6 +215,34 @@ TEST(WinsorizedEstimator, FiftyIsTheMedianOfAnEvenNumber) {
   }
 }
 
+TEST(WinsorizedEstimator, OnAHundredExamplesThePercentileIsTheNumberOfOutliers) {
+  RandomMlp random;
+  random.mlp = {{1, 2}, "identity", false, "mean_squared_error"};
+  random.theta = {0.0, 0.0};
+  for (int i = 0; i < 100; ++i) {
+    random.examples.push_back({{static_cast<double>(i)}, 0});  // input i, label 0
+  }
+  const OracleUnderTest it(random, at::kDouble);
+  const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
+  // The weight into output 0 has the per-example gradients -k i, i = 0 ... 99.
+  const double k = -oracle::Gradient(random.mlp, random.theta, random.examples[1])[0];
+  for (const int c : {1, 2, 4, 8}) {
+    double sum = 0;
+    for (int i = 0; i < 100; ++i) sum -= k * std::clamp(i, c, 99 - c);
+    const auto winsorized = MakeExample<Estimator>("winsorized", {{"percentile", c}});
+    const at::Tensor g = winsorized->Estimate({0, it.batch, gradients, it.theta, it.oracle});
+    EXPECT_NEAR(g[0].item<double>(), sum / 100, 1e-12) << c;
+    EXPECT_EQ(g[1].item<double>(), 0) << c;
+  }
+}
+
+TEST(RobustEstimators, KnownSpecialCases) {
+  const at::Tensor mean = FirstGradient({{"name", "mean"}});
+  const auto expect_mean = [&](const Json& gradient) {
+    EXPECT_TRUE(at::allclose(FirstGradient(gradient), mean, 1e-11, 1e-13)) << gradient;
+  };
+  expect_mean({{"name", "trimmed_mean"}, {"fraction", 0.01}});  // of 45 examples: none
+  expect_mean({{"name", "median_of_means"}, {"groups", 1}});
   const at::Tensor median = FirstGradient({{"name", "coordinate_median"}});
   EXPECT_TRUE(at::allclose(FirstGradient({{"name", "median_of_means"}, {"groups", 45}}), median,
                            1e-11, 1e-13));
