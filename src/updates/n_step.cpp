@@ -2,7 +2,11 @@
 // each on the gradient at the weights that the moves before it have reached:
 //   w_0 = theta,  w_k = w_{k-1} - learning_rate * g(w_{k-1}),  delta = w_n - theta
 // The effective learning rate is n * learning_rate: delta is that times the mean of the n
-// gradients, with a minus. A step costs n gradients.
+// gradients, with a minus, summed in double. A step costs n gradients.
+//
+// Batch normalization's running statistics take one step for the n moves, towards those of the
+// batch at theta: the batch is the same for all moves, and n does not change how many batches the
+// statistics remember.
 
 #include "config/registry.h"
 #include "updates/update_rule.h"
@@ -15,7 +19,7 @@ class NStep final : public UpdateRule {
   Update Next(const StepGradient& gradient) override {
     const double rate = LearningRate(gradient.step);
     if (n_ == 1) return {gradient.g, -rate};
-    at::Tensor sum = gradient.g.clone();
+    const at::Tensor sum = at::zeros_like(gradient.g, at::kDouble).add_(gradient.g);
     at::Tensor theta = gradient.theta.add(gradient.g, -rate);
     for (int64_t k = 1; k < n_; ++k) {
       const at::Tensor g = gradient.at(theta);
@@ -23,13 +27,15 @@ class NStep final : public UpdateRule {
       if (k + 1 < n_) theta = theta.add(g, -rate);
     }
     const auto n = static_cast<double>(n_);
-    return {sum.div_(n), -n * rate};
+    return {sum.div_(n).to(gradient.g.scalar_type()), -n * rate};
   }
 
  private:
   void OwnFields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "n",
-                   .help = "moves on each batch; learning_rate is that of a single one",
+                   .help = "moves on each batch; learning_rate is that of a single one. The "
+                           "running statistics of batch normalization take one step for all of "
+                           "them, with the batch's statistics before the first",
                    .paper = "implicit_regularization section 4",
                    .required = true,
                    .min = 1,

@@ -309,6 +309,16 @@ TEST(UpdateRuleValues, NStepIsNPlainSteps) {
   }
 }
 
+/// In float, 10,000 additions of the same number are off by 1e-4 of their sum.
+TEST(UpdateRuleValues, ManyMovesOfNStepAreSummedInDouble) {
+  constexpr int64_t n = 10'000;
+  const auto rule = MakeExample<UpdateRule>("n_step", {{"learning_rate", 1e-9}, {"n", n}});
+  const at::Tensor g = at::full({kSize}, 0.1, at::kFloat);
+  const Update update =
+      rule->Next(ViewOf(0, g, at::zeros_like(g), [&](const at::Tensor&) { return g; }));
+  EXPECT_TRUE(SameBits(update.direction, g));
+}
+
 TEST(UpdateRuleValues, ANStepOfOneIsPlainSgdBitForBit) {
   Walk n_step({"n_step", {{"n", 1}, {"learning_rate", 0.3}}}, at::kFloat);
   Walk sgd({"sgd", {{"learning_rate", 0.3}}}, at::kFloat);
