@@ -180,11 +180,15 @@ TEST(ModifiedFlow, AgainstPlainLoops) {
     EXPECT_NEAR(values.at("halved1.sgd_to_sgd"), Distance(sgd, sgd_flow), bound);
     EXPECT_NEAR(values.at("halved1.gd_to_plain"), Distance(gd, plain), bound);
     EXPECT_NEAR(values.at("halved1.gd_to_gd"), Distance(gd, gd_flow), bound);
-    const double error =
-        std::max({Distance(end(of_c, kSubsteps), plain), Distance(end(of_gd, kSubsteps), gd_flow),
-                  Distance(end(of_sgd, kSubsteps), sgd_flow)}) /
-        15;
-    EXPECT_NEAR(values.at("halved1.flow_error"), error, bound);
+    const auto error = [&](const auto& gradient, const Vector& fine) {
+      const Vector coarse = end(gradient, kSubsteps);
+      const Vector d = oracle::Plus(fine, -1, coarse);
+      const Vector before = oracle::Plus(coarse, -1, end(gradient, kSubsteps / 2));
+      return 2 * oracle::Norm(d) / 15 + 2 * oracle::Norm(oracle::Plus(d, -1. / 16, before));
+    };
+    EXPECT_NEAR(values.at("halved1.flow_error"),
+                std::max({error(of_c, plain), error(of_gd, gd_flow), error(of_sgd, sgd_flow)}),
+                bound);
   }
 }
 
@@ -277,17 +281,74 @@ TEST(ModifiedFlow, ClosedFormsOfAQuadraticLoss) {
   }
 }
 
-/// The estimate is about as large as the error itself, of whichever flow.
-TEST(ModifiedFlow, FlowErrorIsTheErrorOfTheFlow) {
+/// Where the loss is smooth, the estimate tends to twice the error itself, of whichever flow.
+TEST(ModifiedFlow, FlowErrorIsAboutTwiceTheErrorOfASmoothFlow) {
   const Quadratic it(0, 1, 3);  // one batch: sgd and gd are the same
-  const auto values = Measure(it.random, it.batches, {{"learning_rate", 0.1}, {"substeps", 1}});
+  const auto values = Measure(it.random, it.batches, {{"learning_rate", 0.1}, {"substeps", 4}});
   const double half = 0.05;
   const double slope = it.a[0] + half * it.a[0] * it.a[0];
   const double exact = it.FlowEnd(slope, it.b[0] + half * it.a[0] * it.b[0], 0.1);
   const double sgd = it.MeanSgdEnd(0.1, 1);
   const double error = std::abs(values.at("halved0.sgd_to_sgd") - std::abs(sgd - exact));
-  EXPECT_GT(error, 1e-10);
-  EXPECT_NEAR(values.at("halved0.flow_error") / error, 1, 0.3);
+  EXPECT_GT(error, 1e-12);
+  EXPECT_GT(values.at("halved0.flow_error") / error, 1.9);
+  EXPECT_LT(values.at("halved0.flow_error") / error, 5);
+}
+
+// ---- Networks with and without kinks
+
+/// In how many of `count` random networks flow_error is at least the largest error of the three
+/// flows, as a run in 16 times as many steps tells it.
+int Holding(const std::string& activation, uint64_t count) {
+  int holding = 0;
+  for (uint64_t index = 0; index < count; ++index) {
+    Stream stream(94, activation, index);
+    RandomMlp random;
+    random.mlp.widths = {3, 2 + static_cast<size_t>(stream.Below(4)), 2};
+    random.mlp.activation = activation;
+    random.mlp.loss = index % 2 == 0 ? "cross_entropy" : "mean_squared_error";
+    random.theta = RandomVector(stream, random.mlp.size());
+    for (double& value : random.theta) value /= 2;
+    const auto size = static_cast<int64_t>(1 + stream.Below(3));
+    const auto examples = size * static_cast<int64_t>(1 + stream.Below(3));
+    for (int64_t i = 0; i < examples; ++i) {
+      random.examples.push_back({RandomVector(stream, 3), static_cast<size_t>(stream.Below(2))});
+    }
+    const Batches batches = Cut(examples, size);
+    const double rate = std::pow(10.0, -2.5 + 2 * stream.Uniform());
+    const int substeps = index % 3 == 0 ? 4 : 2;
+    const double time = rate * static_cast<double>(batches.size());
+    const Json fields = {{"learning_rate", rate}, {"substeps", substeps}};
+    const double stated = Measure(random, batches, fields).at("halved0.flow_error");
+    const Twin twin(random, batches);
+    const auto error = [&](const auto& gradient) {
+      const auto end = [&](int steps) {
+        return Twin::FlowEnd(gradient, time, steps, random.theta);
+      };
+      return Distance(end(2 * substeps), end(32 * substeps));
+    };
+    const double largest =
+        std::max({error([&](const Vector& at) { return twin.Gradient(at); }),
+                  error([&](const Vector& at) { return twin.GdGradient(rate, at); }),
+                  error([&](const Vector& at) { return twin.SgdGradient(rate, at); })});
+    holding += stated >= largest - 1e-14 ? 1 : 0;
+  }
+  return holding;
+}
+
+/// Kinks make the solver's error of first order and erratic.
+TEST(ModifiedFlow, FlowErrorHoldsInNearlyAllNetworks) {
+  EXPECT_GE(Holding("relu", 60), 57);
+  EXPECT_GE(Holding("tanh", 20), 19);
+}
+
+TEST(ModifiedFlowSlow, FlowErrorHoldsInNearlyAllNetworks) {
+  const int relu = Holding("relu", 1000);
+  const int tanh = Holding("tanh", 300);
+  RecordProperty("relu", relu);
+  RecordProperty("tanh", tanh);
+  EXPECT_GE(relu, 960);
+  EXPECT_GE(tanh, 285);
 }
 
 // ---- Orders in the learning rate
