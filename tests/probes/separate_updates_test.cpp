@@ -191,6 +191,17 @@ TEST(SeparateUpdates, NothingMovedIsNothingGained) {
   }
 }
 
+TEST(SeparateUpdates, AMoveThatIsNotANumberIsNotHidden) {
+  const RandomMlp random = Wide(1);
+  Vector direction(random.mlp.size(), 1);
+  direction[7] = std::numeric_limits<double>::quiet_NaN();
+  for (const int64_t exact_up_to : {0, 100000}) {
+    auto values = Measure(random, direction, -0.1, {{"exact_up_to", exact_up_to}});
+    EXPECT_TRUE(std::isnan(values["updating.separate"])) << exact_up_to;
+    EXPECT_EQ(std::isnan(values["updating.separate_se"]), exact_up_to == 0);
+  }
+}
+
 /// With a squared loss on a linear model, L is quadratic: separate = dot - 1/2 sum_i H_ii
 /// delta_i^2, and one block that holds all parameters has no penalty.
 TEST(SeparateUpdates, QuadraticLossByHand) {
