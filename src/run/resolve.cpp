@@ -1,7 +1,11 @@
 #include "run/resolve.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -161,6 +165,10 @@ const Json& ConfigFiles::Read(const std::string& path) {
 }
 
 std::vector<std::string> ShellWords(const std::string& line) {
+  if (line.find('\0') != std::string::npos) {
+    throw Error(ErrorKind::kConfig, "", "a NUL character",
+                "The file is damaged or is no text file.");
+  }
   std::vector<std::string> words;
   std::string_view rest = line;
   for (;;) {

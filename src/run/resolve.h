@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/json.h"
@@ -38,7 +39,8 @@ struct JobLine {
 using JobLineParser = std::function<JobLine(const std::vector<std::string>& words)>;
 
 /// The words of a line as a POSIX shell reads them, quotes and backslashes included, though nothing
-/// is expanded. Error kConfig for a quote that does not end.
+/// is expanded. Error kConfig for a quote that does not end,
+/// and for a NUL character.
 std::vector<std::string> ShellWords(const std::string& line);
 
 /// Resolves each job of a file of lines `sgdscope run CONFIG ... --output DIR`; empty lines, and

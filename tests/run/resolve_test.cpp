@@ -238,6 +238,7 @@ TEST(ShellWords, AreWhatAShellMakesOfThem) {
   for (const char* open : {"'", "\"", "a 'b\"", "\"\\\"", "\\", "a \"b\\"}) {
     ExpectError(ErrorKind::kConfig, {"quoted as for a shell"}, [&] { ShellWords(open); });
   }
+  ExpectError(ErrorKind::kConfig, {"a NUL character"}, [] { ShellWords(std::string("a\0b", 3)); });
 }
 
 // Python's shlex is what writes quoted lines, and agrees on all that has no $ and no ` in it.
