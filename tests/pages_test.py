@@ -6,7 +6,9 @@ SGDSCOPE names another program than build/release/sgdscope. The C++ of CONTRIBUT
 
 from __future__ import annotations
 
+import ast
 import functools
+import io
 import json
 import os
 import re
@@ -14,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import tokenize
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,14 +30,7 @@ PAPERS = {page.parent.name for page in ROOT.glob("configs/*/README.md")}
 PLACEHOLDERS = re.compile(r"\b(?:PAPER|FIGURE|NAME)")
 SUFFIXES = r"\.(?:h|cpp|cu|py|sh|json|md|cmake)"
 SOURCES = (".h", ".cpp", ".cu", ".py", ".sh", ".json", ".md", ".cmake", ".txt", "")
-CPP_COMMENT = r"(?<!:)//.*"
-COMMENTS = {
-    ".h": CPP_COMMENT,
-    ".cpp": CPP_COMMENT,
-    ".cu": CPP_COMMENT,
-    ".json": CPP_COMMENT,
-    ".py": r"(#|^ *\"\"\"|^[^\"']*$).*",
-}
+SLASHED = (".h", ".cpp", ".cu", ".json")
 LEAF_WORDS = {
     "data set": "data",
     "sampler": "sampler",
@@ -164,6 +160,20 @@ def project_files() -> list[Path]:
     return [file for file in [*found, *ROOT.glob("*.*")] if file.is_file() and file.suffix in SOURCES]
 
 
+def comments_of(file: Path) -> list[str]:
+    """The comments of a source, and the docstrings of Python."""
+    text = text_of(file)
+    if file.suffix in SLASHED:
+        return re.findall(r"(?<!:)//.*", text)
+    if file.suffix != ".py":
+        return re.findall(r"(?:^|\s)#\s.*", text, re.MULTILINE)
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = [ast.get_docstring(node) for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+    return [*comments, *filter(None, docstrings)]
+
+
 class Examples(unittest.TestCase):
     """JSON and shell on the pages."""
 
@@ -284,14 +294,13 @@ class References(unittest.TestCase):
 
     def test_files_named_in_comments_exist(self) -> None:
         """Comments and docstrings name only what is there. In strings, tests make files up."""
-        pattern = re.compile(rf"(?<![\w./-])((?:[a-z_]+/)+[A-Za-z0-9_]+{SUFFIXES}|[A-Z]+\.md)\b")
+        pattern = re.compile(rf"(?<![\w./-])((?:[A-Za-z_]+/)+[A-Za-z0-9_]+{SUFFIXES}|[A-Z]+\.md)\b")
         wrong: list[str] = []
         for file in project_files():
             if file.suffix == ".md":
                 continue
-            for line in text_of(file).splitlines():
-                comment = re.search(COMMENTS.get(file.suffix, r"#.*"), line)
-                for reference in pattern.findall(comment[0]) if comment else ():
+            for comment in comments_of(file):
+                for reference in pattern.findall(comment):
                     if not resolves(reference, file.parent) and not resolves(f"scripts/{reference}"):
                         wrong.append(f"{name_of(file)}: {reference}")
         self.assertEqual(wrong, [])
