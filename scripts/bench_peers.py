@@ -72,15 +72,28 @@ except ImportError as error:
     )
     sys.exit(5)
 
-from peers import coherent_gradients, generalization_gap, implicit_regularization, inherent_noise, noise_enhancement
-from peers.data import load_data
-from peers.errors import RESOURCE, PeerError
-from peers.image_networks import NETWORKS
-from peers.report import about, as_json, write_atomically
-from peers.sgdscope_bench import SgdscopeBench
-from peers.timing import CLOCKS, Measured, Turns
+from sgdscope.errors import RESOURCE, Error, exit_status_of, note
+from sgdscope.files import replacing
+from sgdscope.peers import (
+    coherent_gradients,
+    generalization_gap,
+    implicit_regularization,
+    inherent_noise,
+    noise_enhancement,
+)
+from sgdscope.peers.data import Dataset, load_data
+from sgdscope.peers.image_networks import NETWORKS
+from sgdscope.peers.report import about, as_json
+from sgdscope.peers.sgdscope_bench import SgdscopeBench
+from sgdscope.peers.timing import CLOCKS, Measured, Turns
 
-WORKS = ("inherent_noise", "coherent_gradients", "implicit_regularization", "noise_enhancement", "generalization_gap")
+WORKS = {
+    "inherent_noise": inherent_noise,
+    "coherent_gradients": coherent_gradients,
+    "implicit_regularization": implicit_regularization,
+    "noise_enhancement": noise_enhancement,
+    "generalization_gap": generalization_gap,
+}
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -91,7 +104,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--work", choices=(*WORKS, "all"), default=WORKS[0], help="(default: %(default)s)")
+    parser.add_argument("--work", choices=(*WORKS, "all"), default="inherent_noise", help="(default: %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch and of sgdscope (default: 1)")
     parser.add_argument("--data", metavar="DIR", help="a folder with MNIST-like IDX files (default: random images)")
@@ -111,78 +124,74 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     known = {str(width): width for width in inherent_noise.WIDTHS}
     if unknown := [name for name in options.networks.split(",") if name not in known]:
-        raise PeerError("--networks", f"no network of '{unknown[0]}' units", f"choose from {', '.join(known)}")
+        raise Error("--networks", f"no network of '{unknown[0]}' units", f"choose from {', '.join(known)}")
     options.networks = [known[name] for name in options.networks.split(",")]
     for name in ("threads", "rounds", "seconds"):
         if getattr(options, name) <= 0:
-            raise PeerError(f"--{name}", f"found {getattr(options, name)}", "give a number above 0")
+            raise Error(f"--{name}", f"found {getattr(options, name)}", "give a number above 0")
     if options.clock == "cpu" and (options.device != "cpu" or options.threads != 1):
         hint = "use --clock wall, or --device cpu --threads 1"
-        raise PeerError("--clock", "processor time says nothing about a GPU or several threads", hint)
+        raise Error("--clock", "processor time says nothing about a GPU or several threads", hint)
     if options.device == "cuda" and not torch.cuda.is_available():
         hint = "use --device cpu, or a CUDA build of PyTorch on a machine with an NVIDIA GPU"
-        raise PeerError("--device", "this PyTorch sees no CUDA device", hint, RESOURCE)
+        raise Error("--device", "this PyTorch sees no CUDA device", hint, RESOURCE)
     return options
 
 
-def measure_all(options: argparse.Namespace) -> list[Measured]:
+def measure_work(
+    work: str, options: argparse.Namespace, data: Dataset, ours: SgdscopeBench | None, turns: Turns
+) -> list[Measured]:
+    """Each network of a work."""
+    device = torch.device(options.device)
+    match work:
+        case "inherent_noise":
+            return [inherent_noise.measure(hidden, data, ours, turns) for hidden in options.networks]
+        case "coherent_gradients":
+            return [coherent_gradients.measure(data, ours, turns, options.threads)]
+        case "implicit_regularization":
+            return [implicit_regularization.measure(network, device, ours, turns) for network in NETWORKS]
+        case "noise_enhancement":
+            return [noise_enhancement.measure(size, data, ours, turns) for size in noise_enhancement.BATCH_SIZES]
+        case _:
+            return [generalization_gap.measure(data, ours, turns)]
+
+
+def measure_all(options: argparse.Namespace) -> None:
     """Measures every network, prints the results, writes the JSON."""
     torch.set_num_threads(options.threads)
     load = os.getloadavg()[0]
     if load + options.threads > (os.cpu_count() or 1):
-        print(f"note: the machine is busy (load {load:.1f}): trust the ratios rather than the times", file=sys.stderr)
+        note(f"the machine is busy (load {load:.1f}): trust the ratios rather than the times")
     turns = Turns(options.rounds, options.seconds, options.clock)
     ours = None
     if options.sgdscope_bench:
         ours = SgdscopeBench(options.sgdscope_bench, options.device, options.threads, options.data, turns)
     data = load_data(options.data, torch.device(options.device))
-    results, reports, targets = [], [], []
-    if options.work in ("inherent_noise", "all"):
-        of_work = [inherent_noise.measure(hidden, data, ours, turns) for hidden in options.networks]
-        results += of_work
-        reports.append(inherent_noise.report(of_work))
-        targets += [target for measured in of_work for target in inherent_noise.targets_of(measured)]
-    if options.work in ("coherent_gradients", "all"):
-        measured = coherent_gradients.measure(data, ours, turns, options.threads)
-        results.append(measured)
-        reports.append(coherent_gradients.report(measured))
-        targets += coherent_gradients.targets_of(measured)
-    if options.work in ("implicit_regularization", "all"):
-        device = torch.device(options.device)
-        of_work = [implicit_regularization.measure(network, device, ours, turns) for network in NETWORKS]
-        results += of_work
-        reports.append(implicit_regularization.report(of_work))
-        targets += [target for measured in of_work for target in implicit_regularization.targets_of(measured)]
-    if options.work in ("noise_enhancement", "all"):
-        of_work = [noise_enhancement.measure(size, data, ours, turns) for size in noise_enhancement.BATCH_SIZES]
-        results += of_work
-        reports.append(noise_enhancement.report(of_work))
-        targets += [target for measured in of_work for target in noise_enhancement.targets_of(measured)]
-    if options.work in ("generalization_gap", "all"):
-        measured = generalization_gap.measure(data, ours, turns)
-        results.append(measured)
-        reports.append(generalization_gap.report(measured))
-        targets += generalization_gap.targets_of(measured)
+    chosen = list(WORKS) if options.work == "all" else [options.work]
+    results = {work: measure_work(work, options, data, ours, turns) for work in chosen}
+    targets = [
+        target
+        for work, of_work in results.items()
+        for measured in of_work
+        for target in WORKS[work].targets_of(measured)
+    ]
     facts = about(data, turns, ours, load)
     print(f"{facts['device']}, PyTorch {facts['torch']}, {facts['threads']} thread(s)", end=", ")
     print(f"data: {facts['data']}, {facts['rounds']} rounds, {facts['clock']} clock\n")
-    print("\n\n".join(reports))
+    print("\n\n".join(WORKS[work].report(of_work) for work, of_work in results.items()))
     if targets:
         print("\ntargets (median and extremes of the rounds' ratios):")
         print("\n".join(f"  {target}" for target in targets))
     if options.out:
-        write_atomically(Path(options.out), json.dumps(as_json(results, targets, facts), indent=1) + "\n")
-    return results
+        every = [measured for of_work in results.values() for measured in of_work]
+        with replacing(Path(options.out)) as file:
+            file.write_text(json.dumps(as_json(every, targets, facts), indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and reports; the exit status."""
-    try:
-        measure_all(parse_arguments(sys.argv[1:] if arguments is None else arguments))
-    except PeerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    return 0
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_status_of(lambda: measure_all(parse_arguments(given)))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from figures.inherent_noise import fig3
-from sgdplot.errors import PlotError, exit_status_of, need_matplotlib
-from sgdplot.lines import X_AXES, make_x_axis
-from sgdplot.panels import draw_columns, draw_overlay
-from sgdplot.runs import Run, label_by_units, label_runs, open_run, suggestion
-from sgdplot.style import FORMATS, house_style, write
+from papers.inherent_noise import fig3
+from sgdscope.errors import Error, exit_status_of, need_matplotlib
+from sgdscope.plots.lines import X_AXES, make_x_axis
+from sgdscope.plots.panels import draw_columns, draw_overlay
+from sgdscope.plots.style import FORMATS, house_style, write
+from sgdscope.runs import Run, label_by_units, label_runs, open_run, suggestion
 
 FIGURES = {"inherent_noise/fig3": fig3.draw_grid}
 
@@ -54,16 +54,16 @@ def check_options(options: argparse.Namespace) -> None:
     """Refuses options that contradict one another or cannot be met."""
     if options.figure is not None:
         if options.figure not in FIGURES:
-            raise PlotError("--figure", f"no figure '{options.figure}'", suggestion(options.figure, list(FIGURES)))
+            raise Error("--figure", f"no figure '{options.figure}'", suggestion(options.figure, list(FIGURES)))
         if options.columns or options.overlay or options.log_y:
             hint = "leave out --columns, --overlay and --log-y"
-            raise PlotError("--figure", f"{options.figure} has its own columns and scales", hint)
+            raise Error("--figure", f"{options.figure} has its own columns and scales", hint)
     if options.smooth < 1:
-        raise PlotError("--smooth", f"found {options.smooth}, expected 1 row or more", "1 draws the values as they are")
+        raise Error("--smooth", f"found {options.smooth}, expected 1 row or more", "1 draws the values as they are")
     for name in options.out or []:
         if Path(name).suffix.lower() not in FORMATS:
             hint = f"end the name in {' or '.join(FORMATS)}; runs go in front of --out"
-            raise PlotError("--out", f"'{name}' is neither a PNG nor a PDF file", hint)
+            raise Error("--out", f"'{name}' is neither a PNG nor a PDF file", hint)
 
 
 def split_columns(text: str | None, runs: Sequence[Run]) -> list[str]:
@@ -71,7 +71,7 @@ def split_columns(text: str | None, runs: Sequence[Run]) -> list[str]:
     columns = list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
     if not columns:
         known = ", ".join(runs[0].columns())
-        raise PlotError("--columns", "nothing to draw", f"give --columns or --figure; {runs[0].folder} has: {known}")
+        raise Error("--columns", "nothing to draw", f"give --columns or --figure; {runs[0].folder} has: {known}")
     for column in columns:
         for run in runs:
             run.find(column)

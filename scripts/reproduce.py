@@ -16,13 +16,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reproduction.catalogue import figures, papers
-from reproduction.claims import Verdict
-from reproduction.plan import ROOT, default_folder, open_reproduction, plan, unique_jobs, variant
-from reproduction.report import write_report
-from reproduction.results import load_outcome, seconds_of
-from sgdplot.errors import exit_status_of, need_matplotlib
-
+from sgdscope.catalogue import figures, papers
+from sgdscope.claims import Verdict
+from sgdscope.errors import exit_status_of, need_matplotlib
+from sgdscope.plan import ROOT, default_folder, open_reproduction, plan, unique_jobs, variant
+from sgdscope.report import write_report
+from sgdscope.results import load_outcome, seconds_of
 
 CORES = 2  # of the machines on which jobs were timed
 

@@ -10,10 +10,11 @@ import unittest
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+
 from run_folders import NAN, RunFolders
 
 # isort: split
-from figures.coherent_gradients import (
+from papers.coherent_gradients import (
     MIXED,
     NOISE,
     NULLS,
@@ -31,12 +32,12 @@ from figures.coherent_gradients import (
     shares_of_all,
     steps_until,
 )
-from reproduction.claims import Claim, TooLittle, Verdict
-from reproduction.figure import Figure, Job
-from reproduction.plan import ROOT, read_config, unique_jobs
-from reproduction.results import Results, load_outcome
-from sgdplot.runs import Run, open_run
-from sgdplot.style import house_style
+from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.figure import Figure, Job
+from sgdscope.plan import ROOT, read_config, unique_jobs
+from sgdscope.plots.style import house_style
+from sgdscope.results import Results, load_outcome
+from sgdscope.runs import Run, open_run
 
 SEEDS = (1, 2)
 STEPS = np.unique(np.concatenate([[0], np.round(10 ** np.arange(0, 3.41, 0.1)), [3000]]))
@@ -59,7 +60,9 @@ def shares(f_p: np.ndarray, world: str = "") -> dict[str, np.ndarray]:
     step = np.arange(f_p.size)
     early, late = np.where(step <= 100, f_p, NAN), np.where(step >= 90, f_p, NAN)
     probes = (("early", early), ("late", late))
-    return {f"{probe}.whole.{world}{part}": values for probe, f in probes for part, values in (("f_p", f), ("f_c", 1 - f))}
+    return {
+        f"{probe}.whole.{world}{part}": values for probe, f in probes for part, values in (("f_p", f), ("f_c", 1 - f))
+    }
 
 
 class Made(RunFolders):
@@ -178,7 +181,9 @@ class LabelNoise(Made):
         with house_style():
             (picture,) = fig1.FIGURE.draw(self.results(fig1.FIGURE)).values()
         lines = [sum(line.get_xdata().size > 0 for line in axes.lines) for axes in picture.axes]
-        self.assertEqual(lines, [10, 10, 10, 8 + 8])  # nothing corrupt without noise, and pristine ones not with all noise
+        self.assertEqual(
+            lines, [10, 10, 10, 8 + 8]
+        )  # nothing corrupt without noise, and pristine ones not with all noise
 
 
 class Coherence(Made):
@@ -330,7 +335,11 @@ class Winsorized(Made):
                 proper = 1 - 0.9 * noise
                 end = fit(noise, proper, c)
                 train, test = peaked(end, end + fall(c)), peaked(0.9 - max(fall(c), 0) * (1 + noise), 0.9)
-                curves = {"train_accuracy": train, "test_accuracy": test, "proper_accuracy": np.full(STEPS.size, proper)}
+                curves = {
+                    "train_accuracy": train,
+                    "test_accuracy": test,
+                    "proper_accuracy": np.full(STEPS.size, proper),
+                }
                 curves["overfit"] = train - (noise / 10 + (1 - noise) * test)
                 self.make_run(f"{name},seed=1", curves)
 

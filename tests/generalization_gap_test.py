@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from run_folders import NAN, RunFolders
 
 # isort: split
-from figures.generalization_gap import (
+from papers.generalization_gap import (
     SEEDS,
     explicit,
     gap,
@@ -24,15 +25,15 @@ from figures.generalization_gap import (
     overlap,
     sgd_gd,
 )
-from figures.generalization_gap.overlap import OVERLAPS
-from reproduction.catalogue import figures
-from reproduction.claims import Claim, TooLittle, Verdict
-from reproduction.figure import Figure
-from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
-from reproduction.report import write_report
-from reproduction.results import Results, load_outcome
-from sgdplot.runs import open_run
-from sgdplot.style import house_style
+from papers.generalization_gap.overlap import OVERLAPS
+from sgdscope.catalogue import figures
+from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.figure import Figure
+from sgdscope.plan import ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.plots.style import house_style
+from sgdscope.report import write_report
+from sgdscope.results import Results, load_outcome
+from sgdscope.runs import open_run
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
 FIGURES = tuple(figures("generalization_gap").values())
@@ -277,7 +278,11 @@ class L2(Made):
     def write_snapshot(self, folder: str, step: int, theta: np.ndarray) -> None:
         """A safetensors file in which something comes before theta."""
         of_theta = {"dtype": "F64", "shape": [theta.size], "data_offsets": [8, 8 + 8 * theta.size]}
-        header = {"__metadata__": {"step": "0"}, "g": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}, "theta": of_theta}
+        header = {
+            "__metadata__": {"step": "0"},
+            "g": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]},
+            "theta": of_theta,
+        }
         text = json.dumps(header).encode()
         file = self.root / "runs" / folder / "snapshots" / f"step_{step}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,11 @@ import unittest
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+
 from run_folders import NAN, RunFolders
 
 # isort: split
-from figures.implicit_regularization import (
+from papers.implicit_regularization import (
     CHANCE,
     FULL,
     KEPT,
@@ -31,8 +32,8 @@ from figures.implicit_regularization import (
     same_epochs,
     same_steps,
 )
-from figures.implicit_regularization._cifar10 import CHOSEN, SMALL
-from figures.implicit_regularization._curves import (
+from papers.implicit_regularization._cifar10 import CHOSEN, SMALL
+from papers.implicit_regularization._curves import (
     ACCURACY,
     Curve,
     Quantity,
@@ -49,14 +50,14 @@ from figures.implicit_regularization._curves import (
     slope,
     table_of_best,
 )
-from reproduction.catalogue import figures
-from reproduction.claims import Claim, TooLittle, Verdict
-from reproduction.figure import Figure, Job
-from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
-from reproduction.report import write_report
-from reproduction.results import Results, load_outcome
-from sgdplot.runs import open_run
-from sgdplot.style import house_style
+from sgdscope.catalogue import figures
+from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.figure import Figure, Job
+from sgdscope.plan import ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.plots.style import house_style
+from sgdscope.report import write_report
+from sgdscope.results import Results, load_outcome
+from sgdscope.runs import open_run
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
 EPOCHS = (0, 5, 10, 20, 40)
@@ -114,7 +115,9 @@ class Made(RunFolders):
         """That every panel has so many lines; caps of error bars are none."""
         with house_style():
             (picture,) = figure.draw(self.results(figure.jobs(True))).values()
-        found = [sum(len(a.get_xdata()) > 1 and a.get_linestyle() != "None" for a in axes.lines) for axes in picture.axes]
+        found = [
+            sum(len(a.get_xdata()) > 1 and a.get_linestyle() != "None" for a in axes.lines) for axes in picture.axes
+        ]
         self.assertEqual(found, list(lines))
 
 
@@ -182,8 +185,12 @@ class Jobs(Made):
 
         self.assertIn("update.learning_rate=0.001953125", words(Setting("cifar10", -9)))
         self.assertIn('"every_epochs": 6399', words(Setting("cifar10", -9)))
-        self.assertIn('gradient={"name": "gradient_norm_penalty", "lambda": 0.015625}', words(Setting("cifar10", -9, -6)))
-        self.assertIn('update={"name": "n_step", "n": 4, "learning_rate": 0.25}', words(Setting("fashion_mnist", -2, n=4)))
+        self.assertIn(
+            'gradient={"name": "gradient_norm_penalty", "lambda": 0.015625}', words(Setting("cifar10", -9, -6))
+        )
+        self.assertIn(
+            'update={"name": "n_step", "n": 4, "learning_rate": 0.25}', words(Setting("fashion_mnist", -2, n=4))
+        )
         self.assertIn("update.learning_rate.value=0.25 update.n=4", words(Setting("n_step", -2, n=4)))
         self.assertNotIn("n_step", words(Setting("fashion_mnist", -2)))
         # Equal steps are evaluated at equal steps, equal epochs at equal epochs.
@@ -306,7 +313,9 @@ class Numbers(unittest.TestCase):
 
 
 class Cifar10(Made):
-    def make_runs(self, rate: Callable[[int], Mapping[str, float]], penalty: Callable[[int], Mapping[str, float]]) -> None:
+    def make_runs(
+        self, rate: Callable[[int], Mapping[str, float]], penalty: Callable[[int], Mapping[str, float]]
+    ) -> None:
         """Of figures 1 and 5: numbers over the exponents of the learning rate and of lambda."""
         settings = [(setting, rate(setting.rate)) for setting in fig1.rates(True)]
         settings += [(setting, penalty(setting.penalty)) for setting in fig1.penalties(True)]
@@ -348,7 +357,9 @@ class Cifar10(Made):
     def test_the_report_shows_what_was_dropped(self) -> None:
         for setting in (*fig2.rates(True), *fig2.rates(True, CHOSEN[True])):
             for seed in SEEDS[True]:
-                self.make_run(setting, seed, [(0.6 - 0.01 * abs(setting.rate + 7) + noise(seed)) * part for part in RISING])
+                self.make_run(
+                    setting, seed, [(0.6 - 0.01 * abs(setting.rate + 7) + noise(seed)) * part for part in RISING]
+                )
         words = {job.folder: "a command" for job in fig2.FIGURE.jobs(True)}
         write_report(Reproduction(self.root, "implicit_regularization", True, ["fig2"], words))
         text = (self.root / "report.md").read_text()
@@ -373,7 +384,9 @@ class Cifar10(Made):
     def test_fig2_is_open_where_several_learning_rates_fit_all(self) -> None:
         for setting in (*fig2.rates(True), *fig2.rates(True, CHOSEN[True])):
             for seed in SEEDS[True]:
-                self.make_run(setting, seed, [peak(setting.rate, -6, 0.6, 10) * part for part in RISING], [1.0] * len(EPOCHS))
+                self.make_run(
+                    setting, seed, [peak(setting.rate, -6, 0.6, 10) * part for part in RISING], [1.0] * len(EPOCHS)
+                )
         self.assert_verdicts(fig2.FIGURE, OPEN, OPEN)
         self.assertIn("none is the best", self.judge(fig2.FIGURE)[0].reason)
 
@@ -395,7 +408,9 @@ class Cifar10(Made):
                     claims = self.judge(figure.FIGURE)[-2:]
                     self.assertEqual([claim.verdict for claim in claims], [verdict] * 2, claims)
                     sizes = {round(claim.measured.summary.mean, 9) for claim in claims}
-                    self.assertEqual({abs(size) for size in sizes}, {round(0.02 * self.mean_octaves(figure, by_ratio), 9)})
+                    self.assertEqual(
+                        {abs(size) for size in sizes}, {round(0.02 * self.mean_octaves(figure, by_ratio), 9)}
+                    )
             for setting in (*fig6.rates(True), *fig6.penalties(True)) if figure is fig6 else ():
                 for seed in SEEDS[True]:
                     if not (self.root / "runs" / f"{setting.name},seed={seed}").exists():
@@ -435,7 +450,9 @@ class FashionMnist(Made):
             for setting in fig7.settings(n, True):
                 x = setting.rate + (0 if by_move else math.log2(n))
                 for seed in SEEDS[True]:
-                    self.make_run(setting, seed, [(peak(x, -5, 0.8, 10) + noise(seed)) * part for part in (0.1, 1, 1, 1, 1)])
+                    self.make_run(
+                        setting, seed, [(peak(x, -5, 0.8, 10) + noise(seed)) * part for part in (0.1, 1, 1, 1, 1)]
+                    )
 
     def test_fig7_alpha_decides(self) -> None:
         self.make_n_step(by_move=True)
@@ -526,7 +543,9 @@ class ModifiedFlow(Made):
         self.assert_verdicts(modified_flow.FIGURE, *[FAILS] * 7)
 
     def test_distances_near_the_flows_error_are_not_taken(self) -> None:
-        self.make_runs(dict.fromkeys(modified_flow.LOOKS, 2), flow_error=1e-4)  # 0.1², 0.05² and 0.025² of seed 2 are above
+        self.make_runs(
+            dict.fromkeys(modified_flow.LOOKS, 2), flow_error=1e-4
+        )  # 0.1², 0.05² and 0.025² of seed 2 are above
         run = open_run(str(self.root / "runs/modified_flow,seed=1"))
         self.assertEqual(modified_flow.distances(run, "sgd", "sgd_to_sgd")[0].tolist(), [0.1, 0.05])
         with self.assertRaisesRegex(TooLittle, "fewer than three"):

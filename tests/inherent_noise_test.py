@@ -7,18 +7,19 @@ import unittest
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+
 from run_folders import NAN, RunFolders, falling_loss
 
 # isort: split
-from figures.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig4, fig5, fig6
-from figures.inherent_noise._sums import BATCHES, POINTS, fall
-from reproduction.catalogue import figures
-from reproduction.claims import Claim, TooLittle, Verdict
-from reproduction.figure import Figure
-from reproduction.plan import ROOT, read_config, unique_jobs
-from reproduction.results import Results, load_outcome
-from sgdplot.runs import Run, open_run
-from sgdplot.style import house_style
+from papers.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig4, fig5, fig6
+from papers.inherent_noise._sums import BATCHES, POINTS, fall
+from sgdscope.catalogue import figures
+from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.figure import Figure
+from sgdscope.plan import ROOT, read_config, unique_jobs
+from sgdscope.plots.style import house_style
+from sgdscope.results import Results, load_outcome
+from sgdscope.runs import Run, open_run
 
 SEEDS = (1, 2)
 STEPS = 400

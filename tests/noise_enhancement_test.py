@@ -8,11 +8,12 @@ import unittest
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from run_folders import RunFolders
 
 # isort: split
-from figures.noise_enhancement import BATCHES, FULL, LARGE, QUICK, SEEDS, Setting, fig1, fig2, fig3, over_batches
-from figures.noise_enhancement._curves import (
+from papers.noise_enhancement import BATCHES, FULL, LARGE, QUICK, SEEDS, Setting, fig1, fig2, fig3, over_batches
+from papers.noise_enhancement._curves import (
     Means,
     batch_growth,
     curve,
@@ -24,13 +25,13 @@ from figures.noise_enhancement._curves import (
     time_growth,
     time_saved,
 )
-from reproduction.catalogue import figures
-from reproduction.claims import Claim, TooLittle, Verdict
-from reproduction.figure import Figure, Job
-from reproduction.plan import ROOT, Reproduction, read_config, unique_jobs
-from reproduction.report import write_report
-from reproduction.results import Results, load_outcome
-from sgdplot.style import house_style
+from sgdscope.catalogue import figures
+from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.figure import Figure, Job
+from sgdscope.plan import ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.plots.style import house_style
+from sgdscope.report import write_report
+from sgdscope.results import Results, load_outcome
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
 FIGURES = tuple(figures("noise_enhancement").values())
@@ -58,7 +59,11 @@ class Made(RunFolders):
         self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations, config=config, manifest=manifest)
 
     def make_all(
-        self, figure: Figure, accuracy: Callable[[Setting], float], steps: Callable[[Setting], float], quick: bool = True
+        self,
+        figure: Figure,
+        accuracy: Callable[[Setting], float],
+        steps: Callable[[Setting], float],
+        quick: bool = True,
     ) -> None:
         """All runs of a figure. The seeds differ by little, and not in their mean."""
         for name in dict.fromkeys(job.name for job in figure.jobs(quick)):
@@ -137,7 +142,9 @@ class Jobs(Made):
         self.assertEqual(len(unique_jobs(fig3.FIGURE.jobs(False))), (3 * 13 + 10 + 10 + 6) * 10)
 
     def test_quick_batches_fill_the_training_set(self) -> None:
-        (limit,) = [int(word.partition("=")[2]) for word in QUICK["F1"].overrides if word.startswith("data.train_limit")]
+        (limit,) = [
+            int(word.partition("=")[2]) for word in QUICK["F1"].overrides if word.startswith("data.train_limit")
+        ]
         self.assertFalse([batch for batch in BATCHES[True] if limit % batch])
 
     def test_noise_takes_time(self) -> None:
@@ -148,11 +155,16 @@ class Jobs(Made):
 
 class Numbers(unittest.TestCase):
     @staticmethod
-    def means(alpha: float, accuracy: Sequence[float], steps: Sequence[float], batch: Sequence[int] = (1, 2, 4)) -> Means:
+    def means(
+        alpha: float, accuracy: Sequence[float], steps: Sequence[float], batch: Sequence[int] = (1, 2, 4)
+    ) -> Means:
         return Means(np.array(batch), np.full(len(batch), alpha), np.array(accuracy), np.array(steps))
 
     def test_numbers_of_curves(self) -> None:
-        plain, other = self.means(1, [0.8, 0.7, 0.5], [800, 400, 100]), self.means(2, [0.7, 0.85, 0.8], [1600, 800, 200])
+        plain, other = (
+            self.means(1, [0.8, 0.7, 0.5], [800, 400, 100]),
+            self.means(2, [0.7, 0.85, 0.8], [1600, 800, 200]),
+        )
         self.assertAlmostEqual(gain(plain, other), 0.05)
         self.assertEqual(time_saved(plain, other), 0)  # 800 and 800
         self.assertEqual(time_saved(plain, self.means(2, [0, 0, 1], [1600, 800, 200])), 2)
@@ -207,7 +219,9 @@ class Figures(Made):
 
     def test_fig1_and_fig2_to_the_contrary(self) -> None:
         accuracy = best_at(lambda alpha: 1000 / alpha**2, lambda alpha: 0.9 - 0.02 * (alpha - 1))
-        self.make_all(fig1.FIGURE, lambda s: accuracy(s) - 0.02 * s.alpha * math.log10(s.batch), lambda s: 9000 / s.alpha)
+        self.make_all(
+            fig1.FIGURE, lambda s: accuracy(s) - 0.02 * s.alpha * math.log10(s.batch), lambda s: 9000 / s.alpha
+        )
         claims = self.judge(fig1.FIGURE)
         self.assertEqual([claim.verdict for claim in claims[:4:2]], [FAILS] * 2)
         self.assertEqual([claim.verdict for claim in claims[4:]], [FAILS] * 3)
@@ -227,7 +241,9 @@ class Figures(Made):
         ])  # fmt: skip
 
     def test_fig3_to_the_contrary(self) -> None:
-        self.make_all(fig3.FIGURE, lambda s: 0.9 - 0.001 * s.alpha - 0.0001 * s.batch / 1000, lambda s: s.batch / s.alpha)
+        self.make_all(
+            fig3.FIGURE, lambda s: 0.9 - 0.001 * s.alpha - 0.0001 * s.batch / 1000, lambda s: s.batch / s.alpha
+        )
         self.assert_verdicts(fig3.FIGURE, *[FAILS] * 5)
 
     def test_the_full_variant_has_all_networks(self) -> None:
@@ -280,7 +296,9 @@ class Missing(Made):
         self.make_all(fig2.FIGURE, best_at(lambda alpha: 500 * alpha, lambda alpha: 0.9), effective, quick=False)
         for folder in (self.root / "runs").glob("C2*"):
             folder.rename(self.root / folder.name)
-        write_report(Reproduction(self.root, "noise_enhancement", False, ["fig2"], {job.folder: "a command" for job in jobs}))
+        write_report(
+            Reproduction(self.root, "noise_enhancement", False, ["fig2"], {job.folder: "a command" for job in jobs})
+        )
         text = (self.root / "report.md").read_text()
         self.assertIn("- CIFAR-100 was not found: its runs are missing, and claims on them not decided.", text)
         self.assertIn("| Network | α | Best B | Test accuracy (%) | Convergence time |", text)

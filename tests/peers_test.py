@@ -25,20 +25,28 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 # isort: split
-import bench_peers
 import numpy as np
-from peers import coherent_gradients, generalization_gap, implicit_regularization, inherent_noise, noise_enhancement
-from peers.data import Dataset
-from peers.errors import MissingPeer, PeerError
-from peers.image_networks import NETWORKS, WideResNet
-from peers.implicit_regularization import LAMBDA, ImageStep, PenaltyStep
-from peers.jax_peer import JaxStep, as_jax, load_jax
-from peers.per_example import Opacus, OpacusGhostNorms, OuterProducts, TorchFunc, WholeOuterProducts
-from peers.pytorch import PlainStep, network
-from peers.report import as_json
-from peers.sgdscope_bench import SgdscopeBench
-from peers.timing import JAX, PYTORCH, SGDSCOPE, Measured, Turns, ratio
-from peers.winsorize import (
+from torch.nn import functional
+
+import bench_peers
+from sgdscope.errors import Error, MissingPeer
+from sgdscope.peers import (
+    coherent_gradients,
+    generalization_gap,
+    implicit_regularization,
+    inherent_noise,
+    noise_enhancement,
+)
+from sgdscope.peers.data import Dataset
+from sgdscope.peers.image_networks import NETWORKS, WideResNet
+from sgdscope.peers.implicit_regularization import LAMBDA, ImageStep, PenaltyStep
+from sgdscope.peers.jax_peer import JaxStep, as_jax, load_jax
+from sgdscope.peers.per_example import Opacus, OpacusGhostNorms, OuterProducts, TorchFunc, WholeOuterProducts
+from sgdscope.peers.pytorch import PlainStep, network
+from sgdscope.peers.report import as_json
+from sgdscope.peers.sgdscope_bench import SgdscopeBench
+from sgdscope.peers.timing import JAX, PYTORCH, SGDSCOPE, Measured, Turns, ratio
+from sgdscope.peers.winsorize import (
     REDUCTIONS,
     by_topk,
     ranks,
@@ -49,7 +57,6 @@ from peers.winsorize import (
     relative_difference,
     rounding_bound,
 )
-from torch.nn import functional
 
 ALL_WAYS = (OuterProducts, WholeOuterProducts, TorchFunc, Opacus)
 torch.set_num_threads(1)  # on a busy machine waiting for a second one costs more than it brings
@@ -120,7 +127,7 @@ class Gradients(unittest.TestCase):
         for way in ALL_WAYS:
             if way is Opacus and missing("opacus"):
                 continue
-            with self.subTest(way=way.name), mock.patch("peers.per_example.CPU_BLOCK", 4 * self.n):
+            with self.subTest(way=way.name), mock.patch("sgdscope.peers.per_example.CPU_BLOCK", 4 * self.n):
                 made = way(self.model())
                 gradients = torch.cat([part.flatten(1) for part in made.gradients(self.inputs, self.labels)], dim=1)
                 self.assertLessEqual(relative_difference(gradients, self.expected), self.bound)
@@ -202,7 +209,7 @@ class Measuring(unittest.TestCase):
         self.assertIn("torch.func, quantile", winsorized)
         self.assertEqual({len(times) for times in winsorized.values()}, {2})
         self.assertEqual(measured.of(SGDSCOPE, "winsorized_25"), {"": [125.0, 125.0]})
-        text = coherent_gradients.report(measured)
+        text = coherent_gradients.report([measured])
         self.assertEqual(text.count("not measured: Opacus: not installed; to have it measured:"), 1)
         self.assertEqual(text.count("-m pip install jax"), 1)
         self.assertIn("not measured: CovarianceStep3x256/0, which", text)
@@ -243,10 +250,10 @@ class Measuring(unittest.TestCase):
 
     def test_sgdscope_bench_without_what_is_needed_is_refused(self) -> None:
         program = self.program({"WinsorizedStep3x256/2": 25})
-        with self.assertRaisesRegex(PeerError, "reported no PlainStep3x256"):
+        with self.assertRaisesRegex(Error, "reported no PlainStep3x256"):
             SgdscopeBench(program, "cpu", 1, None, self.turns).measure({"PlainStep3x256": "plain"})
         program = self.program({"PlainStep3x256": 25}, device="cuda")
-        with self.assertRaisesRegex(PeerError, "measured on cuda"):
+        with self.assertRaisesRegex(Error, "measured on cuda"):
             SgdscopeBench(program, "cpu", 1, None, self.turns).measure({"PlainStep3x256": "plain"})
 
 
@@ -360,7 +367,7 @@ class GeneralizationGap(unittest.TestCase):
             measured = generalization_gap.measure(small_data(), None, Turns(rounds=1, seconds=1e-4))
         self.assertEqual(set(measured.of(PYTORCH, "gap")), {"uint8 data", "float data"})
         self.assertEqual(set(measured.times[PYTORCH]), {"plain", "gap"})
-        self.assertIn("PyTorch, gap step / plain step: ", generalization_gap.report(measured))
+        self.assertIn("PyTorch, gap step / plain step: ", generalization_gap.report([measured]))
         self.assertEqual(generalization_gap.targets_of(measured), [])
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+
 from run_folders import NAN, RunFolders, falling_loss
 
 # isort: split
 import plot
-from figures.inherent_noise import fig3
-from sgdplot.lines import Line, batch_loss, make_lines, make_x_axis, thin_out
-from sgdplot.panels import draw_columns
-from sgdplot.runs import label_by_units, label_runs, open_run
+from papers.inherent_noise import fig3
+from sgdscope.plots.lines import Line, batch_loss, make_lines, make_x_axis, thin_out
+from sgdscope.plots.panels import draw_columns
+from sgdscope.runs import label_by_units, label_runs, open_run
 
 
 class Plots(RunFolders):
@@ -91,7 +92,7 @@ class Reading(Plots):
     def test_rows_over_the_borders_of_blocks(self) -> None:
         folder = self.make_simple()
         for size in (1, 7, 64, 1 << 20):
-            with mock.patch("sgdplot.runs.READ_BYTES", size):
+            with mock.patch("sgdscope.runs.READ_BYTES", size):
                 ((line,),) = self.lines([folder], ["gradient_norm.norm"])
             self.assertEqual(line.y.tolist(), [step * 0.5 for step in range(0, 100, 5)])
 
@@ -118,7 +119,7 @@ class Reading(Plots):
             with (folder / "metrics.csv").open("a") as file:
                 file.write(bad)
             for size in (8, 1 << 20):
-                with mock.patch("sgdplot.runs.READ_BYTES", size):
+                with mock.patch("sgdscope.runs.READ_BYTES", size):
                     status, _, errors = self.call(str(folder), "--columns", "loss")
                 self.assertEqual(status, 3)
                 self.assertIn("metrics.csv, line 5: ", errors)

@@ -22,15 +22,16 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+
 from run_folders import NAN, RunFolders, falling_loss
 
 # isort: split
 import reproduce
-from figures.inherent_noise import fig1, fig2, fig3, lags
-from figures.inherent_noise._sums import sums_from_common_start
-from reproduction import plan as planning
-from reproduction.aggregate import aggregate, dropped_by, measured_values
-from reproduction.claims import (
+from papers.inherent_noise import fig1, fig2, fig3, lags
+from papers.inherent_noise._sums import sums_from_common_start
+from sgdscope import plan as planning
+from sgdscope.aggregate import aggregate, dropped_by, measured_values
+from sgdscope.claims import (
     BLOCKS,
     MIN_STEPS,
     Claim,
@@ -43,13 +44,13 @@ from reproduction.claims import (
     over_seeds,
     ratio_of_means,
 )
-from reproduction.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
-from reproduction.figure import Job
-from reproduction.plan import check_data_paths, data_overrides, plan, read_config, unique_jobs
-from reproduction.results import Results, load_outcome
-from sgdplot.errors import PlotError
-from sgdplot.lines import refined_loss
-from sgdplot.runs import Run, open_run
+from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
+from sgdscope.errors import Error
+from sgdscope.figure import Job
+from sgdscope.plan import check_data_paths, data_overrides, plan, read_config, unique_jobs
+from sgdscope.plots.lines import refined_loss
+from sgdscope.results import Results, load_outcome
+from sgdscope.runs import Run, open_run
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 400
@@ -91,7 +92,7 @@ class Runs(RunFolders):
 
     def refused(self, call: Callable[[], object], status: int = 2) -> str:
         """The message of the error that a call must raise."""
-        with self.assertRaises(PlotError) as caught:
+        with self.assertRaises(Error) as caught:
             call()
         self.assertEqual(caught.exception.status, status, caught.exception)
         return str(caught.exception)
@@ -343,7 +344,7 @@ class InherentNoise(Runs):
 class Plans(Runs):
     def setUp(self) -> None:
         super().setUp()
-        self.data = self.root / 'a "b\' c'
+        self.data = self.root / "a \"b' c"
         self.data.mkdir()
         (self.data / "train-images-idx3-ubyte.gz").touch()
         (self.data / "data_batch_1.bin").touch()
@@ -425,8 +426,9 @@ class Plans(Runs):
 
     def test_data_are_looked_for_in_order(self) -> None:
         config = {"data": {"name": "mnist", "path": "configured"}}
-        with mock.patch.object(planning, "ROOT", self.root), mock.patch.object(
-            planning, "STAND_INS", {"mnist": ("fashion_mnist", ("standing_in",))}
+        with (
+            mock.patch.object(planning, "ROOT", self.root),
+            mock.patch.object(planning, "STAND_INS", {"mnist": ("fashion_mnist", ("standing_in",))}),
         ):
             found = []
             message = self.refused(lambda: data_overrides(config, []), status=3)
@@ -590,7 +592,9 @@ class Reports(Runs):
         said = "CIFAR-10's test batch was not found: batches 1 to 4 are trained on, batch 5 is the test set."
         (self.data / "data_batch_1.bin").touch()
         for out, test in ((self.root / "split", ["data_batch_5.bin"]), (self.root / "whole", [])):
-            self.call("plan", "inherent_noise/fig2_cifar10", "--quick", "--out", str(out), "--data-path", str(self.data))
+            self.call(
+                "plan", "inherent_noise/fig2_cifar10", "--quick", "--out", str(out), "--data-path", str(self.data)
+            )
             config = {"data": {"name": "cifar10", "path": "/images", "test_files": test}}
             self.make_taylor("resnet18,seed=1", config=config, folders=f"{out.name}/runs")
             self.call("report", str(out))
@@ -624,11 +628,13 @@ class Reports(Runs):
             self.make_taylor(f"fc8000,seed={seed}", folders="reproductions/inherent_noise_quick/runs")
         with mock.patch.object(planning, "ROOT", self.root), mock.patch.object(reproduce, "ROOT", self.root):
             printed = self.call("list")
-        names = {file.stem for file in (ROOT / "scripts/figures/inherent_noise").glob("[!_]*.py")}
+        names = {file.stem for file in (ROOT / "scripts/papers/inherent_noise").glob("[!_]*.py")}
         self.assertEqual(set(re.findall(r"^  inherent_noise/(\w+)", printed, re.MULTILINE)), names)
         self.assertEqual(printed.count("here, quick: 3.0 min of one core"), 2)  # fig1 and fig2
         self.assertNotIn("here, full", printed)
-        self.assertRegex(printed, r"inherent_noise/fig1 +3\.3 min +0\.6 h")  # 2 runs of 200 s, or 3 of 1000 s, on 2 cores
+        self.assertRegex(
+            printed, r"inherent_noise/fig1 +3\.3 min +0\.6 h"
+        )  # 2 runs of 200 s, or 3 of 1000 s, on 2 cores
 
 
 class Script(Runs):
@@ -666,7 +672,9 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
         for seed in (1, 2):
             config = read_config(ROOT / "configs/inherent_noise/fig3_fc8000.json")
             config["data"]["path"] = str(self.data)
-            self.make_taylor(f"fc8000,seed={seed}", config={**config, "seed": seed, "epochs": 2, "eval": {"every": 300}})
+            self.make_taylor(
+                f"fc8000,seed={seed}", config={**config, "seed": seed, "epochs": 2, "eval": {"every": 300}}
+            )
         command = ["inherent_noise/fig2", "--quick", "-j", "1", "--out", "the out", "--data-path", "my data"]
         done = self.reproduce(*command)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

@@ -1,0 +1,136 @@
+"""coherent_gradients, figure 2: the shares of pristine and corrupt examples in the reduction in loss of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from papers.coherent_gradients import MIXED, noise_jobs, noise_name
+from papers.coherent_gradients._shares import (
+    FIRST,
+    SEEN,
+    draw_shares,
+    fitted_at_crossing,
+    lead_first,
+    lead_last,
+    lead_later,
+)
+from papers.coherent_gradients._worlds import WORLDS, draw_worlds
+from sgdscope.claims import Claim, Sample
+from sgdscope.figure import Figure, Job
+from sgdscope.results import Results
+from sgdscope.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+NULL_WORLDS = WORLDS[1:]
+FITTED = 0.9  # of the pristine examples: what is 'all' of them in the paper
+
+
+def jobs(quick: bool) -> list[Job]:
+    """The shares of noise at which there are both kinds of examples."""
+    return noise_jobs(MIXED, quick)
+
+
+def draw(results: Results) -> Mapping[str, Picture]:
+    """The real data and the null worlds for each share of noise."""
+    figure, grid = draw_worlds(results, draw_shares, True, "step, counted from 1", r"$f^p_t$ and $f^c_t$")
+    for axes in grid.flat:
+        axes.set_xscale("log")
+        axes.set_ylim(*SEEN)
+    return {"fig2": figure}
+
+
+# -------------------------------------------------------------------------------------------- the claims
+
+
+def corrupt_throughout(run: Run) -> float:
+    """Mean of f_c − f_p over the first steps, or over the later ones, where it is less."""
+    return min(-lead_first(run), -lead_later(run))
+
+
+def nulls_on_their_side(sign: int) -> Callable[[Run], float]:
+    """Mean of f_p − f_c, times `sign`, over the first or the later steps of the null worlds: the least."""
+    return lambda run: min(sign * mean(run, world) for world in NULL_WORLDS for mean in (lead_first, lead_later))
+
+
+def fall(run: Run, world: str) -> float:
+    """Mean of f_p over the first steps less that over the later ones; half of that of f_p − f_c, as they add up to 1."""
+    return (lead_first(run, world) - lead_later(run, world)) / 2
+
+
+def falls_more(run: Run) -> float:
+    """The fall of f_p less the largest of those of the null worlds."""
+    return fall(run, "") - max(fall(run, world) for world in NULL_WORLDS)
+
+
+def comes_together(run: Run) -> float:
+    """Mean of f_c − f_p while the corrupt examples are learned, less what parts the curves in the mean thereafter."""
+    return -lead_later(run) - abs(lead_last(run))
+
+
+def claims(results: Results) -> list[Claim]:
+    """Whether pristine examples drive the first steps and corrupt ones the later, and chance does not make it so."""
+    place = "section 2.4, figure 2"
+    first = f"over the measured ones of the first {FIRST} steps"
+    later = "while corrupt examples are learned, from half of them to nine tenths"
+    found = []
+
+    def claim(says: str, where: str, quantity: str, of: Callable[[Run], float], name: str, border: float = 0) -> None:
+        measured = results.measure(lambda run: Sample(of(run)), name)
+        found.append(Claim(says, f"{place}{where}", quantity, measured, border))
+
+    for percent in MIXED:
+        name, noise = noise_name(percent), f"({percent} % noise)"
+        sign, side, more = (1, "above", "more") if percent <= 50 else (-1, "below", "fewer")
+        if percent <= 50:
+            claim(f"At first the pristine examples bring down the loss by more than the corrupt ones {noise}.",
+                  ", row 1", f"mean of fᵖ − fᶜ {first}", lead_first, name)  # fmt: skip
+            claim(f"Then the curves cross: later the corrupt examples bring it down by more {noise}.",
+                  ", row 1", f"mean of fᶜ − fᵖ {later}", lambda run: -lead_later(run), name)  # fmt: skip
+            claim(f"When the curves cross, the pristine examples are fitted {noise}.",
+                  ", row 1", "training accuracy on the pristine examples when fᵖ first falls to fᶜ",
+                  fitted_at_crossing, name, FITTED)  # fmt: skip
+            claim(f"In the end, when the corrupt examples are fitted as well, the curves come together {noise}.",
+                  ", row 1", f"mean of fᶜ − fᵖ {later}, less the absolute value of its mean thereafter",
+                  comes_together, name)  # fmt: skip
+        else:
+            claim(f"The curves do not cross: corrupt examples, being so many, bring the loss down by more throughout "
+                  f"{noise}.",
+                  ", row 1", f"mean of fᶜ − fᵖ {first}, or {later}: the lower one",
+                  corrupt_throughout, name)  # fmt: skip
+        claim(f"Where it is random who is corrupt, the curves do not cross: fᵖ stays {side} fᶜ, since there are {more} "
+              f"pristine examples {noise}.",
+              ", rows 2 to 4", f"mean of {'fᵖ − fᶜ' if sign > 0 else 'fᶜ − fᵖ'} {first}, or {later}: the least of 3 null "
+              "worlds",
+              nulls_on_their_side(sign), name)  # fmt: skip
+        claim(f"The share of the pristine examples falls, and by more than chance would have it {noise}.",
+              "", f"mean of fᵖ {first} less that {later}; less the largest of 3 null worlds", falls_more, name)  # fmt: skip
+    return found
+
+
+FIGURE = Figure(
+    title="Shares of pristine and corrupt examples in the reduction in loss of each step, against null worlds",
+    did="Splits the squared norm of the gradient, to which the loss of a step falls in proportion, into what is due to "
+    "pristine and what to corrupt examples, fᵖ + fᶜ = 1, and compares it with worlds in which the designations are "
+    "permuted.",
+    shows={
+        "fig2": "First row: the real designations. Other rows: three worlds in which it is random who is called corrupt. "
+        "Each line is one seed; grey: equal shares. What lies far outside 0 to 1 is cut off.",
+    },
+    departures=(
+        "The paper estimates the shares from 400 examples and 600 weights. Here they are exact: all examples of the "
+        "training set, all weights, at the weights of log-spaced steps.",
+        "An example's part holds the square of its own gradient. Among 400 examples, and even more so in a batch of 100, "
+        "that is much of it, and those with long gradients gain by it; among all examples it is little.",
+        "Where the paper speaks of what comes first and later, means are taken over the first 10 steps and, over the "
+        "logarithm of the step, from when half of the corrupt examples are learned to when nine tenths are. 'Fitted' is "
+        "nine tenths of the pristine examples. All of this was decided before any curve of the whole training set was "
+        "seen. As the curves turned out to differ much from step to step, they are measured also at evenly spaced steps, "
+        "and what is said of the end is of a mean, in place of the last step.",
+    ),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+)

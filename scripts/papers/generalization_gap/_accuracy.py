@@ -1,0 +1,74 @@
+"""Test accuracies over learning rates: how explicit and inverse_covariance measure and draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sgdscope.aggregate import measured_values
+from sgdscope.claims import TooLittle
+from sgdscope.results import Results
+from sgdscope.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sgdscope.plots.style import Stroke
+
+TEST = "eval.test_accuracy"
+GAP = "gap"
+LATE = 0.25  # of the evaluations, the last ones
+
+
+def late(run: Run, what: str) -> float:
+    """The mean of the test accuracy, or of test − training loss, over the last quarter of the evaluations."""
+    if what == GAP:
+        values = measured_values(run, "eval.test_loss") - measured_values(run, "eval.train_loss")
+    else:
+        values = measured_values(run, what)
+    return float(np.mean(values[-max(1, round(LATE * values.size)) :]))
+
+
+def seeds_of(results: Results, name: str, what: str) -> list[float]:
+    """That of the finished runs of a job."""
+    return [late(run, what) for run in results.runs(name)]
+
+
+def draw_over_rates(
+    axes: Axes,
+    results: Results,
+    rates: Sequence[float],
+    names: Sequence[str],
+    what: str,
+    look: Stroke,
+    shift: float,
+    lowest: float = -np.inf,
+) -> None:
+    """Mean and standard deviation of the seeds, drawn at the learning rate times `shift`; no mean below `lowest`."""
+    found = []
+    for rate, name in zip(rates, names):
+        try:
+            values = seeds_of(results, name, what)
+        except TooLittle:
+            continue
+        if np.mean(values) >= lowest:
+            found.append((rate, np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0))
+    if not found:
+        return
+    x, y, error = np.array(found).T
+    axes.errorbar(
+        shift * x,
+        y,
+        error,
+        color=look.colour,
+        linestyle=look.dash,
+        marker="o",
+        markersize=3.2,
+        capsize=2,
+        label=look.label,
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.set_xlabel("learning rate η")

@@ -1,0 +1,165 @@
+"""implicit_regularization, figure 1: an explicit regularizer at a small learning rate, and large learning rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papers.implicit_regularization import C_REG, PEAK, TEST, Setting, jobs_of
+from papers.implicit_regularization._cifar10 import (
+    CHOSEN,
+    NAME,
+    PENALTIES,
+    PENALTY,
+    RATE,
+    RATES,
+    SMALL,
+    exponents,
+    over_penalties,
+    over_rates,
+    penalties,
+    rates,
+)
+from papers.implicit_regularization._curves import (
+    ACCURACY,
+    curve,
+    draw_curve,
+    fall,
+    finish,
+    is_quick,
+    last,
+    mean_late,
+    measured,
+    need_some,
+    optimum,
+    outcomes_of,
+    rise,
+    slope,
+    table_of_best,
+)
+from sgdscope.claims import Claim
+from sgdscope.figure import Figure, Job
+from sgdscope.plots.lines import Line
+from sgdscope.plots.panels import draw_lines
+from sgdscope.plots.style import Stroke, new_figure
+from sgdscope.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+REGULARIZER = last(f"{C_REG['name']}.regularizer")
+FACTOR = 2.5  # log2: at most 4 times, on a grid of powers of 2
+
+
+def jobs(quick: bool) -> list[Job]:
+    """All learning rates without regularizer, and all regularizers at the small one."""
+    return jobs_of([*rates(quick), *penalties(quick)], quick)
+
+
+def pair(quick: bool) -> tuple[Setting, Setting]:
+    """Of panel (a): without regularizer and with it."""
+    return Setting(NAME, SMALL[quick]), Setting(NAME, SMALL[quick], CHOSEN[quick])
+
+
+# ------------------------------------------------------------------------------------------- the picture
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """The paper's three panels."""
+    need_some(results)
+    figure = new_figure(10.5, 3.6)
+    panels = figure.subplots(1, 3)
+    _draw_training(panels[0], results)
+    for axes, quantity, label in (
+        (panels[1], ACCURACY, "highest test accuracy"),
+        (panels[2], REGULARIZER, r"$C_{reg}$"),
+    ):
+        draw_curve(axes, exponents(RATES, results), over_rates(results, quantity), RATE)
+        draw_curve(axes, exponents(PENALTIES, results), over_penalties(results, quantity), PENALTY)
+        axes.set_xlabel("ε or λ")
+        axes.set_ylabel(label)
+    without = curve(results, [pair(is_quick(results))[0]], ACCURACY).means()[0]
+    panels[1].axhline(without, color="#009E73", linestyle=":", label="small ε, λ = 0")
+    panels[2].set_yscale("log")
+    finish(panels)
+    return {"fig1": figure}
+
+
+def _draw_training(axes: Axes, results: Results) -> None:
+    """Test accuracy over epochs, every seed a line."""
+    quick = is_quick(results)
+    for setting, look, label in zip(pair(quick), (RATE, PENALTY), ("λ = 0", f"λ = 2$^{{{CHOSEN[quick]}}}$")):
+        runs = [outcome.run for outcome in outcomes_of(results, setting) if outcome.run]
+        for run in runs:
+            table, name = run.find(TEST)
+            table.load(["epoch", name])
+            draw_lines(axes, [Line(table["epoch"], table[name])], [Stroke(label, look.colour, "-", 0.9)])
+        axes.plot([], [], color=look.colour, label=label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"test accuracy, ε = 2$^{{{SMALL[quick]}}}$")
+
+
+# -------------------------------------------------------------------------------------------- the claims
+
+
+def claims(results: Results) -> list[Claim]:
+    """Whether the explicit regularizer does at a small learning rate what a large one does."""
+    place, quick = "section 2.3, figure 1", is_quick(results)
+    x_rate, x_penalty = exponents(RATES, results), exponents(PENALTIES, results)
+    of_rate, of_penalty = over_rates(results, ACCURACY), over_penalties(results, ACCURACY)
+    without, with_it = (curve(results, [setting], mean_late(TEST)) for setting in pair(quick))
+    return [
+        Claim(
+            "At a small learning rate the regularized network has the higher test accuracy late in training.",
+            f"{place}(a)", "mean test accuracy of the last quarter of the evaluations, less that with λ = 0",
+            measured(lambda a, b: float(a[0] - b[0]), with_it, without), 0.0,
+        ),
+        Claim(
+            "Test accuracy rises with λ.", f"{place}(b)", "highest accuracy less that at the smallest λ",
+            measured(rise, of_penalty), PEAK,
+        ),
+        Claim(
+            "It falls for large λ.", f"{place}(b)", "highest accuracy less that at the largest λ",
+            measured(fall, of_penalty), PEAK,
+        ),
+        Claim(
+            "Test accuracy rises with the learning rate.", f"{place}(b)",
+            "highest accuracy less that at the smallest learning rate",
+            measured(rise, of_rate), PEAK,
+        ),
+        Claim(
+            "It falls for large learning rates.", f"{place}(b)",
+            "highest accuracy less that at the largest learning rate",
+            measured(fall, of_rate), PEAK,
+        ),
+        Claim(
+            "The best λ is within a factor of 4 of the best learning rate.", f"{place}(b)",
+            "minus |log2 of their ratio|",
+            measured(lambda p, r: -abs(optimum(x_penalty, p) - optimum(x_rate, r)), of_penalty, of_rate), -FACTOR,
+        ),
+        Claim(
+            "The larger the learning rate, the smaller the implicit regularizer at the end of training.", f"{place}(c)",
+            "minus the slope of log2 C_reg over log2 ε",
+            measured(lambda y: -slope(x_rate, y), over_rates(results, REGULARIZER)), 0.0,
+        ),
+        Claim(
+            "The larger λ, the smaller it is.", f"{place}(c)", "minus the slope of log2 C_reg over log2 λ",
+            measured(lambda y: -slope(x_penalty, y), over_penalties(results, REGULARIZER)), 0.0,
+        ),
+    ]  # fmt: skip
+
+
+FIGURE = Figure(
+    title="An explicit regularizer at a small learning rate does what a large learning rate does",
+    did="Trains a 10-1 Wide-ResNet on CIFAR-10 with SGD on the loss C + λ C_reg: at a small learning rate with a range of λ, "
+    "and without regularizer at a range of learning rates.",
+    shows={
+        "fig1": "(a) Each line is one seed. (b) Highest test accuracy of the whole training: mean and standard deviation of "
+        "the best runs. (c) The implicit regularizer of the training set's batches near the end, of the same runs.",
+    },
+    departures=("C_reg is that at the beginning of the last epoch, over the batches of that epoch.",),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+    tables=table_of_best,
+)

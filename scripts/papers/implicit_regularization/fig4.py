@@ -1,0 +1,142 @@
+"""implicit_regularization, figure 4: n-step SGD on CIFAR-10."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from papers.implicit_regularization import Setting, jobs_of
+from papers.implicit_regularization._curves import (
+    ACCURACY,
+    Curve,
+    curve,
+    is_quick,
+    largest_stable,
+    measured,
+    need_some,
+    table_of_best,
+)
+from papers.implicit_regularization._n_step import draw_panels
+from sgdscope.claims import Claim, Measurement
+from sgdscope.figure import Figure, Job
+from sgdscope.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+NAME = "n_step"
+NS = {True: (1, 2, 4), False: (1, 2, 4, 8, 16)}  # quick, full
+RATES = {True: range(-7, -3), False: range(-10, 0)}
+EPOCHS = {True: 24, False: 400}
+BUDGETS = {True: (12, 24), False: (25, 50, 100, 200, 400)}  # epochs
+HALF_STEP = 0.5  # between two powers of 2
+
+
+def settings(n: int, epochs: int, quick: bool) -> list[Setting]:
+    """All learning rates."""
+    return [Setting(NAME, rate, n=n, epochs=None if epochs == EPOCHS[quick] else epochs) for rate in RATES[quick]]
+
+
+def jobs(quick: bool) -> list[Job]:
+    """Equal epochs, equal numbers of moves, and all budgets."""
+    pairs = [*itertools.product(NS[quick], BUDGETS[quick]), *((n, EPOCHS[quick] // n) for n in NS[quick])]
+    return jobs_of([setting for n, epochs in pairs for setting in settings(n, epochs, quick)], quick)
+
+
+def within(results: Results, n: int, epochs: int) -> Curve:
+    """Test accuracy of trainings of so many epochs, over the learning rates."""
+    return curve(results, settings(n, epochs, is_quick(results)), ACCURACY)
+
+
+def equal_epochs(results: Results, n: int) -> Curve:
+    """As many epochs for each n."""
+    return within(results, n, EPOCHS[is_quick(results)])
+
+
+def equal_updates(results: Results, n: int) -> Curve:
+    """As many moves for each n."""
+    return within(results, n, EPOCHS[is_quick(results)] // n)
+
+
+# ------------------------------------------------------------------------------------------- the picture
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """The paper's three panels."""
+    need_some(results)
+    quick = is_quick(results)
+    best = {n: [within(results, n, budget).means().max() for budget in BUDGETS[quick]] for n in NS[quick]}
+    curves_of = (lambda n: equal_epochs(results, n), lambda n: equal_updates(results, n))
+    return {"fig4": draw_panels(NS[quick], RATES[quick], curves_of, BUDGETS[quick], best)}
+
+
+# -------------------------------------------------------------------------------------------- the claims
+
+
+def loss_of_accuracy(one: np.ndarray, most: np.ndarray) -> float:
+    """The highest accuracy with n = 1 less that with the largest n."""
+    return float(one.max() - most.max())
+
+
+def at_each_budget(results: Results) -> Measurement:
+    """The least loss of accuracy of all budgets."""
+    quick = is_quick(results)
+    ends = (NS[quick][0], NS[quick][-1])
+    curves = [within(results, n, budget) for budget in BUDGETS[quick] for n in ends]
+    return measured(lambda *of: min(loss_of_accuracy(*pair) for pair in zip(of[::2], of[1::2])), *curves)
+
+
+def claims(results: Results) -> list[Claim]:
+    """Whether moving n times on each batch costs stability and test accuracy."""
+    quick, place = is_quick(results), "section 4, figure 4"
+    rates, most = np.array(RATES[quick]), NS[quick][-1]
+    found = []
+    for letter, words, curve_of in (("a", "epochs", equal_epochs), ("b", "numbers of moves", equal_updates)):
+        ends = [curve_of(results, n) for n in (1, most)]
+        found += [
+            Claim(
+                f"After equal {words} the best test accuracy is lower, the larger n.", f"{place}({letter})",
+                f"highest test accuracy over α with n = 1 less that with n = {most}",
+                measured(loss_of_accuracy, *ends), 0.0,
+            ),
+            Claim(
+                f"After equal {words} smaller n are stable at larger α.", f"{place}({letter})",
+                f"log2 of the largest stable α with n = 1 less that with n = {most}",
+                measured(lambda one, many: largest_stable(rates, one) - largest_stable(rates, many), *ends), HALF_STEP,
+            ),
+        ]  # fmt: skip
+    found.append(
+        Claim(
+            "The test accuracy is lower, the larger n, whatever the number of epochs.",
+            f"{place}(c)",
+            f"highest test accuracy over α with n = 1 less that with n = {most}: the least of all numbers of epochs",
+            at_each_budget(results),
+            0.0,
+        )  # fmt: skip
+    )
+    return found
+
+
+FIGURE = Figure(
+    title="n steps of gradient descent on each batch",
+    did="Trains a 16-4 Wide-ResNet on CIFAR-10, making n moves on each batch, at many learning rates α of a move: for equal "
+    "numbers of epochs, for equal numbers of moves, and for a range of epochs at the best α. The learning rate is constant "
+    "for the first half of training, and then halved every tenth of it.",
+    shows={
+        "fig4": "Highest test accuracy of the whole training: mean and standard deviation of the best runs. (a) Equal numbers "
+        "of epochs. (b) Equal numbers of moves: with n on each batch there are n times fewer epochs. (c) At the best learning "
+        "rate of each n."
+    },
+    departures=(
+        "There is no weight decay, of which the paper does not speak here.",
+        "A learning rate counts as stable where the test accuracy is nearer to its best over α than to guessing, and that at "
+        "all smaller learning rates of the range but the first ones, too.",
+        "The paper's text does not name the numbers of epochs of (c), nor of moves in (b); here those of n = 1 in (a).",
+    ),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+    tables=table_of_best,
+)

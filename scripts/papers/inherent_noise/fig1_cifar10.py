@@ -1,0 +1,45 @@
+"""inherent_noise, figure 1 on CIFAR-10: penalties on the updating, a recent and a long-ago batch of AlexNet and ResNet-18."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papers.inherent_noise import IMAGE_NETWORKS, image_jobs
+from papers.inherent_noise.fig1 import claims_of, draw_penalties
+from sgdscope.claims import Claim
+from sgdscope.figure import Figure, Job
+from sgdscope.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+NAMES = ("alexnet", "resnet18")
+SHOWS = (
+    "Each point is a step. A point below the line y = x: the quantity on the vertical axis is the more negative one."
+)
+
+
+def jobs(quick: bool) -> list[Job]:
+    """AlexNet and ResNet-18."""
+    return image_jobs(NAMES, quick)
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """For each network recent over long ago, and updating over recent."""
+    return {f"fig1_{name}": draw_penalties(results, name) for name in NAMES}
+
+
+def claims(results: Results) -> list[Claim]:
+    """The order of the three penalties, for each network."""
+    return [claim for name in NAMES for claim in claims_of(results, name, IMAGE_NETWORKS[name][0])]
+
+
+FIGURE = Figure(
+    title="Penalties on the updating, a recent and a long-ago batch: AlexNet and ResNet-18 on CIFAR-10",
+    did="Draws the penalties of figure 1 also for AlexNet and ResNet-18 on CIFAR-10.",
+    shows={f"fig1_{name}": f"{IMAGE_NETWORKS[name][0]}. {SHOWS}" for name in NAMES},
+    departures=("None beyond those of the whole paper.",),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+)

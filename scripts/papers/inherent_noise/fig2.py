@@ -1,0 +1,85 @@
+"""inherent_noise, figure 2: first-order terms of the updating, a recent and a long-ago batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from papers.inherent_noise import cloud, network_jobs
+from sgdscope.claims import Claim, Sample, columns_of, mean
+from sgdscope.figure import Figure, Job
+from sgdscope.plots.panels import draw_clouds
+from sgdscope.results import Results
+from sgdscope.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+UPDATING = ("taylor.updating.dot", r"$\eta\,\nabla B_u\cdot\nabla B_u$")
+RECENT = ("taylor.recent.dot", r"$\eta\,\nabla B_r\cdot\nabla B_u$")
+LONG_AGO = ("taylor.long_ago.dot", r"$\eta\,\nabla B_a\cdot\nabla B_u$")
+
+
+def jobs(quick: bool) -> list[Job]:
+    """The widest network."""
+    return network_jobs([8000], quick)
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """Recent over long ago, and updating over recent."""
+    return {"fig2": draw_dots(results, "fc8000")}
+
+
+def draw_dots(results: Results, name: str) -> Picture:
+    """The two panels of a network."""
+    pairs = [(LONG_AGO, RECENT), (RECENT, UPDATING)]
+    return draw_clouds([cloud(results, name, x, y) for x, y in pairs])
+
+
+def claims(results: Results) -> list[Claim]:
+    """The updating batch above the two others, by steps and by means."""
+    return claims_of(results, "fc8000")
+
+
+def claims_of(results: Results, name: str) -> list[Claim]:
+    """Of one network."""
+    others = (("a recent batch", "η∇Bᵣ·∇Bᵤ", RECENT), ("a long-ago batch", "η∇Bₐ·∇Bᵤ", LONG_AGO))
+    place = "section 3, figure 2"
+    found = []
+    for words, symbol, (column, _) in others:
+        says = f"The updating batch has a larger dot product with its own gradient than {words} has."
+        columns = (UPDATING[0], column)
+        share = results.measure(lambda run, c=columns: share_above(run, c), name)
+        lead = results.measure(lambda run, c=columns: mean_lead(run, c), name)
+        found += [
+            Claim(says, place, f"share of steps with η∇Bᵤ·∇Bᵤ > {symbol}", share, 0.5, 0.05),
+            Claim(says, place, f"mean of η∇Bᵤ·∇Bᵤ − {symbol}", lead, 0.0),
+        ]
+    return found
+
+
+def share_above(run: Run, columns: Sequence[str]) -> Sample:
+    """The share of steps at which the first column is above the second."""
+    above, below = columns_of(run, columns)
+    return mean(above > below)
+
+
+def mean_lead(run: Run, columns: Sequence[str]) -> Sample:
+    """The mean of the first column less the second."""
+    above, below = columns_of(run, columns)
+    return mean(above - below)
+
+
+FIGURE = Figure(
+    title="Dot products of the updating batch's gradient with its own, a recent and a long-ago one",
+    did="Draws, for every step of the network with 8000 units on MNIST, the first-order term of a recent batch over "
+    "that of a long-ago one, and that of the updating batch over that of the recent one.",
+    shows={
+        "fig2": "Each point is a step. A point above the line y = x is a step at which the quantity on the vertical "
+        "axis is the larger one.",
+    },
+    departures=("The panels of ResNet-18 on CIFAR-10 are those of `inherent_noise/fig2_cifar10`.",),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+)

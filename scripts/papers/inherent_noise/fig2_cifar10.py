@@ -1,0 +1,43 @@
+"""inherent_noise, figure 2 on CIFAR-10: first-order terms of the updating, a recent and a long-ago batch of ResNet-18."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papers.inherent_noise import image_jobs
+from papers.inherent_noise.fig2 import claims_of, draw_dots
+from sgdscope.claims import Claim
+from sgdscope.figure import Figure, Job
+from sgdscope.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+
+def jobs(quick: bool) -> list[Job]:
+    """ResNet-18."""
+    return image_jobs(["resnet18"], quick)
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """Recent over long ago, and updating over recent."""
+    return {"fig2_resnet18": draw_dots(results, "resnet18")}
+
+
+def claims(results: Results) -> list[Claim]:
+    """The updating batch above the two others."""
+    return claims_of(results, "resnet18")
+
+
+FIGURE = Figure(
+    title="Dot products of the updating batch's gradient with its own, a recent and a long-ago one: ResNet-18 on CIFAR-10",
+    did="Draws the dot products of figure 2 also for ResNet-18 on CIFAR-10.",
+    shows={
+        "fig2_resnet18": "Each point is a step. A point above the line y = x is a step at which the quantity on the "
+        "vertical axis is the larger one.",
+    },
+    departures=("None beyond those of the whole paper.",),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+)

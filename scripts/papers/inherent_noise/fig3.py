@@ -1,0 +1,103 @@
+"""inherent_noise, figure 3: sums over training of dot products, changes in loss and penalties, for three widths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from papers.inherent_noise import UNITS, network_jobs
+from papers.inherent_noise._sums import (
+    BATCHES,
+    COLUMNS,
+    SUBSCRIPTS,
+    draw_over_loss,
+    draw_over_reduction,
+    draw_sums,
+    lead_at_end,
+    share_in_order,
+)
+from sgdscope.claims import Claim
+from sgdscope.figure import Figure, Job
+from sgdscope.plots.lines import XAxis, make_lines
+from sgdscope.plots.panels import with_smoothing
+from sgdscope.results import Results
+from sgdscope.runs import Run, hidden_units
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+NAMES = tuple(f"fc{units}" for units in UNITS)
+
+
+def jobs(quick: bool) -> list[Job]:
+    """Three widths."""
+    return network_jobs(UNITS, quick)
+
+
+# ------------------------------------------------------------------------------------------- the picture
+
+
+def draw_grid(runs: Sequence[Run], x_axis: XAxis, smooth_rows: int, title: str | None) -> Picture:
+    """Sums of first order, change in loss and penalty (columns) on three batches (rows) for several networks."""
+    lines = make_lines(runs, COLUMNS, x_axis, smooth_rows)
+    return draw_sums(runs, lines, _largest_first(runs), with_smoothing(x_axis, smooth_rows), title)
+
+
+def _largest_first(runs: Sequence[Run]) -> list[str]:
+    """The runs' labels, those of the largest networks first."""
+    size = {run.label: hidden_units(run) for run in runs}
+    return sorted(size, key=lambda label: size[label], reverse=True)
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """The paper's grid over the reduction in loss, and the same over the loss itself, every seed a line."""
+    runs = results.runs(*NAMES)
+    for run in runs:
+        run.label = f"{hidden_units(run)[0]} units"
+    labels = _largest_first(runs)
+    return {"fig3": draw_over_reduction(runs, labels), "fig3_by_loss": draw_over_loss(runs, labels)}
+
+
+# -------------------------------------------------------------------------------------------- the claims
+
+
+def claims(results: Results) -> list[Claim]:
+    """Whether first-order sums and penalties grow with the network, on each batch."""
+    found: list[Claim] = []
+    for batch, letter, words in reversed(BATCHES):
+        dots, penalties = f"Σ η∇B{SUBSCRIPTS[letter]}·∇Bᵤ", f"−Σ (ΔL{SUBSCRIPTS[letter]} − η∇B{SUBSCRIPTS[letter]}·∇Bᵤ)"
+        says = f"At equal reduction in loss, larger networks have gathered more of first order on the {words}."
+        found += _pair(results, says, "section 4, figure 3, column 1", dots, f"taylor.{batch}.cum_dot", 1)
+        says = f"At equal reduction in loss, larger networks have paid larger penalties on the {words}."
+        found += _pair(results, says, "section 4, figure 3, column 3", penalties, f"taylor.{batch}.cum_penalty", -1)
+    says = "On recent batches the loss of larger networks has risen more, although their dot products are larger."
+    found += _pair(results, says, "section 4, figure 3, row 2", "−Σ ΔLᵣ", "taylor.recent.cum_delta_loss", -1)
+    return found
+
+
+def _pair(results: Results, says: str, place: str, symbol: str, column: str, sign: int) -> Iterator[Claim]:
+    share = f"share of the common range of reductions in loss where {symbol} is in the order 64 < 2000 < 8000 units"
+    lead = f"at its end, the smaller of the leads in {symbol} of 8000 over 2000 and of 2000 over 64 units"
+    yield Claim(says, place, share, results.measure(share_in_order(column, sign), *NAMES), 0.5)
+    yield Claim(says, place, lead, results.measure(lead_at_end(column, sign), *NAMES), 0.0)
+
+
+FIGURE = Figure(
+    title="Sums of dot products, changes in loss and penalties for 64, 2000 and 8000 units",
+    did="Trains networks with one hidden layer of 64, 2000 and 8000 units on MNIST at learning rate 0.1, and draws the "
+    "running sums of the first-order term, the change in loss and the penalty on a long-ago, a recent and the updating "
+    "batch over the reduction in loss so far, by which it compares networks at similar stages of training.",
+    shows={
+        "fig3": "Each line is one seed. Recent and long-ago batches exist only from step 10 and 300 on, at which the "
+        "networks have come to different losses. So that they can be compared, every sum counts from the smallest "
+        "reduction in loss at which all networks have begun.",
+        "fig3_by_loss": "The same over the loss itself, which spreads the later steps.",
+    },
+    departures=(
+        "'Reduction in loss so far' is taken as the loss on the whole training set at the first step less that now, "
+        "from evaluations every 200 steps. Before the first of these the running mean of batch losses stands in.",
+    ),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+)

@@ -1,0 +1,216 @@
+"""Ours, for inherent_noise: how the order of the penalties depends on how long ago 'recent' and 'long ago' are."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from papers.inherent_noise import FULL_SEEDS, QUICK_SEEDS
+from sgdscope.claims import Claim, Measurement, Sample, columns_of, mean, ratio_of_means
+from sgdscope.figure import Figure, Job
+from sgdscope.plots.style import STYLE, Stroke, add_header, new_figure, shades
+from sgdscope.results import Results
+from sgdscope.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+UNITS = (64, 2000)
+NAMES = tuple(f"lags_fc{units}" for units in UNITS)
+# Of training, in steps. A lag is looked at only in stages at all of whose steps there is a batch so long ago.
+EDGES = (30, 300, 1200, 3600, math.inf)
+STAGES = tuple(itertools.pairwise(EDGES))
+
+
+def jobs(quick: bool) -> list[Job]:
+    """Two widths."""
+    found = []
+    for units, seed in itertools.product(UNITS, QUICK_SEEDS if quick else FULL_SEEDS):
+        overrides = [f"model.hidden=[{units}]"]
+        if quick:
+            overrides += ["epochs=3"] + ([] if units == 64 else ["log.every=3"])
+        seconds = {64: 6, 2000: 130}[units] if quick else {64: 20, 2000: 1200}[units]
+        found.append(Job(f"lags_fc{units}", "configs/inherent_noise/lags.json", seed, tuple(overrides), seconds))
+    return found
+
+
+# ------------------------------------------------------------------------------------- numbers of a stage
+
+Stage = tuple[float, float]
+
+
+def lag_columns(run: Run) -> dict[int, str]:
+    """The columns of the penalty by lag, 0 being the updating batch, from the config's probes."""
+    found = {}
+    for probe in run.config["probes"]:
+        lags = {"updating": 0, "recent": probe["recent_lag"], "long_ago": probe["long_ago_lag"]}
+        for batch in probe["batches"]:
+            found[lags[batch]] = f"{probe['label']}.{batch}.penalty"
+    return dict(sorted(found.items()))
+
+
+def magnitudes(run: Run, stage: Stage) -> dict[int, np.ndarray]:
+    """The penalty's magnitude at the steps of a stage, by lag."""
+    columns = {lag: name for lag, name in lag_columns(run).items() if lag <= stage[0]}
+    return dict(zip(columns, np.abs(columns_of(run, list(columns.values()), *stage))))
+
+
+def share_at(lag: int, stage: Stage) -> Callable[[Run], Sample]:
+    """The share of steps at which the updating batch's penalty is not below that of a lag."""
+
+    def measure(run: Run) -> Sample:
+        penalties = magnitudes(run, stage)
+        return mean(penalties[0] >= penalties[lag])
+
+    return measure
+
+
+def ratio_at(lag: int, stage: Stage) -> Callable[[Run], Sample]:
+    """The mean penalty of a lag over that of the updating batch."""
+
+    def measure(run: Run) -> Sample:
+        penalties = magnitudes(run, stage)
+        return ratio_of_means(penalties[lag], penalties[0])
+
+    return measure
+
+
+def share_over_longer(lag: int, stage: Stage) -> Callable[[Run], Sample]:
+    """The share of steps at which the penalty of a lag is not below that of a longer one, mean over the longer ones."""
+
+    def measure(run: Run) -> Sample:
+        penalties = magnitudes(run, stage)
+        return mean(np.mean([penalties[lag] >= penalties[longer] for longer in penalties if longer > lag], axis=0))
+
+    return measure
+
+
+def least_share(stage: Stage) -> Callable[[Run], Sample]:
+    """`share_at` for the lag at which it is least."""
+    return lambda run: min((share_at(lag, stage)(run) for lag in _lags(run, stage)), key=lambda sample: sample.value)
+
+
+def share_of_pairs(stage: Stage) -> Callable[[Run], Sample]:
+    """The share of steps at which the shorter lag's penalty is not below the longer one's, mean over all pairs."""
+
+    def measure(run: Run) -> Sample:
+        penalties = magnitudes(run, stage)
+        pairs = itertools.combinations([lag for lag in penalties if lag > 0], 2)
+        return mean(np.mean([penalties[shorter] >= penalties[longer] for shorter, longer in pairs], axis=0))
+
+    return measure
+
+
+def _lags(run: Run, stage: Stage) -> list[int]:
+    return [lag for lag in lag_columns(run) if 0 < lag <= stage[0]]
+
+
+# ------------------------------------------------------------------------------------------- the picture
+
+# What is drawn, its label, where the order turns round, the scale, and whether it needs a longer lag to compare with.
+LONGER = r"$|\hat{L}^h_{B_{lag}}|\geq|\hat{L}^h_{B_{longer}}|$"
+PANELS = (
+    (share_at, "share of steps with\n" + r"$|\hat{L}^h_{B_u}|\geq|\hat{L}^h_{B_{lag}}|$", 0.5, (0.38, 1.02), False),
+    (ratio_at, r"mean $|\hat{L}^h_{B_{lag}}|$ / mean $|\hat{L}^h_{B_u}|$", 1.0, (0.0, 1.12), False),
+    (share_over_longer, "share of steps with\n" + LONGER, 0.5, (0.38, 1.02), True),
+)
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """A row for each quantity, a column for each network, a line for each stage of training."""
+    runs = {name: results.runs(name)[0] for name in NAMES}
+    last = max(_last_step(results, name) for name in NAMES)
+    stages = [stage for stage in STAGES if stage[0] < last]
+    looks = [Stroke(_words(stage, last), colour) for stage, colour in zip(stages, shades(len(stages)))]
+    figure = new_figure(7.4, 7.8)
+    grid = figure.subplots(len(PANELS), len(NAMES), sharex=True, sharey="row", squeeze=False)
+    for row, (quantity, label, border, scale, shorter_only) in zip(grid, PANELS):
+        for axes, units, (name, run) in zip(row, UNITS, runs.items()):
+            axes.axhline(border, color="#777777", linewidth=0.9, linestyle=(0, (4, 2)))
+            for place, (stage, look) in enumerate(zip(stages, looks)):
+                lags = _lags(run, stage)[: -1 if shorter_only else None]
+                measured = {lag: results.measure(quantity(lag, stage), name) for lag in lags}
+                _draw_points(axes, measured, look, 1.05 ** (place - len(stages) / 2))
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            if axes in grid[0]:
+                axes.set_title(f"{units} units")
+        row[0].set_ylim(*scale)
+        row[0].set_ylabel(label, fontsize=10.5)
+    figure.supxlabel("lag: how many steps ago the other batch was the updating one\n(bars: two standard errors)",
+                     fontsize=STYLE["axes.labelsize"])  # fmt: skip
+    figure.align_ylabels()
+    add_header(figure, None, looks)
+    return {"lags": figure}
+
+
+def _last_step(results: Results, name: str) -> float:
+    runs = [outcome.run for outcome in results.outcomes if outcome.job.name == name and outcome.run]
+    return max((run.metrics["step"][-1] for run in runs), default=math.inf)
+
+
+def _words(stage: Stage, last: float) -> str:
+    end = min(stage[1] - 1, last)
+    return f"steps {stage[0]:.0f} to {end:.0f}" if end < math.inf else f"steps from {stage[0]:.0f} on"
+
+
+def _draw_points(axes: Axes, measured: Mapping[int, Measurement], look: Stroke, shift: float) -> None:
+    """Points with their errors, moved aside a little so that those of several stages do not hide one another."""
+    known = {lag: one for lag, one in measured.items() if one.samples}
+    axes.errorbar(
+        [lag * shift for lag in known], [one.summary.mean for one in known.values()],
+        [2 * one.error for one in known.values()], color=look.colour, linewidth=1.0, marker="o", markersize=3.5,
+        elinewidth=0.8,
+    )  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------- the claims
+
+
+# What the paper says, what is measured of a stage, and in words.
+SAYINGS = (
+    (
+        "However long ago the other batch was, the updating batch pays the larger penalty.",
+        least_share,
+        "share of steps with |−L̂ʰ(Bᵤ)| ≥ |−L̂ʰ| of a lag, for the lag at which it is least",
+    ),
+    (
+        "The longer ago a batch was, the smaller its penalty.",
+        share_of_pairs,
+        "share of steps at which the shorter of two lags has the larger |−L̂ʰ|, mean over all pairs",
+    ),
+)
+
+
+def claims(results: Results) -> list[Claim]:
+    """For each network and stage: updating against all lags, and shorter against longer lags."""
+    found = []
+    for units, name in zip(UNITS, NAMES):
+        last = _last_step(results, name)
+        for stage in (stage for stage in STAGES if stage[0] < last):
+            where = f"{units} units, {_words(stage, last)}"
+            for says, quantity, words in SAYINGS:
+                measured = results.measure(quantity(stage), name)
+                found.append(Claim(says, "section 3, figure 1", f"{where}: {words}", measured, 0.5, 0.05))
+    return found
+
+
+FIGURE = Figure(
+    title="How the order of the penalties depends on the lags and on the stage of training",
+    did="Speaks of recent batches and of batches that updated long ago, and gives no numbers of steps.",
+    shows={
+        "lags": "Each line is a stage of training. First row: how often the updating batch pays at least the penalty "
+        "of a batch of so many steps ago. Second row: the means of the two. Third row: how often the penalty of a lag "
+        "is at least that of a longer lag, mean over the longer ones. On the dashed lines there is no order. A lag is "
+        "missing from stages at whose first step there is no batch so long ago.",
+    },
+    departures=("A question of ours; the paper has no such figure.",),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+)

@@ -1,0 +1,252 @@
+"""Test accuracy and convergence time of settings: what all figures of the paper draw and judge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from papers.noise_enhancement import SEEDS, Setting, over_batches
+from sgdscope.aggregate import measured_values
+from sgdscope.claims import Claim, Measurement, Sample, TooLittle, error_of_draws
+from sgdscope.document import Table
+from sgdscope.results import Outcome, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+    from sgdscope.plots.style import Stroke
+
+REACHED = "stop.train_loss"  # in a manifest's reason: the run has come to L**
+
+
+def is_quick(results: Results) -> bool:
+    """Whether these are the outcomes of the quick variant: it has fewer seeds."""
+    return len({outcome.job.seed for outcome in results.outcomes}) == len(SEEDS[True])
+
+
+def need_some(results: Results) -> None:
+    """Refuses to draw nothing."""
+    if not any(outcome.run for outcome in results.outcomes):
+        raise TooLittle("no run is finished")
+
+
+# ---------------------------------------------------------------------------------- the runs of settings
+
+
+@dataclass(frozen=True)
+class Means:
+    """Of settings that have converged, over seeds; [settings] each."""
+
+    batch: np.ndarray
+    alpha: np.ndarray
+    accuracy: np.ndarray
+    steps: np.ndarray
+
+    @property
+    def best(self) -> int:
+        """The setting with the highest test accuracy."""
+        return int(np.argmax(self.accuracy))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Settings, all of whose runs have reached L**."""
+
+    settings: tuple[Setting, ...]
+    accuracy: np.ndarray  # test accuracy at L** [settings, seeds]
+    steps: np.ndarray  # convergence time [settings, seeds]
+    lacking: tuple[str, ...]  # why nothing can be said: runs that are missing
+    left_out: tuple[str, ...]  # settings of which a run does not get to L**
+
+    def means(self, seeds: Sequence[int] | slice = slice(None)) -> Means:
+        """Over all seeds, or those at these places."""
+        batch, alpha = (np.array([getattr(setting, name) for setting in self.settings]) for name in ("batch", "alpha"))
+        return Means(batch, alpha, self.accuracy[:, seeds].mean(axis=1), self.steps[:, seeds].mean(axis=1))
+
+
+def curve(results: Results, settings: Sequence[Setting]) -> Curve:
+    """What came of these settings."""
+    lacking, left_out, kept, accuracy, steps = [], [], [], [], []
+    for setting in settings:
+        outcomes = [outcome for outcome in results.outcomes if outcome.job.name == setting.name]
+        missing = [outcome.problem for outcome in outcomes if not _is_over(outcome)]
+        reached = [outcome for outcome in outcomes if outcome.run and REACHED in outcome.manifest["reason"]]
+        if missing:
+            lacking += missing
+        elif len(reached) < len(outcomes):
+            left_out.append(f"{setting.name}: {len(outcomes) - len(reached)} of {len(outcomes)} runs don't reach L**")
+        else:
+            kept.append(setting)
+            accuracy.append([measured_values(outcome.run, "eval.test_accuracy")[-1] for outcome in reached])
+            steps.append([outcome.manifest["steps_done"] for outcome in reached])
+    if len(lacking) > 1:
+        lacking = [f"{lacking[0]}, and {len(lacking) - 1} more"]
+    return Curve(tuple(kept), np.array(accuracy), np.array(steps), tuple(lacking), tuple(left_out))
+
+
+def _is_over(outcome: Outcome) -> bool:
+    return outcome.run is not None or outcome.manifest.get("status") == "diverged"
+
+
+def measured(of: Callable[..., float], *curves: Curve) -> Measurement:
+    """`of` the curves' means; its standard error from draws among the seeds, the same of all curves in each draw."""
+    lacking = tuple(dict.fromkeys(problem for one in curves for problem in one.lacking))
+    left_out = tuple(dict.fromkeys(problem for one in curves for problem in one.left_out))
+    if lacking:
+        return Measurement({}, lacking)
+    if not all(one.settings for one in curves):
+        return Measurement({}, left_out)
+    seeds = curves[0].steps.shape[1]
+
+    def value(chosen: Sequence[int]) -> float:
+        return float(of(*[one.means(chosen) for one in curves]))
+
+    try:
+        sample = Sample(value(range(seeds)), error_of_draws(value, seeds), seeds=seeds)
+    except TooLittle as error:
+        return Measurement({}, (*left_out, str(error)))
+    return Measurement({"all": sample}, left_out)
+
+
+# ----------------------------------------------------------------------------------- numbers of curves
+
+
+def gain(plain: Means, enhanced: Means) -> float:
+    """In the highest test accuracy."""
+    return enhanced.accuracy.max() - plain.accuracy.max()
+
+
+def time_saved(plain: Means, enhanced: Means) -> float:
+    """log2 of the ratio of the convergence times at the two best batch sizes."""
+    return math.log2(plain.steps[plain.best] / enhanced.steps[enhanced.best])
+
+
+def batch_growth(*curves: Means) -> float:
+    """The slope of log2 of the best batch size over alpha; each curve has one alpha."""
+    return slope([one.alpha[0] for one in curves], [math.log2(one.batch[one.best]) for one in curves])
+
+
+def time_growth(*curves: Means) -> float:
+    """The slope of log2 of the convergence time over alpha: mean over the batch sizes that all curves have."""
+    common = set(curves[0].batch).intersection(*(one.batch for one in curves))
+    if not common:
+        raise TooLittle("there is no batch size with which all converge")
+    alphas = [one.alpha[0] for one in curves]
+    times = [[math.log2(one.steps[list(one.batch).index(batch)]) for one in curves] for batch in common]
+    return float(np.mean([slope(alphas, time) for time in times]))
+
+
+def gap(one: Means) -> float:
+    """The highest test accuracy less that with the largest batches."""
+    return one.accuracy.max() - one.accuracy[np.argmax(one.batch)]
+
+
+def peak(one: Means) -> float:
+    """The highest test accuracy less the higher one of the curve's two ends."""
+    return one.accuracy.max() - max(one.accuracy[0], one.accuracy[-1])
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """By least squares."""
+    if len(x) < 2:
+        raise TooLittle("fewer than two settings have it measured")
+    return float(np.polyfit(x, y, 1)[0])
+
+
+# -------------------------------------------------------------------------------- pictures and tables
+
+
+def draw_over_batches(panels: Sequence[Axes], drawn: Curve, look: Stroke) -> None:
+    """Test accuracy (left) and convergence time (right) over the batch size, with standard deviations."""
+    if not drawn.settings:
+        return
+    batch = drawn.means().batch
+    for axes, values in zip(panels, (drawn.accuracy, drawn.steps)):
+        axes.errorbar(
+            batch, values.mean(axis=1), values.std(axis=1, ddof=1), color=look.colour, linestyle=look.dash,
+            linewidth=look.width, marker="o", markersize=3.2, capsize=2, label=look.label,
+        )  # fmt: skip
+        axes.set_xscale("log")
+        logarithmic(axes.xaxis)
+        axes.set_xlabel("batch size B")
+    panels[0].set_ylabel("test accuracy")
+    panels[1].set_ylabel("convergence time (steps)")
+    panels[1].set_yscale("log")
+    logarithmic(panels[1].yaxis)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Numbers at 1, 2 and 5 times powers of 10; the scale is set already."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def add_legend(axes: Axes) -> None:
+    """If anything was drawn."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
+def plus_minus(values: np.ndarray, digits: int) -> str:
+    """Mean and standard deviation."""
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+
+
+def best_batches(results: Results, networks: Sequence[str], alphas: Sequence[float]) -> list[Table]:
+    """The paper's table 2."""
+    rows = []
+    for network in networks:
+        for alpha in alphas:
+            one = curve(results, over_batches(network, alpha, is_quick(results)))
+            if one.lacking or not one.settings:
+                continue
+            best = one.means().best
+            rows.append(
+                [network, f"{alpha:g}", str(one.settings[best].batch), plus_minus(100 * one.accuracy[best], 2),
+                 plus_minus(one.steps[best], 0)]
+            )  # fmt: skip
+    return [Table(["Network", "α", "Best B", "Test accuracy (%)", "Convergence time"], rows)] if rows else []
+
+
+# -------------------------------------------------------------------------------------------- claims
+
+
+def claims_over_batches(results: Results, network: str, alphas: Sequence[float], place: str) -> list[Claim]:
+    """Whether noise enhancement pays, when each alpha has its best batch size. The first alpha is 1."""
+    curves = [curve(results, over_batches(network, alpha, is_quick(results))) for alpha in alphas]
+    found = []
+    for alpha, enhanced in zip(alphas[1:], curves[1:]):
+        found += [
+            Claim(
+                f"{network}: with α = {alpha:g} the test accuracy at the best batch size is higher than without noise "
+                "enhancement.",
+                f"{place}, table 2", "highest test accuracy less that with α = 1",
+                measured(gain, curves[0], enhanced), 0.0,
+            ),
+            Claim(
+                f"{network}: with α = {alpha:g} the convergence time at the best batch size is shorter than without.",
+                f"{place}, table 2", "log2 of the ratio of the convergence times at the best batch sizes",
+                measured(time_saved, curves[0], enhanced), 0.0,
+            ),
+        ]  # fmt: skip
+    return [
+        *found,
+        Claim(
+            f"{network}: the best batch size increases with α.", f"{place}, table 2",
+            "slope of log2 of the best batch size over α",
+            measured(batch_growth, *curves), 0.0,
+        ),
+        Claim(
+            f"{network}: the convergence time increases with α at a fixed batch size.", place,
+            "slope of log2 of the convergence time over α, mean over batch sizes",
+            measured(time_growth, *curves), 0.0,
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,164 @@
+"""noise_enhancement, figure 3: test accuracy against convergence time, as the batch size or alpha varies."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from papers.noise_enhancement import LARGE, jobs_of, over_alphas, over_batches
+from papers.noise_enhancement._curves import (
+    Curve,
+    Means,
+    add_legend,
+    curve,
+    gain,
+    is_quick,
+    logarithmic,
+    measured,
+    need_some,
+    peak,
+    plus_minus,
+    slope,
+)
+from sgdscope.claims import Claim
+from sgdscope.document import Table
+from sgdscope.figure import Figure, Job
+from sgdscope.plots.style import COLOURS, new_figure
+from sgdscope.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+ALPHAS = {  # quick, full
+    True: {"F1": (1, 1.5, 2, 3)},
+    False: {"F1": tuple(range(1, 12)), "C1": tuple(range(1, 12)), "C2": tuple(range(1, 8))},
+}
+PEAK = 0.001  # of accuracy: less is no peak to speak of, the highest of several being always above the others
+
+
+def jobs(quick: bool) -> list[Job]:
+    """All batch sizes without noise enhancement, and all alpha with large batches."""
+    settings = []
+    for network, alphas in ALPHAS[quick].items():
+        settings += [*over_batches(network, 1, quick), *over_alphas(network, alphas, quick)]
+    return jobs_of(settings, quick)
+
+
+def pair(results: Results, network: str) -> tuple[Curve, Curve]:
+    """Over the batch size, the largest first, and over alpha: so both go from little noise to much."""
+    quick = is_quick(results)
+    batches = over_batches(network, 1, quick)[::-1]
+    return curve(results, batches), curve(results, over_alphas(network, ALPHAS[quick][network], quick))
+
+
+# ------------------------------------------------------------------------------------------- the picture
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """A panel for each network."""
+    need_some(results)
+    quick = is_quick(results)
+    networks = list(ALPHAS[quick])
+    figure = new_figure(0.8 + 3.6 * len(networks), 3.6)
+    for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks):
+        by_batch, by_alpha = pair(results, network)
+        _draw(axes, by_batch, COLOURS[0], "o", "B varies, α = 1")
+        _draw(axes, by_alpha, COLOURS[1], "^", f"α varies, B = {LARGE[quick]}")
+        axes.set_title(network, loc="left")
+        axes.set_xlabel("convergence time (steps)")
+        axes.set_ylabel("test accuracy")
+        add_legend(axes)
+    return {"fig3": figure}
+
+
+def _draw(axes: Axes, drawn: Curve, colour: str, marker: str, label: str) -> None:
+    if not drawn.settings:
+        return
+    axes.errorbar(
+        drawn.steps.mean(axis=1), drawn.accuracy.mean(axis=1), drawn.accuracy.std(axis=1, ddof=1),
+        drawn.steps.std(axis=1, ddof=1), color=colour, marker=marker, markersize=4, capsize=2, label=label,
+    )  # fmt: skip
+    axes.set_xscale("log")
+    logarithmic(axes.xaxis)
+
+
+# -------------------------------------------------------------------------------------------- the claims
+
+
+def time_over_batches(one: Means) -> float:
+    """Minus the slope of log2 of the convergence time over log2 of the batch size."""
+    return -slope(np.log2(one.batch), np.log2(one.steps))
+
+
+def time_over_alphas(one: Means) -> float:
+    """The slope of log2 of the convergence time over log2 of alpha."""
+    return slope([math.log2(alpha) for alpha in one.alpha], np.log2(one.steps))
+
+
+def claims(results: Results) -> list[Claim]:
+    """What is alike in the two curves, and which is the higher one."""
+    place, large = "section 3.2, figure 3", LARGE[is_quick(results)]
+    found = []
+    for network in ALPHAS[is_quick(results)]:
+        by_batch, by_alpha = pair(results, network)
+        found += [
+            Claim(
+                f"{network}: with smaller batches the convergence time is longer.", place,
+                "minus the slope of log2 of the convergence time over log2 B (α = 1)",
+                measured(time_over_batches, by_batch), 0.0,
+            ),
+            Claim(
+                f"{network}: with a larger α it is longer, too.", place,
+                f"slope of log2 of the convergence time over log2 α (B = {large})",
+                measured(time_over_alphas, by_alpha), 0.0,
+            ),
+            Claim(
+                f"{network}: the test accuracy has a peak as the batch size is reduced.", place,
+                "highest accuracy less the higher one of the curve's two ends (α = 1)",
+                measured(peak, by_batch), PEAK,
+            ),
+            Claim(
+                f"{network}: it has a peak as α is increased.", place,
+                f"highest accuracy less the higher one of the curve's two ends (B = {large})",
+                measured(peak, by_alpha), PEAK,
+            ),
+            Claim(
+                f"{network}: large batches with the best α are better than the best batch size without noise enhancement.",
+                f"{place}, table 3", f"highest accuracy over α (B = {large}) less that over B (α = 1)",
+                measured(gain, by_batch, by_alpha), 0.0,
+            ),
+        ]  # fmt: skip
+    return found
+
+
+def tables(results: Results) -> list[Table]:
+    """Table 3."""
+    rows = []
+    for network in ALPHAS[is_quick(results)]:
+        for words, one in zip(("without", "with"), pair(results, network)):
+            if one.lacking or not one.settings:
+                continue
+            best = one.means().best
+            setting = one.settings[best]
+            accuracy = plus_minus(100 * one.accuracy[best], 2)
+            rows.append([network, f"{words} noise enhancement", str(setting.batch), f"{setting.alpha:g}", accuracy])
+    return [Table(["Network", "", "B", "α", "Best test accuracy (%)"], rows)] if rows else []
+
+
+FIGURE = Figure(
+    title="Enhancing the noise of large batches, compared with reducing the batch size",
+    did="Compares, for all three networks, reducing the batch size from 5000 to 100 without noise enhancement with "
+    "increasing α from 1 to 11 (C2: 7) at batches of 5000.",
+    shows={
+        "fig3": "Mean and standard deviation over the seeds, of both numbers. Each curve begins on the left, with large "
+        "batches without noise enhancement; settings of which a run did not reach L** are left out.",
+    },
+    departures=("The quick variant has F1 alone, and α = 1, 1.5, 2 and 3 with batches of 800.",),
+    jobs=jobs,
+    draw=draw,
+    claims=claims,
+    tables=tables,
+)

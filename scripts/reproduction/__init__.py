@@ -1,1 +1,0 @@
-"""Reproduces figures of papers: what to run, what came out, whether the papers' claims hold, and the report of it."""

@@ -1,0 +1,55 @@
+"""What the scripts say when something is wrong, and the exit status that goes with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's
+
+HOW_TO_INSTALL = ("run scripts/setup.sh, which installs it, or: {python} -m pip install numpy matplotlib").format(
+    python=sys.executable or "python3"
+)
+
+
+class Error(Exception):
+    """Where, what was wrong and what is allowed, what to do next, and the exit status for it."""
+
+    def __init__(self, where: str, what: str, hint: str, status: int = USAGE) -> None:
+        super().__init__(f"{where}: {what}\n  {hint}")
+        self.status = status
+
+
+class MissingPeer(Exception):
+    """A program to compare with that is not here, which is no error: why, and how to have it."""
+
+    def __init__(self, peer: str, why: str, package: str) -> None:
+        super().__init__(f"{peer}: {why}; to have it measured: {sys.executable or 'python3'} -m pip install {package}")
+
+
+def note(text: str) -> None:
+    """Tells the reader something about the picture that is no error."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def need_matplotlib() -> None:
+    """Refuses to go on without matplotlib; it is imported late, because that takes long."""
+    os.environ["MPLBACKEND"] = "agg"  # files are all that is drawn; a notebook's backend, say, may not be here
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise Error("matplotlib", "this Python has none", HOW_TO_INSTALL, RESOURCE) from None
+
+
+def exit_status_of(work: Callable[[], None]) -> int:
+    """Does the work; says what was wrong, if anything was, and returns the exit status."""
+    try:
+        work()
+    except Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}\n  make the file readable", file=sys.stderr)
+        return DATA
+    return 0

@@ -1,0 +1,215 @@
+"""From figures to a job file: which runs there are to be, on which data, and in which folder.
+
+A folder holds one paper in one variant, quick or full. Figures asked for one after the other share its runs; its
+reproduction.json remembers them, and the words of every run, so that no run is ever taken for another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sgdscope.catalogue import choose, figures
+from sgdscope.errors import DATA, RESOURCE, Error, note
+from sgdscope.figure import Job
+from sgdscope.files import replacing
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STATE = "reproduction.json"
+LOOKED_FOR = {  # such a file is where the data are
+    "mnist": "train-images*idx3-ubyte*", "cifar10": "data_batch_1.bin", "cifar100": "train.bin"
+}  # fmt: skip
+STAND_INS = {"mnist": ("fashion_mnist", ("data/fashion_mnist", "/usr/share/datasets/fashion-mnist"))}  # same file names
+CIFAR10_TEST = "test_batch.bin"
+CIFAR10_SPLIT = ([f"data_batch_{i}.bin" for i in range(1, 5)], ["data_batch_5.bin"])  # train and test, without that one
+
+
+@dataclass
+class Reproduction:
+    """What a folder is for."""
+
+    folder: Path
+    paper: str
+    quick: bool
+    figures: list[str] = field(default_factory=list)  # asked for so far
+    runs: dict[str, str] = field(default_factory=dict)  # words of each, without --output, by its folder's name
+
+    @property
+    def variant(self) -> str:
+        """In a word."""
+        return variant(self.quick)
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where the run folders are."""
+        return self.folder / "runs"
+
+    def save(self) -> None:
+        """Writes the state."""
+        state = {"paper": self.paper, "quick": self.quick, "figures": self.figures, "runs": self.runs}
+        with replacing(self.folder / STATE) as file:
+            file.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+
+def variant(quick: bool) -> str:
+    """In a word."""
+    return "quick" if quick else "full"
+
+
+def default_folder(paper: str, quick: bool) -> Path:
+    """Where a paper is reproduced unless the caller names a folder."""
+    return ROOT / "reproductions" / f"{paper}_{variant(quick)}"
+
+
+def open_reproduction(folder: Path) -> Reproduction:
+    """Reads what a folder is for."""
+    hint = "choose another folder with --out, or remove this one"
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return Reproduction(folder, state["paper"], state["quick"], state["figures"], state["runs"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise Error(str(folder), f"is not a folder of scripts/reproduce.sh: it has no {STATE}", hint) from None
+    except (ValueError, KeyError, TypeError):
+        raise Error(str(folder / STATE), "is not what scripts/reproduce.sh wrote", hint, DATA) from None
+    except OSError as error:
+        raise Error(str(folder), f"cannot be read: {error.strerror}", hint, RESOURCE) from None
+
+
+def plan(target: str, quick: bool, out: Path | None, data_paths: Sequence[Path], device: str | None = None) -> Path:
+    """Writes the job file for PAPER or PAPER/FIGURE, the longest jobs first, and returns its name."""
+    paper, names = choose(target)
+    reproduction = _take_folder(out or default_folder(paper, quick), paper, quick)
+    jobs = unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)])
+    configs = {job.config: read_config(ROOT / job.config) for job in jobs}
+    check_data_paths(data_paths, configs.values())
+    jobs = _with_data(jobs, configs, data_paths)
+    words = {job.folder: shlex.join(_words(job, configs[job.config], data_paths, device)) for job in jobs}
+    for folder, new in words.items():
+        old = reproduction.runs.setdefault(folder, new)
+        if old != new:
+            where = str(reproduction.runs_folder / folder)
+            hint = f"choose another folder with --out, or remove {reproduction.folder}"
+            raise Error(where, f"was planned as\n    {old}\n  and not as\n    {new}", hint)
+    reproduction.figures = list(dict.fromkeys(reproduction.figures + names))
+    reproduction.save()
+    outputs = {folder: shlex.quote(_from_root(reproduction.runs_folder / folder)) for folder in words}
+    lines = [f"{words[folder]} --output {output}\n" for folder, output in outputs.items()]
+    file = reproduction.folder / f"{names[0] if len(names) == 1 else 'all'}.jobs"
+    with replacing(file) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return file
+
+
+def _take_folder(folder: Path, paper: str, quick: bool) -> Reproduction:
+    """The reproduction in a folder, or a new one if the folder is absent or empty."""
+    try:
+        if not folder.exists() or not any(folder.iterdir()):
+            return Reproduction(folder, paper, quick)
+    except NotADirectoryError:
+        raise Error(str(folder), "is a file, not a folder", "choose another folder with --out") from None
+    except OSError as error:
+        raise Error(
+            str(folder), f"cannot be read: {error.strerror}", "choose another folder with --out", RESOURCE
+        ) from None
+    found = open_reproduction(folder)
+    if (found.paper, found.quick) != (paper, quick):
+        what = f"holds the {found.variant} variant of {found.paper}, not the {variant(quick)} one of {paper}"
+        raise Error(str(folder), what, "choose another folder with --out")
+    return found
+
+
+def unique_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """Each job once, the longest first."""
+    by_folder: dict[str, Job] = {}
+    for job in jobs:
+        if by_folder.setdefault(job.folder, job) != job:
+            hint = "give one of the jobs in the figures' files another name"
+            raise Error(job.folder, f"two different jobs have this name: {by_folder[job.folder]} and {job}", hint)
+    return sorted(by_folder.values(), key=lambda job: -job.seconds)
+
+
+def _with_data(jobs: Sequence[Job], configs: dict[str, dict[str, Any]], data_paths: Sequence[Path]) -> list[Job]:
+    """The jobs whose data are there, and a warning for each data set that is not; an error if none is."""
+    absent: dict[str, Error] = {}
+    for file, config in configs.items():
+        try:
+            data_overrides(config, data_paths)
+        except Error as error:
+            absent[file] = error
+    found = [job for job in jobs if job.config not in absent]
+    if absent and not found:
+        raise next(iter(absent.values()))
+    for message in dict.fromkeys(str(error) for error in absent.values()):
+        note(f"{message}\n  the runs that need it are left out")
+    return found
+
+
+def _words(job: Job, config: dict[str, Any], data_paths: Sequence[Path], device: str | None) -> list[str]:
+    overrides = [*job.overrides, *data_overrides(config, data_paths)]
+    sets = [word for override in overrides for word in ("--set", override)]
+    on_device = ["--device", device] if device else []
+    return ["sgdscope", "run", job.config, *sets, "--seed", str(job.seed), *on_device]
+
+
+def _from_root(path: Path) -> str:
+    """Relative to the repository where the path lies within: there the jobs are run."""
+    path = Path(os.path.abspath(path))
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+# ---------------------------------------------------------------------------------------------------- data
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config file, which may have comments."""
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', r"\1", text, flags=re.DOTALL))
+
+
+def check_data_paths(data_paths: Sequence[Path], configs: Iterable[dict[str, Any]]) -> None:
+    """Each folder that the caller names must hold a data set, and one of them a data set of the configs."""
+    names = list(dict.fromkeys(name for config in configs if (name := config["data"]["name"]) in LOOKED_FOR))
+    if not names or not data_paths:
+        return
+    useless = [path for path in data_paths if not any(_holds(path, name) for name in LOOKED_FOR)]
+    if not useless and not any(_holds(path, name) for path in data_paths for name in names):
+        useless = list(data_paths)
+    if useless:
+        what = f"there is no file {' or '.join(LOOKED_FOR[name] for name in names)}"
+        fetch = " or ".join(f"scripts/download_data.sh {name}" for name in names)
+        hint = f"name the folder that holds the files of {' or '.join(names)}; {fetch} fetches them"
+        raise Error(str(useless[0]), what, hint, DATA)
+
+
+def data_overrides(config: dict[str, Any], data_paths: Sequence[Path]) -> list[str]:
+    """What of a config must be overridden for its data to be found, or for other data to stand in."""
+    name, configured = config["data"]["name"], config["data"].get("path", "")
+    if name not in LOOKED_FOR:
+        return []
+    for folder in (*map(_from_root, data_paths), f"data/{name}", configured):
+        if folder and _holds(ROOT / folder, name):
+            return [f"data.path={folder}", *_split(config["data"], ROOT / folder)]
+    other, folders = STAND_INS.get(name, ("", ()))
+    if any(_holds(ROOT / folder, name) for folder in folders):
+        return [f"data.name={other}"]
+    what = f"not found in data/{name}" + (f", nor is there {other} to stand in for it" if other else "")
+    hint = f"scripts/download_data.sh {name} fetches it; or name the folder that has it with --data-path"
+    raise Error(name, what, hint, DATA)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return any(folder.glob(LOOKED_FOR[name]))
+
+
+def _split(data: dict[str, Any], folder: Path) -> list[str]:
+    """Where CIFAR-10 lacks its test batch, and the config names no files, the last training batch is the test set."""
+    if data["name"] != "cifar10" or "test_files" in data or (folder / CIFAR10_TEST).is_file():
+        return []
+    train, test = map(json.dumps, CIFAR10_SPLIT)
+    return [f"data.train_files={train}", f"data.test_files={test}"]

@@ -1,0 +1,232 @@
+"""The report of a reproduction: what was run, what came out, and which of the paper's claims hold."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgdscope.catalogue import figures, papers
+from sgdscope.claims import CERTAIN, Claim, TooLittle, Verdict
+from sgdscope.document import Block, Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
+from sgdscope.figure import Figure
+from sgdscope.files import replacing
+from sgdscope.plan import CIFAR10_SPLIT, ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.plots.style import FORMATS, house_style, write
+from sgdscope.results import Outcome, Results, load_outcome
+
+DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What a figure gave."""
+
+    name: str
+    figure: Figure
+    claims: Sequence[Claim]
+    pictures: Sequence[Path]  # the PNG files
+    not_drawn: str  # why there is no picture; empty if there is one
+    tables: Sequence[Table]
+
+
+def write_report(reproduction: Reproduction) -> list[Chapter]:
+    """Draws all figures of a reproduction, and writes claims.csv, report.md and report.html beside them."""
+    of_paper = figures(reproduction.paper)
+    jobs = unique_jobs([job for name in reproduction.figures for job in of_paper[name].jobs(reproduction.quick)])
+    outcomes = {job.folder: load_outcome(job, reproduction.runs_folder) for job in jobs}
+    chapters = []
+    for name in sorted(reproduction.figures):
+        of_figure = [outcomes[job.folder] for job in of_paper[name].jobs(reproduction.quick)]
+        chapters.append(_chapter(reproduction.folder, name, of_paper[name], Results(of_figure)))
+    title = f"{reproduction.paper}, {reproduction.variant}: which claims hold"
+    blocks = list(_document(title, reproduction, chapters, list(outcomes.values())))
+    for file, text in (
+        ("claims.csv", _claims_csv(chapters)),
+        ("report.md", markdown(blocks)),
+        ("report.html", html_page(title, blocks)),
+    ):
+        with replacing(reproduction.folder / file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return chapters
+
+
+def _chapter(folder: Path, name: str, figure: Figure, results: Results) -> Chapter:
+    """Judges the claims and draws."""
+    claims, tables = figure.claims(results), figure.tables(results)
+    try:
+        with house_style():
+            drawn = figure.draw(results)
+            for stem, picture in drawn.items():
+                for ending in FORMATS:
+                    write(picture, folder / f"{stem}{ending}")
+    except TooLittle as error:
+        return Chapter(name, figure, claims, [], str(error), tables)
+    return Chapter(name, figure, claims, [folder / f"{stem}.png" for stem in drawn], "", tables)
+
+
+# ------------------------------------------------------------------------------------------ the document
+
+
+def _document(
+    title: str, reproduction: Reproduction, chapters: Sequence[Chapter], outcomes: Sequence[Outcome]
+) -> Iterable[Block]:
+    paper = papers()[reproduction.paper]
+    yield Heading(1, title)
+    yield Paragraph(f"The paper: {paper.about}.")
+    yield Table(["", ""], _facts(reproduction, outcomes))
+    yield Heading(2, "Overview")
+    yield Table(["Figure", "", *(verdict.value for verdict in Verdict)], [_overview(chapter) for chapter in chapters])
+    yield Paragraph(
+        f"A claim holds if the number measured, the mean over the seeds, lies above its border by more than {CERTAIN:g} "
+        "standard errors. It does not hold if it is as clearly below, or above by no more than is negligible. Steps of "
+        "one run are not independent: standard errors come from means over blocks of steps, or from the spread over "
+        "seeds where that is larger. What follows ± is the standard deviation over the seeds."
+    )
+    yield Heading(2, "Departures from the paper")
+    quick = [f"Quick: {paper.quick}."] if reproduction.quick else []
+    yield Bullets([*_absent_data(reproduction, outcomes), *_data_departures(outcomes), *quick, *paper.departures])
+    for chapter in chapters:
+        yield from _sections(reproduction.paper, chapter)
+    yield Heading(2, "Runs")
+    yield Table(["Run", "Status", "Steps", "Time", "Peak memory"], [_run_row(outcome) for outcome in outcomes])
+    yield Paragraph("The commands that made them, but for where their output goes, in the repository's folder:")
+    yield Code(
+        [reproduction.runs[outcome.job.folder] for outcome in outcomes if outcome.job.folder in reproduction.runs]
+    )
+
+
+def _facts(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[list[str]]:
+    finished = [outcome for outcome in outcomes if outcome.run]
+    seconds = sum(outcome.manifest["wall_seconds"] for outcome in finished)
+    return [
+        ["Variant", reproduction.variant],
+        ["Data", _distinct(finished, _data_of)],
+        ["Program", "sgdscope " + _distinct(finished, lambda o: o.manifest["versions"]["sgdscope"])],
+        ["LibTorch", _distinct(finished, lambda o: o.manifest["versions"]["libtorch"])],
+        ["BLAS", _distinct(finished, lambda o: o.manifest["versions"]["blas"])],
+        ["Processor", _distinct(finished, _processor_of)],
+        ["Runs", f"{len(finished)} of {len(outcomes)} finished, {_duration(seconds)} in all"],
+        ["Report of", datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")],
+    ]
+
+
+def _distinct(outcomes: Sequence[Outcome], of: Callable[[Outcome], str]) -> str:
+    return "; ".join(dict.fromkeys(of(outcome) for outcome in outcomes)) or "no run is finished"
+
+
+def _data_of(outcome: Outcome) -> str:
+    data = outcome.run.config["data"]
+    name = DATA_NAMES.get(data["name"], data["name"])
+    return f"{name} in `{data['path']}`" if "path" in data else name
+
+
+def _processor_of(outcome: Outcome) -> str:
+    manifest = outcome.manifest
+    threads = manifest["threads"]
+    return f"{manifest['device']}: {manifest['cpu']}, {threads} thread{'s' if threads > 1 else ''} a run"
+
+
+def _absent_data(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[str]:
+    """Data sets that were not found when the runs were planned."""
+    configs = {outcome.job.config for outcome in outcomes if outcome.job.folder not in reproduction.runs}
+    names = sorted({read_config(ROOT / config)["data"]["name"] for config in configs})
+    return [
+        f"{DATA_NAMES[name]} was not found: its runs are missing, and claims on them not decided." for name in names
+    ]
+
+
+def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
+    """Data sets that stand in for those of the configs, and a test set that is a part of the training set."""
+    found = []
+    for outcome in outcomes:
+        if outcome.run is None:
+            continue
+        wanted, used = read_config(ROOT / outcome.job.config)["data"]["name"], outcome.run.config["data"]["name"]
+        if wanted != used:
+            found.append(f"{DATA_NAMES[used]} stands in for {DATA_NAMES[wanted]}, which was not found.")
+        if outcome.run.config["data"].get("test_files") == CIFAR10_SPLIT[1]:
+            found.append("CIFAR-10's test batch was not found: batches 1 to 4 are trained on, batch 5 is the test set.")
+    return list(dict.fromkeys(found))
+
+
+def _overview(chapter: Chapter) -> list[str | Link]:
+    counts = [sum(claim.verdict is verdict for claim in chapter.claims) for verdict in Verdict]
+    return [Link(chapter.name, chapter.name), chapter.figure.title, *map(str, counts)]
+
+
+def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
+    """What a figure's chapter holds."""
+    figure = chapter.figure
+    yield Heading(2, f"{paper}/{chapter.name}: {figure.title}", chapter.name)
+    yield Paragraph(f"The paper {figure.did[0].lower()}{figure.did[1:]}")
+    for file in chapter.pictures:
+        yield Picture(file, f"{file.stem}. {figure.shows[file.stem]}")
+    if chapter.not_drawn:
+        yield Paragraph(f"There is no picture: {chapter.not_drawn}.")
+    header = ["Claim", "In the paper", "What is measured", "Here", "Holds if", "Verdict"]
+    yield Table(header, [_row(claim) for claim in chapter.claims])
+    yield from chapter.tables
+    yield Paragraph("Departures of this figure:")
+    yield Bullets(figure.departures)
+
+
+def _row(claim: Claim) -> list[str | Verdict]:
+    border = f"> {claim.threshold:g}"
+    if claim.negligible:
+        border += f"; up to {claim.threshold + claim.negligible:g} is negligible"
+    return [claim.says, claim.place, claim.quantity, _measured(claim), border, claim.verdict]
+
+
+def _measured(claim: Claim) -> str:
+    """The number with its spread, how many seeds and steps are behind it, and why it does not decide."""
+    if not claim.measured.samples:
+        return claim.reason
+    summary, error = claim.measured.summary, claim.measured.error
+    form = f".{max(0, 1 - math.floor(math.log10(error)))}f" if error > 0 else ".3g"  # two digits of the error
+    words = f"{summary.mean:{form}}"
+    if len(summary.kept) > 1:
+        words += f" ± {summary.deviation:{form}}"
+    if not math.isnan(error):
+        words += f", standard error {error:{form}}"
+    words += f"; {claim.measured.seeds} seed{'s' if claim.measured.seeds > 1 else ''}"
+    steps = sorted({sample.steps for sample in claim.measured.samples.values()} - {0})
+    if steps:
+        words += f" of {' to '.join(str(count) for count in dict.fromkeys((steps[0], steps[-1])))} steps"
+    return "; ".join([words, *claim.measured.problems, *([claim.reason] if claim.reason else [])])
+
+
+def _run_row(outcome: Outcome) -> list[str]:
+    manifest = outcome.manifest
+    if outcome.run is None:
+        return [outcome.job.folder, outcome.problem.partition(": ")[2], str(manifest.get("steps_done", "")), "", ""]
+    memory = f"{manifest['peak_memory_bytes'] / 1e6:.0f} MB"
+    return [outcome.job.folder, "done", str(manifest["steps_done"]), _duration(manifest["wall_seconds"]), memory]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _claims_csv(chapters: Sequence[Chapter]) -> str:
+    """A row for each claim, for other programs."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow("figure,claim,place,quantity,seeds,mean,deviation,error,border,negligible,verdict,reason".split(","))
+    for chapter in chapters:
+        for claim in chapter.claims:
+            numbers: list[object] = [0, "", "", ""]
+            if claim.measured.samples:
+                summary = claim.measured.summary
+                numbers = [claim.measured.seeds, summary.mean, summary.deviation, claim.measured.error]
+            rows.writerow(
+                [chapter.name, claim.says, claim.place, claim.quantity, *numbers, claim.threshold, claim.negligible,
+                 claim.verdict.value, claim.reason]
+            )  # fmt: skip
+    return text.getvalue()

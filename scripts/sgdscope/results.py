@@ -1,0 +1,74 @@
+"""What came of a figure's jobs: the finished runs, and why the others are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgdscope.claims import Measurement, Sample, TooLittle, over_seeds
+from sgdscope.errors import DATA, Error
+from sgdscope.figure import Job
+from sgdscope.runs import Run, open_run
+
+
+@dataclass
+class Outcome:
+    """What came of a job."""
+
+    job: Job
+    folder: Path
+    manifest: dict[str, Any]  # empty if the run has not begun
+    run: Run | None  # only if it is done
+
+    @property
+    def problem(self) -> str:
+        """Why there is no finished run; empty if there is one."""
+        if self.run is not None:
+            return ""
+        status, reason = self.manifest.get("status", "not run yet"), self.manifest.get("reason", "")
+        return f"{self.job.folder}: {status}" + (f" ({reason})" if reason else "")
+
+
+def seconds_of(outcomes: Sequence[Outcome]) -> float | None:
+    """How long the runs took, one after the other; None if one of them is not finished."""
+    if not all(outcome.run for outcome in outcomes):
+        return None
+    return sum(outcome.manifest["wall_seconds"] for outcome in outcomes)
+
+
+def load_outcome(job: Job, runs_folder: Path) -> Outcome:
+    """Looks into the run folder of a job."""
+    folder = runs_folder / job.folder
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        manifest = {}
+    except ValueError as error:
+        hint = "remove the run folder, and call scripts/reproduce.sh again"
+        raise Error(str(folder / "manifest.json"), f"is not JSON: {error}", hint, DATA) from None
+    run = open_run(str(folder)) if manifest.get("status") == "done" else None
+    return Outcome(job, folder, manifest, run)
+
+
+@dataclass
+class Results:
+    """The outcomes of all jobs of a figure."""
+
+    outcomes: Sequence[Outcome]
+
+    def runs(self, *names: str) -> list[Run]:
+        """The finished runs of the jobs so named, those of one job one after the other."""
+        by_name = [[o.run for o in self.outcomes if o.job.name == name and o.run] for name in names]
+        if not any(by_name):
+            raise TooLittle(f"no run of {', '.join(names)} is finished")
+        return [run for runs in by_name for run in runs]
+
+    def measure(self, of: Callable[..., Sample], *names: str) -> Measurement:
+        """`of(run of the first name, run of the second, ...)` for each seed with which all of them are finished."""
+        by_name = [{str(o.job.seed): o.run for o in self.outcomes if o.job.name == name and o.run} for name in names]
+        seeds = [seed for seed in by_name[0] if all(seed in runs for runs in by_name)]
+        problems = [o.problem for o in self.outcomes if o.job.name in names and o.problem]
+        return over_seeds({seed: [runs[seed] for runs in by_name] for seed in seeds}, of, problems)
