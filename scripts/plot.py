@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Draws any columns of any runs, and the papers' figures.
+"""Draws any columns of any runs.
 
     scripts/plot.py runs/fc64 runs/fc2000 --columns loss,taylor.updating.penalty --smooth 50
     scripts/plot.py runs/fc64 --columns eval.train_loss,eval.test_loss --overlay --x epoch --out loss.pdf
-    scripts/plot.py --figure inherent_noise/fig3 runs/fc64 runs/fc2000 runs/fc8000
 
 A RUN is a folder that `sgdscope run` wrote. Columns are those of its metrics.csv, and those of its
 eval.csv with `eval.` in front. An empty cell is a value that was not measured; a line joins the values
@@ -17,14 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from papers.inherent_noise import fig3
 from sgdscope.errors import Error, exit_status_of, need_matplotlib
 from sgdscope.plots.lines import X_AXES, make_x_axis
 from sgdscope.plots.panels import draw_columns, draw_overlay
 from sgdscope.plots.style import FORMATS, house_style, write
-from sgdscope.runs import Run, label_by_units, label_runs, open_run, suggestion
-
-FIGURES = {"inherent_noise/fig3": fig3.draw_grid}
+from sgdscope.runs import Run, label_runs, open_run
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -36,8 +32,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--columns", metavar="A,B,...", help="what to draw: names from metrics.csv, or eval.NAME from eval.csv"
     )
-    parser.add_argument("--figure", metavar="NAME", help=f"a figure of a paper instead: {', '.join(FIGURES)}")
-    parser.add_argument("--x", choices=X_AXES, help="the x axis (default: step; for a figure that of the paper)")
+    parser.add_argument("--x", choices=X_AXES, default="step", help="the x axis (default: step)")
     parser.add_argument("--out", nargs="+", action="extend", metavar="FILE", help="where to write, .png or .pdf, "
                         "several allowed (default: plots/COLUMNS.png in the first run's folder)")  # fmt: skip
     parser.add_argument("--smooth", type=int, default=1, metavar="N", help="draw the mean over N rows around each")
@@ -52,12 +47,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def check_options(options: argparse.Namespace) -> None:
     """Refuses options that contradict one another or cannot be met."""
-    if options.figure is not None:
-        if options.figure not in FIGURES:
-            raise Error("--figure", f"no figure '{options.figure}'", suggestion(options.figure, list(FIGURES)))
-        if options.columns or options.overlay or options.log_y:
-            hint = "leave out --columns, --overlay and --log-y"
-            raise Error("--figure", f"{options.figure} has its own columns and scales", hint)
     if options.smooth < 1:
         raise Error("--smooth", f"found {options.smooth}, expected 1 row or more", "1 draws the values as they are")
     for name in options.out or []:
@@ -71,16 +60,16 @@ def split_columns(text: str | None, runs: Sequence[Run]) -> list[str]:
     columns = list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
     if not columns:
         known = ", ".join(runs[0].columns())
-        raise Error("--columns", "nothing to draw", f"give --columns or --figure; {runs[0].folder} has: {known}")
+        raise Error("--columns", "nothing to draw", f"give --columns; {runs[0].folder} has: {known}")
     for column in columns:
         for run in runs:
             run.find(column)
     return columns
 
 
-def default_output(run: Run, columns: Sequence[str], figure: str | None) -> Path:
+def default_output(run: Run, columns: Sequence[str]) -> Path:
     """plots/COLUMNS.png in the run's folder; long lists of columns are cut short."""
-    name = figure.replace("/", "_") if figure else "+".join(columns)
+    name = "+".join(columns)
     if len(name) > 120:
         name = f"{name[:100]}+and_more_{len(columns)}_columns"
     return run.folder / "plots" / f"{name}.png"
@@ -91,17 +80,12 @@ def draw(options: argparse.Namespace) -> list[Path]:
     need_matplotlib()
     runs = [open_run(path) for path in options.runs]
     label_runs(runs, options.labels)
-    if options.figure and options.labels is None:
-        label_by_units(runs)
-    columns = list(fig3.COLUMNS) if options.figure else split_columns(options.columns, runs)
-    x_axis = make_x_axis(runs, options.x or ("loss_reduction" if options.figure else "step"))
+    columns = split_columns(options.columns, runs)
+    x_axis = make_x_axis(runs, options.x)
     with house_style():
-        if options.figure:
-            figure = FIGURES[options.figure](runs, x_axis, options.smooth, options.title)
-        else:
-            draw_any = draw_overlay if options.overlay else draw_columns
-            figure = draw_any(runs, columns, x_axis, options.smooth, options.log_y, options.title)
-        files = [Path(name) for name in options.out or []] or [default_output(runs[0], columns, options.figure)]
+        draw_any = draw_overlay if options.overlay else draw_columns
+        figure = draw_any(runs, columns, x_axis, options.smooth, options.log_y, options.title)
+        files = [Path(name) for name in options.out or []] or [default_output(runs[0], columns)]
         for file in files:
             write(figure, file)
     return files

@@ -2,8 +2,8 @@
 """The parts of scripts/reproduce.sh that are not running jobs.
 
     scripts/reproduce.py list                                    the papers' figures, and how long they take
-    scripts/reproduce.py plan PAPER[/FIGURE] [--quick] ...       writes a job file and prints its name
-    scripts/reproduce.py report DIR                              draws what the runs in DIR gave, and writes the report
+    scripts/reproduce.py plan PAPER[/FIGURE] [--size SIZE] ...   writes a job file and prints its name
+    scripts/reproduce.py report DIR [--record-durations]         draws what the runs in DIR gave, and writes the report
 
 Exit status: 0 done, 2 wrong usage, 3 unusable data, 5 no library or no place to write.
 """
@@ -11,53 +11,58 @@ Exit status: 0 done, 2 wrong usage, 3 unusable data, 5 no library or no place to
 from __future__ import annotations
 
 import argparse
-import heapq
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import figures, papers
+from sgdscope.catalogue import ROOT, figures, jobs_of, papers, sizes_of_paper, study_file
 from sgdscope.claims import Verdict
+from sgdscope.durations import CORES, Durations
 from sgdscope.errors import exit_status_of, need_matplotlib
-from sgdscope.plan import ROOT, default_folder, open_reproduction, plan, unique_jobs, variant
+from sgdscope.plan import Reproduction, default_folder, open_reproduction, plan
 from sgdscope.report import write_report
 from sgdscope.results import load_outcome, seconds_of
-
-CORES = 2  # of the machines on which jobs were timed
+from sgdscope.studies import sizes_of
 
 
 def show_list() -> None:
-    """Papers and figures with their titles and times: those of the authors' machine, and of runs that are here."""
+    """Papers and figures with their titles and times: those that were recorded, and of runs that are here."""
     for key, paper in papers().items():
         print(f"{key}: {paper.about}")
-        print(f"  times, quick and full, on {paper.measured_on}")
+        sizes, durations = sizes_of_paper(key), Durations.load(key)
+        for size, machine in durations.machines.items():
+            print(f"  time of {size}, {CORES} runs at a time, on {machine}")
         known = figures(key)
         rows = [(f"{key}/{name}", figure.title, [name]) for name, figure in known.items()]
         rows.append((key, "all of these; they share runs", list(known)))
         width = max(len(row[0]) for row in rows)
         for target, title, names in rows:
-            quick, full = (_seconds_of_all(key, names, quick) for quick in (True, False))
-            print(f"  {target:{width}}  {quick / 60:4.1f} min {full / 3600:5.1f} h  {title}")
-            for line in _measured_here(key, names):
+            times = (f"{_time(durations, key, names, size):>9}" for size in sizes)
+            print(f"  {target:{width}} {' '.join(times)}  {title}")
+            for line in _measured_here(key, names, sizes):
                 print(f"  {'':{width}}  {line}")
 
 
-def _seconds_of_all(paper: str, names: Sequence[str], quick: bool) -> float:
-    """How long the figures' runs take, one on each core, as sweep.sh makes them: the longest first."""
-    busy_until = [0.0] * CORES
-    for job in unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)]):
-        heapq.heapreplace(busy_until, busy_until[0] + job.seconds)
-    return max(busy_until)
+def _with_size(paper: str, names: Sequence[str], size: str) -> list[str]:
+    return [name for name in names if size in sizes_of(study_file(paper, name))]
 
 
-def _measured_here(paper: str, names: Sequence[str]) -> Iterator[str]:
+def _time(durations: Durations, paper: str, names: Sequence[str], size: str) -> str:
+    """How long the figures' runs take, in minutes or hours."""
+    seconds = durations.of_all(size, jobs_of(paper, _with_size(paper, names, size), size))
+    if seconds is None:
+        return "?"
+    return f"{seconds / 60:.1f} min" if size == "quick" else f"{seconds / 3600:.1f} h"
+
+
+def _measured_here(paper: str, names: Sequence[str], sizes: Sequence[str]) -> Iterator[str]:
     """How long the figures' runs took that are in the default folders."""
-    for quick in (True, False):
-        folder = default_folder(paper, quick)
-        jobs = unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)])
+    for size in sizes:
+        folder = default_folder(paper, size)
+        jobs = jobs_of(paper, _with_size(paper, names, size), size)
         seconds = seconds_of([load_outcome(job, folder / "runs") for job in jobs])
-        if seconds is not None:
-            yield f"here, {variant(quick)}: {seconds / 60:.1f} min of one core, in {folder.relative_to(ROOT)}"
+        if seconds:
+            yield f"here, {size}: {seconds / 60:.1f} min of one core, in {folder.relative_to(ROOT)}"
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -69,18 +74,20 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     commands.add_parser("list")
     planning = commands.add_parser("plan")
     planning.add_argument("target", metavar="PAPER[/FIGURE]")
-    planning.add_argument("--quick", action="store_true", help="fewer steps and seeds")
-    planning.add_argument("--out", type=Path, metavar="DIR", help="default: reproductions/PAPER_quick or PAPER_full")
+    planning.add_argument("--size", default="full", help="one of the sizes of the figures' studies (default: full)")
+    planning.add_argument("--quick", dest="size", action="store_const", const="quick", help="short for --size quick")
+    planning.add_argument("--out", type=Path, metavar="DIR", help="default: reproductions/PAPER_SIZE")
     planning.add_argument(
         "--data-path", type=Path, metavar="DIR", action="append", default=[], help="folder of a data set's files"
     )
     planning.add_argument("--device", choices=("cpu", "cuda"), help="default: the configs'")
     reporting = commands.add_parser("report")
     reporting.add_argument("folder", type=Path, metavar="DIR")
+    reporting.add_argument("--record-durations", action="store_true", help="write configs/PAPER/durations.json")
     return parser.parse_args(arguments)
 
 
-def show_report(folder: Path) -> None:
+def show_report(folder: Path, record: bool) -> None:
     """Writes the report, and says in short what is in it."""
     reproduction = open_reproduction(folder)
     for chapter in write_report(reproduction):
@@ -91,6 +98,16 @@ def show_report(folder: Path) -> None:
         if chapter.not_drawn:
             print(f"  not drawn: {chapter.not_drawn}")
     print(f"report: {folder / 'report.html'} (the same as text: report.md)")
+    if record:
+        record_durations(reproduction)
+
+
+def record_durations(reproduction: Reproduction) -> None:
+    """Keeps how long the finished runs took."""
+    durations = Durations.load(reproduction.paper)
+    jobs = jobs_of(reproduction.paper, reproduction.figures, reproduction.size)
+    count = durations.record(reproduction.size, [load_outcome(job, reproduction.runs_folder) for job in jobs])
+    print(f"durations: of {count} settings in {durations.file}")
 
 
 def do(options: argparse.Namespace) -> None:
@@ -100,9 +117,9 @@ def do(options: argparse.Namespace) -> None:
         return
     need_matplotlib()  # also before planning: before hours of runs, not after
     if options.command == "plan":
-        print(plan(options.target, options.quick, options.out, options.data_path, options.device))
+        print(plan(options.target, options.size, options.out, options.data_path, options.device))
     else:
-        show_report(options.folder)
+        show_report(options.folder, options.record_durations)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Reproduces a figure of a paper, or all of its figures: makes the runs, draws, and reports which of the paper's claims hold.
 #
-#   scripts/reproduce.sh PAPER[/FIGURE] [--quick] [-j N] [--out DIR] [--data-path DIR] [--device cuda] \
-#     [--slurm [-- SBATCH OPTION...]]
+#   scripts/reproduce.sh PAPER[/FIGURE] [--quick | --size SIZE] [-j N] [--out DIR] [--data-path DIR] [--device cuda] \
+#     [--record-durations] [--slurm [-- SBATCH OPTION...]]
 #   scripts/reproduce.sh --list
 #
-#   --quick      fewer steps and seeds: minutes in place of hours. Without it, the paper's own setting
+#   --size       full (the default): the paper's own setting; quick: fewer steps and seeds, minutes in place of hours; or
+#                another size of the figures' studies, configs/PAPER/FIGURE.study.json. --quick is short for --size quick
 #   -j           runs at a time; default: the number of cores
-#   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_quick or PAPER_full
+#   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_SIZE
 #   --data-path  folder of the files of MNIST, CIFAR-10 or CIFAR-100, once for each; default: data/mnist, data/cifar10,
 #                data/cifar100. Where MNIST is missing, Fashion-MNIST stands in; where only CIFAR-10's test batch is, its
 #                batch 5 is the test set. Runs of which the data are missing are left out, if there are others
 #   --device     cpu or cuda; default: what the figures' configs say, cpu
+#   --record-durations  afterwards, keep how long the runs took in configs/PAPER/durations.json, which --list tells
 #   --slurm      have the runs made as a Slurm job array
 #   --list       all papers and figures, and how long they take
 #
@@ -21,11 +23,12 @@
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-arguments=() target='' slots=() slurm=''
+arguments=() target='' slots=() slurm='' record=()
 while (($#)); do
   case $1 in
     --quick) arguments+=("$1") && shift ;;
-    --device) needs_value "$@" && arguments+=("$1" "$2") && shift 2 ;;
+    --record-durations) record=("$1") && shift ;;
+    --device | --size) needs_value "$@" && arguments+=("$1" "$2") && shift 2 ;;
     -j) needs_value "$@" && slots=(-j "$2") && shift 2 ;;
     --out | --data-path) needs_value "$@" && arguments+=("$1" "$(absolute "$2")") && shift 2 ;;
     --slurm) slurm=yes && shift ;;
@@ -73,5 +76,5 @@ if ((status > 1)); then
   say "stopped while making the runs; called again, it goes on" >&2
   exit "$status"
 fi
-"$python" scripts/reproduce.py report "$(dirname "$jobs")"
+"$python" scripts/reproduce.py report "$(dirname "$jobs")" "${record[@]}"
 exit "$status"

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from run_folders import NAN, RunFolders
+from run_folders import NAN, SIZES, RunFolders, named, study
 
 # isort: split
 from papers.coherent_gradients import (
     MIXED,
     NOISE,
     NULLS,
-    OF_BATCHES,
     _shares,
     _winsorized,
     at_step,
@@ -29,15 +28,13 @@ from papers.coherent_gradients import (
     fig3,
     fig4,
     noise_name,
-    shares_of_all,
     steps_until,
 )
 from sgdscope.claims import Claim, TooLittle, Verdict
-from sgdscope.figure import Figure, Job
-from sgdscope.plan import ROOT, read_config, unique_jobs
+from sgdscope.figure import Figure
 from sgdscope.plots.style import house_style
-from sgdscope.results import Results, load_outcome
 from sgdscope.runs import Run, open_run
+from sgdscope.studies import read_json
 
 SEEDS = (1, 2)
 STEPS = np.unique(np.concatenate([[0], np.round(10 ** np.arange(0, 3.41, 0.1)), [3000]]))
@@ -77,18 +74,11 @@ class Made(RunFolders):
         evaluations = {"step": STEPS, "epoch": STEPS * BATCH / EXAMPLES, **curves}
         return open_run(self.make(f"runs/{name}", rows, evaluations, config={"batch_size": BATCH}))
 
-    def results(self, figure: Figure) -> Results:
-        """What came of a figure's jobs."""
-        return Results([load_outcome(job, self.root / "runs") for job in figure.jobs(True)])
-
-    def judge(self, figure: Figure) -> dict[str, Claim]:
+    def by_words(self, figure: Figure) -> dict[str, Claim]:
         """The figure's claims by what they say."""
-        claims = figure.claims(self.results(figure))
-        found = {claim.says: claim for claim in claims}
-        self.assertEqual(len(found), len(claims))
-        return found
+        return {claim.says: claim for claim in self.judge(figure)}
 
-    def assert_verdicts(self, claims: Mapping[str, Claim], expected: Callable[[str], Verdict]) -> None:
+    def assert_all(self, claims: Mapping[str, Claim], expected: Callable[[str], Verdict]) -> None:
         """Of each claim, by what it says."""
         for says, claim in claims.items():
             self.assertEqual(claim.verdict, expected(says), f"{says} {claim.measured}")
@@ -118,21 +108,26 @@ class Evaluations(Made):
 
 class Jobs(Made):
     def test_figures_1_to_3_share_their_runs_and_each_seed_is_one(self) -> None:
-        for quick in (True, False):
-            first = {job.folder: job for job in fig1.FIGURE.jobs(quick)}
+        for size in SIZES:
+            first = {job.folder: job for job in study(fig1.FIGURE, size).jobs()}
             self.assertEqual(len(first), len(NOISE) * len(SEEDS))
             for figure in (fig2.FIGURE, fig3.FIGURE):
-                self.assertTrue(all(first[job.folder] == job for job in figure.jobs(quick)))
-            self.assertEqual(len(unique_jobs(fig4.FIGURE.jobs(quick))), 25)
+                self.assertTrue(all(first[job.folder] == job for job in study(figure, size).jobs()))
+            self.assertEqual(len(study(fig4.FIGURE, size).settings), 25)
 
-    def test_the_full_variant_is_the_papers(self) -> None:
+    def test_the_full_size_is_the_papers(self) -> None:
         for figure, hidden, steps in ((fig1.FIGURE, [2048], 100_000), (fig4.FIGURE, [256] * 3, 60_000)):
-            jobs: Sequence[Job] = figure.jobs(False)
+            jobs = study(figure, "full").jobs()
             (file,) = {job.config for job in jobs}
-            config = read_config(ROOT / file)
+            config = read_json(file)
             self.assertEqual((config["steps"], config["batch_size"], config["model"]["hidden"]), (steps, 100, hidden))
             self.assertEqual(config["update"], {"name": "sgd", "learning_rate": 0.1})
             self.assertFalse([word for job in jobs for word in job.overrides if "limit" in word or "steps" in word])
+
+    def test_names_are_those_that_are_drawn(self) -> None:
+        for one in (fig4, beyond_convnet):
+            names = {name for names in one.NAMES.values() for name in names}
+            self.assertEqual({setting.name for setting in study(one.FIGURE).settings}, names)
 
 
 class LabelNoise(Made):
@@ -148,8 +143,8 @@ class LabelNoise(Made):
 
     def test_noise_that_slows_learning(self) -> None:
         self.make_runs((10, 20, 30, 40, 50), (300, 310, 330, 370, 430), (0.9, 0.7, 0.5, 0.3, 0.1))
-        claims = self.judge(fig1.FIGURE)
-        self.assert_verdicts(claims, lambda _: HOLDS)
+        claims = self.by_words(fig1.FIGURE)
+        self.assert_all(claims, lambda _: HOLDS)
         later = claims["Pristine examples are learned before corrupt ones (50 % noise)."]
         self.assertAlmostEqual(later.measured.summary.mean, 11, delta=0.2)
         slower = claims["The fewer pristine examples there are, the more slowly they are learned."]
@@ -159,9 +154,9 @@ class LabelNoise(Made):
         # Corrupt examples come first, and more noise makes both faster; test accuracy rises to its end.
         self.make_runs((500, 400, 350, 300, 30), (30, 28, 26, 24, 22), (0.90, 0.91, 0.92, 0.93, 0.94))
         rising = "They generalize the less", "Stopping early"
-        claims = self.judge(fig1.FIGURE)
+        claims = self.by_words(fig1.FIGURE)
         failing = {says: claim for says, claim in claims.items() if says.startswith(rising)}
-        self.assert_verdicts(failing, lambda _: FAILS)
+        self.assert_all(failing, lambda _: FAILS)
         for says in ("Pristine examples are learned before corrupt ones (25 % noise).", "All variants, also that of"):
             (claim,) = [claim for words, claim in claims.items() if words.startswith(says)]
             self.assertEqual(claim.verdict, FAILS if "before" in says else HOLDS, claim.measured)
@@ -172,7 +167,7 @@ class LabelNoise(Made):
 
     def test_what_is_never_learned_is_not_decided(self) -> None:
         self.make_runs((10, 20, 30, 40, 50), (300, 310, 1e6, 370, 430), (0.9, 0.7, 0.5, 0.3, 0.1))
-        claim = self.judge(fig1.FIGURE)["Pristine examples are learned before corrupt ones (50 % noise)."]
+        claim = self.by_words(fig1.FIGURE)["Pristine examples are learned before corrupt ones (50 % noise)."]
         self.assertEqual(claim.verdict, OPEN)
         self.assertIn("train_corrupt_accuracy does not reach 0.5", claim.reason)
 
@@ -221,48 +216,48 @@ class Coherence(Made):
 
     def test_pristine_examples_that_come_first(self) -> None:
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1)
-        claims = self.judge(fig2.FIGURE)
+        claims = self.by_words(fig2.FIGURE)
         self.assertEqual(len(claims), 2 * 6 + 3)
-        self.assert_verdicts(claims, lambda _: HOLDS)
+        self.assert_all(claims, lambda _: HOLDS)
         first = claims["At first the pristine examples bring down the loss by more than the corrupt ones (50 % noise)."]
         self.assertAlmostEqual(first.measured.summary.mean, 2 * 0.65 - 1, delta=0.01)
         fitted = claims["When the curves cross, the pristine examples are fitted (50 % noise)."]
         self.assertAlmostEqual(fitted.measured.summary.mean, learned(3)[STEPS == 10].item(), delta=0.02)
-        claims = self.judge(fig3.FIGURE)
-        self.assert_verdicts(claims, lambda _: HOLDS)
+        claims = self.by_words(fig3.FIGURE)
+        self.assert_all(claims, lambda _: HOLDS)
         self.assertAlmostEqual(next(iter(claims.values())).measured.summary.mean, 0.8 / 2.8, places=12)
 
     def test_corrupt_examples_that_come_first(self) -> None:
         self.make_runs({25: 0.4, 50: 0.3, 75: 0.6}, {25: 0.9, 50: 0.65, 75: 0.7}, -0.5, 0.1)
-        self.assert_verdicts(self.judge(fig2.FIGURE), lambda says: HOLDS if "random" in says else FAILS)
-        self.assert_verdicts(self.judge(fig3.FIGURE), lambda _: FAILS)
+        self.assert_all(self.by_words(fig2.FIGURE), lambda says: HOLDS if "random" in says else FAILS)
+        self.assert_all(self.by_words(fig3.FIGURE), lambda _: FAILS)
 
     def test_null_worlds_that_do_as_the_real_data(self) -> None:
         # The real shares fall, but those of the null worlds fall by more, and come to the other side.
         nulls = {25: (0.9, 0.4), 50: (0.9, 0.4), 75: (0.9, 0.6)}
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.7, 50: 0.45, 75: 0.3}, 0.8, 2.0, nulls, end=0.6)
-        claims = self.judge(fig2.FIGURE)
+        claims = self.by_words(fig2.FIGURE)
         falls = {says: claim for says, claim in claims.items() if "more than chance" in says}
         self.assertEqual(len(falls), 3)
-        self.assert_verdicts(falls, lambda _: FAILS)
+        self.assert_all(falls, lambda _: FAILS)
         crossing = [claim for says, claim in claims.items() if "random" in says]
         self.assertEqual([claim.verdict for claim in crossing], [FAILS] * 3)
         never = claims["When the curves cross, the pristine examples are fitted (25 % noise)."]
         self.assertIn("noise25,seed=1: the curves do not cross", never.reason)
-        self.assert_verdicts(self.judge(fig3.FIGURE), lambda says: FAILS if "chance" in says else HOLDS)
+        self.assert_all(self.by_words(fig3.FIGURE), lambda says: FAILS if "chance" in says else HOLDS)
 
     def test_null_worlds_that_begin_on_the_other_side(self) -> None:
         nulls = {25: (0.4, 0.775), 50: (0.4, 0.55), 75: (0.6, 0.325)}
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1, nulls)
-        crossing = {says: claim for says, claim in self.judge(fig2.FIGURE).items() if "random" in says}
+        crossing = {says: claim for says, claim in self.by_words(fig2.FIGURE).items() if "random" in says}
         self.assertEqual(len(crossing), 3)
-        self.assert_verdicts(crossing, lambda _: FAILS)
+        self.assert_all(crossing, lambda _: FAILS)
 
     def test_curves_that_part_for_good(self) -> None:
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1, end=0.1)
-        together = {says: claim for says, claim in self.judge(fig2.FIGURE).items() if says.startswith("In the end")}
+        together = {says: claim for says, claim in self.by_words(fig2.FIGURE).items() if says.startswith("In the end")}
         self.assertEqual(len(together), 2)
-        self.assert_verdicts(together, lambda _: FAILS)
+        self.assert_all(together, lambda _: FAILS)
 
     def test_the_pictures(self) -> None:
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1)
@@ -354,7 +349,7 @@ class Winsorized(Made):
             return 0.02 + c / 200 if c > 1 else -0.2
 
         self.make_runs(lambda noise, proper, c: highest(proper, c) - max(fall(c), 0), fall)
-        claims = self.judge(fig4.FIGURE)
+        claims = self.by_words(fig4.FIGURE)
         self.assertEqual(len(claims), 2 * 3 + 3 * 4 + 3)
         maxima = [claim for says, claim in claims.items() if "reaches a maximum" in says or says.startswith("So does")]
         self.assertEqual([claim.verdict for claim in maxima], [HOLDS, HOLDS])
@@ -370,23 +365,23 @@ class Winsorized(Made):
 
     def test_clipping_that_does_nothing(self) -> None:
         self.make_runs(lambda noise, proper, c: 0.99, lambda c: 0.0)
-        claims = self.judge(fig4.FIGURE)
+        claims = self.by_words(fig4.FIGURE)
         failing = {says: claim for says, claim in claims.items() if "does not exceed" in says or "maximum" in says}
-        self.assert_verdicts(failing, lambda _: FAILS)
+        self.assert_all(failing, lambda _: FAILS)
         for says, claim in claims.items():
             if "more slowly" in says or "In the end" in says or "fitted less well" in says:
                 self.assertEqual((claim.verdict, claim.measured.summary.mean), (OPEN, 0.0), says)
 
     def test_clipping_that_makes_it_worse(self) -> None:
         self.make_runs(lambda noise, proper, c: 0.5 + c / 20 + 0.01 * noise * c, lambda c: 0.0)
-        claims = self.judge(fig4.FIGURE)
+        claims = self.by_words(fig4.FIGURE)
         pairs = {says: claim for says, claim in claims.items() if "than with c" in says}
         self.assertEqual(len(pairs), 12)
-        self.assert_verdicts(pairs, lambda _: FAILS)
+        self.assert_all(pairs, lambda _: FAILS)
 
     def test_errors_of_a_share_and_over_noise(self) -> None:
         self.make_runs(lambda noise, proper, c: 0.5, lambda c: 0.0)
-        for claim, proper in zip(self.judge(fig4.FIGURE).values(), (1 - 0.9 * 0.75, 0.1)):  # at 75 and 100 % noise
+        for claim, proper in zip(self.judge(fig4.FIGURE), (1 - 0.9 * 0.75, 0.1)):  # at 75 and 100 % noise
             (sample,) = claim.measured.samples.values()
             self.assertAlmostEqual(sample.value, proper - 0.5, places=12)
             self.assertAlmostEqual(sample.error, math.sqrt(0.25 / EXAMPLES), places=12)
@@ -408,7 +403,8 @@ class Winsorized(Made):
 
 class Probes(unittest.TestCase):
     def test_the_first_ten_steps_are_logged_and_sums_over_logged_steps_are_those_over_all(self) -> None:
-        probes = json.loads(f"[{shares_of_all(100)}, {OF_BATCHES}]")
+        overrides = dict(word.split("=", 1) for word in named(fig3.FIGURE, "noise50").overrides)
+        probes = json.loads(overrides["probes"])
         logged = {
             probe["label"]: {0, *(round(10 ** (k / probe["per_decade"])) for k in range(60))}
             for probe in probes
@@ -438,9 +434,9 @@ class ConvNet(Made):
 
     def test_a_network_that_does_as_the_paper_says(self) -> None:
         self.make_runs({0: 0.9, 2: 0.0}, corrupt=1000, later=0.3)
-        claims = self.judge(beyond_convnet.FIGURE)
+        claims = self.by_words(beyond_convnet.FIGURE)
         self.assertEqual(len(claims), 7)
-        self.assert_verdicts(claims, lambda _: HOLDS)
+        self.assert_all(claims, lambda _: HOLDS)
         (later,) = [claim for says, claim in claims.items() if says.startswith("Pristine")]
         expected = (math.log10(1000 / 75) + math.log10(1000 / 100)) / 2
         self.assertAlmostEqual(later.measured.summary.mean, expected, delta=0.02)
@@ -450,8 +446,8 @@ class ConvNet(Made):
     def test_a_network_that_does_not(self) -> None:
         # Clipping makes it learn the noise, which it does not without; corrupt examples come first, and pristine later.
         self.make_runs({0: 0.0, 2: 0.9}, corrupt=20, later=0.8)
-        claims = self.judge(beyond_convnet.FIGURE)
-        self.assert_verdicts(claims, lambda says: HOLDS if says.startswith("At first") else FAILS)
+        claims = self.by_words(beyond_convnet.FIGURE)
+        self.assert_all(claims, lambda says: HOLDS if says.startswith("At first") else FAILS)
 
     def test_the_pictures(self) -> None:
         self.make_runs({0: 0.9, 2: 0.0}, corrupt=1000, later=0.3)
@@ -463,8 +459,8 @@ class ConvNet(Made):
         self.assertEqual([sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in groups], [4, 4, 2, 2])
 
     def test_the_probe_is_where_there_are_both_kinds_of_examples(self) -> None:
-        for quick in (True, False):
-            jobs = beyond_convnet.FIGURE.jobs(quick)
+        for size in SIZES:
+            jobs = study(beyond_convnet.FIGURE, size).jobs()
             probed = {job.name for job in jobs if any("probes" in word for word in job.overrides)}
             self.assertEqual(probed, {"convnet_noise25_c0", "convnet_noise50_c0"})
 
@@ -472,8 +468,8 @@ class ConvNet(Made):
 class Missing(Made):
     def test_without_runs_nothing_is_decided(self) -> None:
         for figure in (fig1.FIGURE, fig2.FIGURE, fig3.FIGURE, fig4.FIGURE, beyond_convnet.FIGURE):
-            claims = self.judge(figure)
-            self.assert_verdicts(claims, lambda _: OPEN)
+            claims = self.by_words(figure)
+            self.assert_all(claims, lambda _: OPEN)
             self.assertIn("not run yet", next(iter(claims.values())).reason)
             with self.assertRaises(TooLittle):
                 figure.draw(self.results(figure))

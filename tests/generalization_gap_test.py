@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from run_folders import NAN, RunFolders
+from run_folders import NAN, SIZES, RunFolders, study
 
 # isort: split
 from papers.generalization_gap import (
-    SEEDS,
     explicit,
     gap,
     inverse_covariance,
@@ -26,18 +25,20 @@ from papers.generalization_gap import (
     sgd_gd,
 )
 from papers.generalization_gap.overlap import OVERLAPS
-from sgdscope.catalogue import figures
-from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.catalogue import figures, jobs_of, unique_jobs
+from sgdscope.claims import TooLittle, Verdict
+from sgdscope.durations import Durations
 from sgdscope.figure import Figure
-from sgdscope.plan import ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.plan import Reproduction
 from sgdscope.plots.style import house_style
 from sgdscope.report import write_report
-from sgdscope.results import Results, load_outcome
 from sgdscope.runs import open_run
+from sgdscope.studies import read_json
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
+NAMES = list(figures("generalization_gap"))
 FIGURES = tuple(figures("generalization_gap").values())
-QUICK = SEEDS[True]
+QUICK = (1, 2, 3)
 MANIFEST = {
     "steps_done": 40, "wall_seconds": 1.0, "peak_memory_bytes": 1e8, "device": "cpu", "threads": 1, "cpu": "a processor",
     "versions": {"sgdscope": "1", "libtorch": "2", "blas": "3"},
@@ -61,22 +62,6 @@ class Made(RunFolders):
         whole = {"data": {"name": "mnist", "path": "somewhere"}, **(config or {})}
         self.make(f"runs/{folder}", rows, evaluations, config=whole, manifest=MANIFEST)
 
-    def results(self, figure: Figure) -> Results:
-        """What came of the quick variant's jobs."""
-        return Results([load_outcome(job, self.root / "runs") for job in figure.jobs(True)])
-
-    def judge(self, figure: Figure) -> list[Claim]:
-        """The claims of the quick variant."""
-        found = figure.claims(self.results(figure))
-        self.assertEqual(len({(claim.says, claim.place) for claim in found}), len(found))
-        return found
-
-    def assert_verdicts(self, figure: Figure, *expected: Verdict) -> None:
-        """Of the claims, in their order."""
-        claims = self.judge(figure)
-        told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
-        self.assertEqual([claim.verdict for claim in claims], list(expected), told)
-
     def draw(self, figure: Figure) -> Any:
         """The one picture of a figure."""
         with house_style():
@@ -86,22 +71,18 @@ class Made(RunFolders):
 
 class Jobs(Made):
     def test_all_share_without_conflict_and_need_known_configs(self) -> None:
-        for quick in (True, False):
-            jobs = unique_jobs([job for figure in FIGURES for job in figure.jobs(quick)])
-            self.assertEqual({job.config.rsplit("/", 1)[0] for job in jobs}, {"configs/generalization_gap"})
+        for size in SIZES:
+            jobs = unique_jobs([job for figure in FIGURES for job in study(figure, size).jobs()])
             for file in {job.config for job in jobs}:
-                self.assertIn(read_config(ROOT / file)["data"]["name"], ("mnist", "synthetic"))
-            for job in jobs:
-                for probes in (word for word in job.overrides if word.startswith("probes=")):
-                    json.loads(probes.removeprefix("probes="))
+                self.assertIn(read_json(file)["data"]["name"], ("mnist", "synthetic"))
 
-    def test_the_quick_variant_takes_less_than_15_minutes_on_two_cores(self) -> None:
-        seconds = sum(job.seconds for job in unique_jobs([job for figure in FIGURES for job in figure.jobs(True)]))
-        self.assertLess(seconds / 2, 15 * 60)
+    def test_quick_takes_less_than_15_minutes_on_two_cores(self) -> None:
+        seconds = Durations.load("generalization_gap").of_all("quick", jobs_of("generalization_gap", NAMES, "quick"))
+        self.assertLess(seconds, 15 * 60)
 
     def test_an_epoch_of_sgd_has_as_many_batches_as_the_regularizer_has_parts(self) -> None:
-        for quick in (True, False):
-            for job in explicit.jobs(quick):
+        for size in SIZES:
+            for job in study(explicit.FIGURE, size).jobs():
                 words = dict(word.split("=", 1) for word in job.overrides)
                 gradient, batch = json.loads(words["gradient"]), int(words["batch_size"])
                 examples = int(words["data.train_limit"])
@@ -111,8 +92,21 @@ class Jobs(Made):
                     self.assertEqual(gradient["learning_rate"], float(words["update.learning_rate"]))
 
     def test_every_kind_of_preconditioner_has_as_many_settings_as_sgd(self) -> None:
-        counts = {kind: len(set(inverse_covariance.names(kind))) for kind in ("sgd", "diagonal", "low_rank")}
-        self.assertEqual(len(set(counts.values())), 1, counts)
+        counts = {kind: len(settings) for kind, settings in study(inverse_covariance.FIGURE).curves.items()}
+        self.assertEqual(set(counts.values()), {6}, counts)
+
+    def test_the_probes_measure_what_is_drawn(self) -> None:
+        def probes(figure: Figure) -> list[dict[str, Any]]:
+            (setting,) = study(figure).settings
+            return json.loads(dict(word.split("=", 1) for word in setting.overrides)["probes"])
+
+        self.assertEqual(probes(overlap.FIGURE)[0]["overlap"], list(OVERLAPS))
+        tried = {probe["label"]: probe for probe in probes(sgd_gd.FIGURE)}
+        self.assertEqual(tuple(tried[f"rate{i}"]["learning_rate"] for i in range(5)), sgd_gd.RATES)
+        self.assertEqual(tuple(tried[f"cuts{cuts}"]["draws"] for cuts in sgd_gd.CUTS), sgd_gd.CUTS)
+        self.assertEqual(
+            {probe["name"]: probe.get("learning_rate") for probe in probes(l2.FIGURE)}["sgd_gd_gap"], l2.RATE
+        )
 
 
 class Rows(Made):
@@ -317,18 +311,19 @@ class Accuracies(Made):
 
     def make_three(self, sgd: float, gd: float, with_it: float) -> None:
         """The accuracies of the three; the loss on the test set is the smaller the higher they are."""
-        for seed in explicit.SEEDS:
+        found = study(explicit.FIGURE)
+        for seed in found.seeds:
             for kind, accuracy in (("sgd", sgd), ("gd", gd), ("explicit", with_it)):
-                for i, rate in enumerate(explicit.RATES):
+                for i, setting in enumerate(found.curve(kind)):
                     reached = accuracy + 0.01 * i + 0.0005 * (seed % 2)
-                    self.make_accuracy(explicit.name_of(kind, rate), seed, reached, 2 - reached)
+                    self.make_accuracy(setting.name, seed, reached, 2 - reached)
 
     def test_a_regularizer_that_makes_up_for_most(self) -> None:
         self.make_three(0.80, 0.78, 0.795)
         self.assert_verdicts(explicit.FIGURE, *[HOLDS] * 5)
         nearer = self.judge(explicit.FIGURE)[3]
         self.assertAlmostEqual(nearer.measured.summary.mean, 0.02 - 0.005, places=10)
-        self.assertEqual(nearer.measured.seeds, len(explicit.SEEDS))
+        self.assertEqual(nearer.measured.seeds, 4)
         picture = self.draw(explicit.FIGURE)
         self.assertEqual([len(axes.containers) for axes in picture.axes], [3, 3])
 
@@ -343,9 +338,9 @@ class Accuracies(Made):
     def make_grid(self, best: Mapping[str, float]) -> None:
         """The best settings of each kind, and others below them."""
         for kind, accuracy in best.items():
-            for i, name in enumerate(inverse_covariance.names(kind)):
+            for i, setting in enumerate(study(inverse_covariance.FIGURE).curve(kind)):
                 for seed in QUICK:
-                    self.make_accuracy(name, seed, accuracy - 0.02 * abs(i - 2) + 0.0002 * seed)
+                    self.make_accuracy(setting.name, seed, accuracy - 0.02 * abs(i - 2) + 0.0002 * seed)
 
     def test_the_best_settings_are_compared(self) -> None:
         self.make_grid({"sgd": 0.90, "diagonal": 0.91, "low_rank": 0.88})
@@ -358,7 +353,7 @@ class Accuracies(Made):
 
     def test_a_setting_that_diverged_is_not_the_best_and_one_that_is_missing_leaves_all_open(self) -> None:
         self.make_grid({"sgd": 0.90, "diagonal": 0.91, "low_rank": 0.88})
-        names = inverse_covariance.names("diagonal")
+        names = [setting.name for setting in study(inverse_covariance.FIGURE).curve("diagonal")]
         self.set_status(names[2], "diverged")
         claim = self.judge(inverse_covariance.FIGURE)[0]
         self.assertAlmostEqual(claim.measured.summary.mean, -0.01, places=10)
@@ -383,9 +378,8 @@ class Nothing(Made):
                 figure.draw(self.results(figure))
 
     def test_the_report_of_nothing(self) -> None:
-        known = figures("generalization_gap")
-        runs = {job.folder: "" for figure in known.values() for job in figure.jobs(True)}
-        write_report(Reproduction(self.root, "generalization_gap", True, list(known), runs))
+        runs = {job.folder: "" for job in jobs_of("generalization_gap", NAMES, "quick")}
+        write_report(Reproduction(self.root, "generalization_gap", "quick", NAMES, runs))
         text = (self.root / "report.md").read_text(encoding="utf-8")
         for figure in FIGURES:
             self.assertIn(figure.title, text)

@@ -10,29 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from run_folders import NAN, RunFolders
+from run_folders import NAN, SIZES, RunFolders, named, study
 
 # isort: split
-from papers.implicit_regularization import (
-    CHANCE,
-    FULL,
-    KEPT,
-    QUICK,
-    SEEDS,
-    Setting,
-    fig1,
-    fig2,
-    fig3,
-    fig4,
-    fig5,
-    fig6,
-    fig7,
-    jobs_of,
-    modified_flow,
-    same_epochs,
-    same_steps,
-)
-from papers.implicit_regularization._cifar10 import CHOSEN, SMALL
+from papers.implicit_regularization import CHANCE, fig1, fig2, fig3, fig4, fig5, fig6, fig7, modified_flow
 from papers.implicit_regularization._curves import (
     ACCURACY,
     Curve,
@@ -50,16 +31,17 @@ from papers.implicit_regularization._curves import (
     slope,
     table_of_best,
 )
-from sgdscope.catalogue import figures
-from sgdscope.claims import Claim, TooLittle, Verdict
-from sgdscope.figure import Figure, Job
-from sgdscope.plan import ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.catalogue import figures, unique_jobs
+from sgdscope.claims import TooLittle, Verdict
+from sgdscope.figure import Figure
+from sgdscope.plan import Reproduction
 from sgdscope.plots.style import house_style
 from sgdscope.report import write_report
-from sgdscope.results import Results, load_outcome
 from sgdscope.runs import open_run
+from sgdscope.studies import Setting, read_json
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
+SEEDS = (1, 2, 3)
 EPOCHS = (0, 5, 10, 20, 40)
 RISING = (0.1, 0.6, 0.8, 0.95, 1.0)  # of an accuracy, its part at EPOCHS
 MANIFEST = {
@@ -95,26 +77,10 @@ class Made(RunFolders):
         name = f"runs/{setting.name},seed={seed}"
         self.make(name, rows, manifest={"status": "diverged", "reason": "the loss is nan at step 1"})
 
-    def results(self, jobs: Sequence[Job]) -> Results:
-        """What came of jobs."""
-        return Results([load_outcome(job, self.root / "runs") for job in jobs])
-
-    def judge(self, figure: Figure) -> list[Claim]:
-        """The claims of the quick variant."""
-        found = figure.claims(self.results(figure.jobs(True)))
-        self.assertEqual(len({(claim.says, claim.place) for claim in found}), len(found))
-        return found
-
-    def assert_verdicts(self, figure: Figure, *expected: Verdict) -> None:
-        """Of the claims, in their order."""
-        claims = self.judge(figure)
-        told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
-        self.assertEqual([claim.verdict for claim in claims], list(expected), told)
-
     def assert_drawn(self, figure: Figure, lines: Sequence[int]) -> None:
         """That every panel has so many lines; caps of error bars are none."""
         with house_style():
-            (picture,) = figure.draw(self.results(figure.jobs(True))).values()
+            (picture,) = figure.draw(self.results(figure)).values()
         found = [
             sum(len(a.get_xdata()) > 1 and a.get_linestyle() != "None" for a in axes.lines) for axes in picture.axes
         ]
@@ -136,79 +102,75 @@ def peak(x: float, at: float, top: float, width: float) -> float:
 
 class Jobs(Made):
     def test_every_figure_has_jobs_of_known_configs_and_all_share_without_conflict(self) -> None:
-        for quick in (True, False):
-            jobs = unique_jobs([job for figure in FIGURES for job in figure.jobs(quick)])
-            files = {job.config for job in jobs}
-            self.assertEqual(len(files), 4)
-            for name in {job.name for job in jobs} - {modified_flow.NAME}:
-                self.assertEqual(tuple(job.seed for job in sorted(jobs, key=lambda job: job.seed) if job.name == name),
-                                 SEEDS[quick])  # fmt: skip
+        for size, seeds in (("quick", 3), ("full", 7)):
+            jobs = unique_jobs([job for figure in FIGURES for job in study(figure, size).jobs()])
+            self.assertEqual(len({job.config for job in jobs}), 4)
+            by_name: dict[str, list[int | None]] = {}
+            for job in jobs:
+                by_name.setdefault(job.name, []).append(job.seed)
+            del by_name[modified_flow.NAME]
+            self.assertEqual({tuple(found) for found in by_name.values()}, {tuple(range(1, seeds + 1))})
 
     def test_figures_share_their_runs(self) -> None:
-        for quick in (True, False):
-            first = {job.folder: job for job in fig1.FIGURE.jobs(quick)}
-            self.assertEqual({job.folder: job for job in fig5.FIGURE.jobs(quick)}, first)
-            second = {job.folder for job in fig2.FIGURE.jobs(quick)}
-            self.assertEqual(len(first.keys() & second), len(SEEDS[quick]) * (len(fig2.RATES[quick]) + 1))
-            third = {job.folder for job in fig3.FIGURE.jobs(quick)}
+        for size in SIZES:
+            first = {job.folder: job for job in study(fig1.FIGURE, size).jobs()}
+            self.assertEqual({job.folder: job for job in study(fig5.FIGURE, size).jobs()}, first)
+            second = study(fig2.FIGURE, size)
+            shared = first.keys() & {job.folder for job in second.jobs()}
+            self.assertEqual(len(shared), len(second.seeds) * (len(second.curves["rates"]) + 1))
+            third = {job.folder for job in study(fig3.FIGURE, size).jobs()}
             self.assertGreater(len(first.keys() & third), 0)
 
-    def test_the_full_variant_is_the_papers(self) -> None:
+    def test_the_full_size_is_the_papers(self) -> None:
         expected = {
-            "wide_resnet": (6400, 32, ("wide_resnet", 10, 1), "shuffle", ("dataset", True)),
+            "cifar10": (6400, 32, ("wide_resnet", 10, 1), "shuffle", ("dataset", True)),
             "n_step": (400, 32, ("wide_resnet", 16, 4), "shuffle", ("dataset", True)),
             "fashion_mnist": (400, 16, ("mlp", None, None), "shuffle", ("per_image", False)),
         }
-        for base in FULL.values():
-            config = read_config(ROOT / f"configs/implicit_regularization/{base.config}.json")
+        for experiment, figure in (("cifar10", fig1), ("n_step", fig4), ("fashion_mnist", fig6)):
+            full = study(figure.FIGURE, "full")
+            config = read_json(full.settings[0].config)
             model, data = config["model"], config["data"]
             found = (
                 config["epochs"], config["batch_size"], (model["name"], model.get("depth"), model.get("width")),
                 config["sampler"]["name"], (data["normalize"], "augment" in data),
             )  # fmt: skip
-            self.assertEqual(found, expected[base.config])
-            self.assertEqual((config["epochs"], config["batch_size"]), (base.epochs, base.batch))
+            self.assertEqual(found, expected[experiment])
+            self.assertEqual((config["epochs"], full.values["epochs"]), (full.values["base_epochs"],) * 2)
+            self.assertEqual(config["batch_size"], full.values.get("batch", 32))
             self.assertEqual(model.get("norm", "skipinit"), "skipinit")
             self.assertEqual(model.get("hidden", [4096] * 3), [4096] * 3)
-        config = read_config(ROOT / "configs/implicit_regularization/wide_resnet.json")
+        config = read_json(study(fig1.FIGURE, "full").settings[0].config)
         self.assertEqual(config["update"]["weight_decay"], 5e-4)
-        config = read_config(ROOT / "configs/implicit_regularization/n_step.json")
+        config = read_json(study(fig4.FIGURE, "full").settings[0].config)
         schedule = {"name": "step_decay", "hold": 0.5, "factor": 0.5, "every": 0.1}
         self.assertLessEqual(schedule.items(), config["update"]["learning_rate"].items())
-        for job in unique_jobs([job for figure in FIGURES for job in figure.jobs(False)]):
+        for job in unique_jobs([job for figure in FIGURES for job in study(figure, "full").jobs()]):
             self.assertNotIn("limit", " ".join(job.overrides))
 
     def test_words_of_settings(self) -> None:
-        def words(setting: Setting, quick: bool = False) -> str:
-            job = setting.jobs(quick)[0]
-            return f"{job.name} {' '.join(job.overrides)}"
+        def words(figure: Figure, name: str, size: str = "full") -> str:
+            return " ".join(named(figure, name, size).overrides)
 
-        self.assertIn("update.learning_rate=0.001953125", words(Setting("cifar10", -9)))
-        self.assertIn('"every_epochs": 6399', words(Setting("cifar10", -9)))
-        self.assertIn(
-            'gradient={"name": "gradient_norm_penalty", "lambda": 0.015625}', words(Setting("cifar10", -9, -6))
-        )
-        self.assertIn(
-            'update={"name": "n_step", "n": 4, "learning_rate": 0.25}', words(Setting("fashion_mnist", -2, n=4))
-        )
-        self.assertIn("update.learning_rate.value=0.25 update.n=4", words(Setting("n_step", -2, n=4)))
-        self.assertNotIn("n_step", words(Setting("fashion_mnist", -2)))
+        plain = words(fig1.FIGURE, "cifar10_rate2^-9")
+        self.assertIn("update.learning_rate=0.001953125", plain)
+        self.assertIn('"every_epochs": 6399', plain)
+        regularized = words(fig1.FIGURE, "cifar10_rate2^-9_lambda2^-6")
+        self.assertIn('gradient={"name": "gradient_norm_penalty", "lambda": 0.015625}', regularized)
+        moves = words(fig7.FIGURE, "fashion_mnist_rate2^-5_n4")
+        self.assertIn('update={"name": "n_step", "n": 4, "learning_rate": 0.03125}', moves)
+        self.assertNotIn("update.", moves)
+        self.assertIn("update.learning_rate.value=0.25 update.n=4", words(fig4.FIGURE, "n_step_rate2^-2_n4"))
+        self.assertNotIn("n_step", words(fig6.FIGURE, "fashion_mnist_rate2^-3"))
         # Equal steps are evaluated at equal steps, equal epochs at equal epochs.
-        steps = words(same_steps("fashion_mnist", -9, -2, 64, False))
+        steps = words(fig6.FIGURE, "fashion_mnist_rate2^-9_lambda2^-2_batch64_epochs1600")
         self.assertIn('batch_size=64 epochs=1600 eval={"every": 3750}', steps)
-        self.assertEqual(same_steps("fashion_mnist", -9, -2, 16, False), Setting("fashion_mnist", -9, -2))
-        self.assertNotIn("eval", words(same_epochs("fashion_mnist", -9, 64, False)))
-        self.assertIn('"every_epochs": 47', words(same_steps("cifar10", -9, -2, 32, True), quick=True))
-        for experiment, base in QUICK.items():
-            self.assertEqual(base.examples % (2 * base.batch), 0, experiment)  # no step is left out with any batch size
-
-    def test_a_setting_with_more_steps_is_expected_to_take_longer(self) -> None:
-        for one, other in (
-            (Setting("fashion_mnist", -5), Setting("fashion_mnist", -5, -3)),
-            (Setting("fashion_mnist", -5), Setting("fashion_mnist", -5, n=2)),
-            (Setting("fashion_mnist", -5, batch=32), Setting("fashion_mnist", -5)),
-        ):
-            self.assertLess(one.jobs(True)[0].seconds, other.jobs(True)[0].seconds)
+        self.assertNotIn("eval", words(fig6.FIGURE, "fashion_mnist_rate2^-7_batch64"))
+        short = words(fig3.FIGURE, "cifar10_rate2^-7_lambda2^-2_batch32_epochs48", "quick")
+        self.assertIn('"every_epochs": 47', short)
+        for figure in (fig1, fig6):  # no step is left out with any batch size
+            values = study(figure.FIGURE).values
+            self.assertEqual(values["examples"] % (2 * values["base_batch"]), 0)
 
 
 # ------------------------------------------------------------------------------------------ best of several
@@ -217,11 +179,11 @@ class Jobs(Made):
 class BestOfSeveral(Made):
     def setUp(self) -> None:
         super().setUp()
-        self.setting = Setting("cifar10", -5)
+        self.setting = named(fig1.FIGURE, "cifar10_rate2^-5")
 
     def curve(self, quantity: Quantity, epochs: float = math.inf) -> Curve:
         """Of the one setting."""
-        return curve(self.results(self.setting.jobs(True)), [self.setting], quantity, epochs)
+        return curve(self.results(fig1.FIGURE), [self.setting], quantity, epochs)
 
     def test_the_runs_with_the_highest_test_accuracy_ever_are_kept(self) -> None:
         # Seed 2 is the worst at the end, and had the highest test accuracy on the way.
@@ -235,7 +197,7 @@ class BestOfSeveral(Made):
         self.assertAlmostEqual(self.curve(mean_late("eval.test_accuracy")).means()[0], 0.25)
         # Within 5 epochs seeds 1 and 3 (2 as good as 1, the first stays).
         self.assertAlmostEqual(self.curve(highest("eval.test_accuracy", 5), 5).means()[0], 0.35)
-        (table,) = table_of_best(self.results(self.setting.jobs(True)))
+        (table,) = table_of_best(self.results(fig1.FIGURE))
         self.assertEqual(table.rows, [["`cifar10_rate2^-5`", "55.00 ± 7.07 %", "2: 60.00 %; 3: 50.00 %", "1: 40.00 %"]])
 
     def test_a_run_that_diverged_is_the_worst(self) -> None:
@@ -244,7 +206,7 @@ class BestOfSeveral(Made):
         self.make_run(self.setting, 3, [0.5 * value for value in RISING])
         self.assertAlmostEqual(self.curve(ACCURACY).means()[0], 0.75)
         self.assertAlmostEqual(self.curve(last("eval.train_loss")).means()[0], 0.1)
-        (table,) = table_of_best(self.results(self.setting.jobs(True)))
+        (table,) = table_of_best(self.results(fig1.FIGURE))
         self.assertEqual(table.rows[0][2:], ["1: 100.00 %; 3: 50.00 %", "2: diverged"])
 
     def test_two_that_diverged_count_as_guessing_and_have_no_loss(self) -> None:
@@ -262,12 +224,12 @@ class BestOfSeveral(Made):
         self.assertTrue(math.isnan(found.means()[0]))
         measurement = measured(lambda mean: mean[0], found)
         self.assertEqual((measurement.samples, measurement.problems), ({}, ("cifar10_rate2^-5,seed=3: not run yet",)))
-        self.assertEqual(table_of_best(self.results(self.setting.jobs(True))), [])
+        self.assertEqual(table_of_best(self.results(fig1.FIGURE)), [])
 
     def test_standard_errors_against_the_sum_over_all_draws(self) -> None:
         random = np.random.default_rng(7)
         values = random.normal(size=(2, 3))
-        of = Curve(values, values, ())
+        of = Curve(values, values, 2, ())
         places = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
         means = [np.sort(values[:, draw], axis=1)[:, 1:].mean(axis=1) for draw in places]
         exact = np.std([mean[1] - mean[0] for mean in means]) * math.sqrt(3 / 2)
@@ -277,13 +239,13 @@ class BestOfSeveral(Made):
         (sample,) = found.samples.values()
         expected = np.sort(values, axis=1)[:, 1:].mean(axis=1)
         self.assertAlmostEqual(sample.value, expected[1] - expected[0], places=12)
-        self.assertEqual(found.seeds, KEPT[3])
+        self.assertEqual(found.seeds, 2)
 
     def test_what_cannot_be_measured_says_why(self) -> None:
         def never(_: np.ndarray) -> float:
             raise TooLittle("there is nothing")
 
-        found = measured(never, Curve(np.ones((1, 3)), np.ones((1, 3)), ()))
+        found = measured(never, Curve(np.ones((1, 3)), np.ones((1, 3)), 2, ()))
         self.assertEqual((found.samples, found.problems), ({}, ("there is nothing",)))
 
 
@@ -317,10 +279,11 @@ class Cifar10(Made):
         self, rate: Callable[[int], Mapping[str, float]], penalty: Callable[[int], Mapping[str, float]]
     ) -> None:
         """Of figures 1 and 5: numbers over the exponents of the learning rate and of lambda."""
-        settings = [(setting, rate(setting.rate)) for setting in fig1.rates(True)]
-        settings += [(setting, penalty(setting.penalty)) for setting in fig1.penalties(True)]
+        found = study(fig1.FIGURE)
+        settings = [(setting, rate(setting["rate"])) for setting in found.curve("rates")]
+        settings += [(setting, penalty(setting["penalty"])) for setting in found.curve("penalties")]
         for setting, number in settings:
-            for seed in SEEDS[True]:
+            for seed in SEEDS:
                 test, train = number["test"] + noise(seed), number["train"] + noise(seed)
                 self.make_run(
                     setting, seed, [test * part for part in RISING], [train * part for part in RISING],
@@ -355,13 +318,13 @@ class Cifar10(Made):
         self.assert_verdicts(fig5.FIGURE, *[FAILS] * 4)
 
     def test_the_report_shows_what_was_dropped(self) -> None:
-        for setting in (*fig2.rates(True), *fig2.rates(True, CHOSEN[True])):
-            for seed in SEEDS[True]:
+        for setting in study(fig2.FIGURE).settings:
+            for seed in SEEDS:
                 self.make_run(
-                    setting, seed, [(0.6 - 0.01 * abs(setting.rate + 7) + noise(seed)) * part for part in RISING]
+                    setting, seed, [(0.6 - 0.01 * abs(setting["rate"] + 7) + noise(seed)) * part for part in RISING]
                 )
-        words = {job.folder: "a command" for job in fig2.FIGURE.jobs(True)}
-        write_report(Reproduction(self.root, "implicit_regularization", True, ["fig2"], words))
+        words = {job.folder: "a command" for job in study(fig2.FIGURE).jobs()}
+        write_report(Reproduction(self.root, "implicit_regularization", "quick", ["fig2"], words))
         text = (self.root / "report.md").read_text()
         self.assertIn("| Setting | Highest test accuracy | Seeds kept | Seeds dropped |", text)
         self.assertIn("| `cifar10_rate2^-7` | 60.00 ± 0.14 % | 1: 60.10 %; 2: 59.90 % | 3: 58.00 % |", text)
@@ -372,72 +335,72 @@ class Cifar10(Made):
         for with_it, expected in ((0, (HOLDS, HOLDS)), (2, (HOLDS, FAILS))):
             with self.subTest(with_it=with_it):
                 self.root = self.root / "next"
-                for penalty, gap in ((None, 2), (CHOSEN[True], with_it)):
-                    for setting in fig2.rates(True, penalty):
-                        for seed in SEEDS[True]:
-                            test = peak(setting.rate, -7 + gap, 0.6, 10) + noise(seed)
-                            train = peak(setting.rate, -7, 0.9, 10) + noise(seed)
+                for name, gap in (("rates", 2), ("rates_regularized", with_it)):
+                    for setting in study(fig2.FIGURE).curve(name):
+                        for seed in SEEDS:
+                            test = peak(setting["rate"], -7 + gap, 0.6, 10) + noise(seed)
+                            train = peak(setting["rate"], -7, 0.9, 10) + noise(seed)
                             self.make_run(setting, seed, [test * p for p in RISING], [train * p for p in RISING])
                 self.assert_verdicts(fig2.FIGURE, *expected)
         self.assert_drawn(fig2.FIGURE, [1] * 4)
 
     def test_fig2_is_open_where_several_learning_rates_fit_all(self) -> None:
-        for setting in (*fig2.rates(True), *fig2.rates(True, CHOSEN[True])):
-            for seed in SEEDS[True]:
+        for setting in study(fig2.FIGURE).settings:
+            for seed in SEEDS:
                 self.make_run(
-                    setting, seed, [peak(setting.rate, -6, 0.6, 10) * part for part in RISING], [1.0] * len(EPOCHS)
+                    setting, seed, [peak(setting["rate"], -6, 0.6, 10) * part for part in RISING], [1.0] * len(EPOCHS)
                 )
         self.assert_verdicts(fig2.FIGURE, OPEN, OPEN)
         self.assertIn("none is the best", self.judge(fig2.FIGURE)[0].reason)
 
-    def make_batches(self, figure: object, by_ratio: bool) -> None:
+    def make_batches(self, figure: Figure, by_ratio: bool) -> None:
         """Accuracies that depend on the ratios to the batch size, or on the numbers themselves."""
-        for by_batch in (figure.rates_by_batch(True), figure.penalties_by_batch(True)):
-            for batch, settings in by_batch.items():
-                for exponent, setting in settings.items():
-                    x = exponent - (math.log2(batch) if by_ratio else 0)
-                    for seed in SEEDS[True]:
-                        self.make_run(setting, seed, [(0.6 + 0.02 * x + noise(seed)) * part for part in RISING])
+        for curve_name, number in (("rates_by_batch", "rate"), ("penalties_by_batch", "penalty")):
+            for setting in study(figure).curve(curve_name):
+                x = setting["ratio" if by_ratio else number]
+                for seed in SEEDS:
+                    self.make_run(setting, seed, [(0.6 + 0.02 * x + noise(seed)) * part for part in RISING])
 
     def test_fig3_and_fig6_equal_ratios(self) -> None:
         for figure, panels in ((fig3, [3, 3]), (fig6, [2, 3, 3])):
             for by_ratio, verdict in ((True, HOLDS), (False, FAILS)):
                 with self.subTest(figure=figure.__name__, by_ratio=by_ratio):
                     self.root = self.root / "next"
-                    self.make_batches(figure, by_ratio)
+                    self.make_batches(figure.FIGURE, by_ratio)
                     claims = self.judge(figure.FIGURE)[-2:]
                     self.assertEqual([claim.verdict for claim in claims], [verdict] * 2, claims)
                     sizes = {round(claim.measured.summary.mean, 9) for claim in claims}
                     self.assertEqual(
-                        {abs(size) for size in sizes}, {round(0.02 * self.mean_octaves(figure, by_ratio), 9)}
+                        {abs(size) for size in sizes}, {round(0.02 * self.mean_octaves(figure.FIGURE, by_ratio), 9)}
                     )
-            for setting in (*fig6.rates(True), *fig6.penalties(True)) if figure is fig6 else ():
-                for seed in SEEDS[True]:
+            for setting in rates_and_penalties() if figure is fig6 else ():
+                for seed in SEEDS:
                     if not (self.root / "runs" / f"{setting.name},seed={seed}").exists():
                         self.make_run(setting, seed, RISING)
             self.assert_drawn(figure.FIGURE, panels)
 
     @staticmethod
-    def mean_octaves(figure: object, by_ratio: bool) -> float:
+    def mean_octaves(figure: Figure, by_ratio: bool) -> float:
         """log2 of the ratio of two batch sizes: mean over pairs, and places that they have in common in the other view."""
-        settings = figure.rates_by_batch(True)
+        by_batch = study(figure).by("rates_by_batch", "batch")
+        rates = {batch: {setting["rate"] for setting in settings} for batch, settings in by_batch.items()}
         octaves = []
-        for one, other in itertools.combinations(settings, 2):
-            places = len(settings[one].keys() & settings[other].keys()) if by_ratio else len(settings[one])
+        for one, other in itertools.combinations(rates, 2):
+            places = len(rates[one] & rates[other]) if by_ratio else len(rates[one])
             octaves += [math.log2(other / one)] * places
         return float(np.mean(octaves))
 
 
 class FashionMnist(Made):
     def test_fig6_lambda_as_learning_rate(self) -> None:
-        for setting in unique_settings(fig6):
-            for seed in SEEDS[True]:
+        for setting in rates_and_penalties():
+            for seed in SEEDS:
                 self.make_run(setting, seed, RISING)
         self.root = self.root / "next"
-        for settings, at in ((fig6.rates(True), -5), (fig6.penalties(True), -2)):
-            for setting in settings:
-                x = setting.rate if setting.penalty is None else setting.penalty
-                for seed in SEEDS[True]:
+        for name, number, at in (("rates", "rate", -5), ("penalties", "penalty", -2)):
+            for setting in study(fig6.FIGURE).curve(name):
+                x = setting[number]
+                for seed in SEEDS:
                     self.make_run(setting, seed, [(peak(x, at, 0.9, 20) + noise(seed)) * part for part in RISING])
         claims = self.judge(fig6.FIGURE)
         self.assertEqual([claim.verdict for claim in claims[:6]], [HOLDS] * 6)
@@ -446,13 +409,11 @@ class FashionMnist(Made):
 
     def make_n_step(self, by_move: bool) -> None:
         """Accuracies that depend on alpha, or on n alpha."""
-        for n in fig7.NS[True]:
-            for setting in fig7.settings(n, True):
-                x = setting.rate + (0 if by_move else math.log2(n))
-                for seed in SEEDS[True]:
-                    self.make_run(
-                        setting, seed, [(peak(x, -5, 0.8, 10) + noise(seed)) * part for part in (0.1, 1, 1, 1, 1)]
-                    )
+        for setting in study(fig7.FIGURE).settings:
+            x = setting["rate"] + (0 if by_move else math.log2(setting["n"]))
+            for seed in SEEDS:
+                top = peak(x, -5, 0.8, 10) + noise(seed)
+                self.make_run(setting, seed, [top * part for part in (0.1, 1, 1, 1, 1)])
 
     def test_fig7_alpha_decides(self) -> None:
         self.make_n_step(by_move=True)
@@ -464,11 +425,10 @@ class FashionMnist(Made):
         self.assert_verdicts(fig7.FIGURE, FAILS, FAILS, HOLDS)
 
     def test_fig7_shorter_trainings_are_the_beginning_of_longer_ones(self) -> None:
-        for n in fig7.NS[True]:
-            for setting in fig7.settings(n, True):
-                for seed in SEEDS[True]:
-                    self.make_run(setting, seed, [(0.8 + noise(seed)) * part for part in RISING])
-        results = self.results(fig7.FIGURE.jobs(True))
+        for setting in study(fig7.FIGURE).settings:
+            for seed in SEEDS:
+                self.make_run(setting, seed, [(0.8 + noise(seed)) * part for part in RISING])
+        results = self.results(fig7.FIGURE)
         for n, part in ((1, 1.0), (2, 0.95), (4, 0.8)):  # at 40, 20 and 10 epochs
             for found in (fig7.equal_updates(results, n), fig7.within(results, 1, 40 // n)):
                 np.testing.assert_allclose(found.means(), 0.8 * part, rtol=1e-12)
@@ -478,12 +438,12 @@ class FashionMnist(Made):
 class NStep(Made):
     def make_runs(self, loss: float, unstable_at: Callable[[int], int]) -> None:
         """The highest test accuracy is 0.6 - loss * log2 n, and learning rates from a certain one on diverge."""
-        for setting in unique_settings(fig4):
-            for seed in SEEDS[True]:
-                if setting.rate >= unstable_at(setting.n):
+        for setting in study(fig4.FIGURE).settings:
+            for seed in SEEDS:
+                if setting["rate"] >= unstable_at(setting["n"]):
                     self.make_diverged(setting, seed)
                     continue
-                test = 0.6 - loss * math.log2(setting.n) + 0.01 * setting.rate + noise(seed)
+                test = 0.6 - loss * math.log2(setting["n"]) + 0.01 * setting["rate"] + noise(seed)
                 self.make_run(setting, seed, [test * part for part in RISING])
 
     def test_n_that_costs_stability_and_accuracy(self) -> None:
@@ -498,23 +458,15 @@ class NStep(Made):
         self.assert_verdicts(fig4.FIGURE, *[FAILS] * 5)
 
 
-def unique_settings(figure: object) -> list[Setting]:
-    """All settings of a quick figure."""
-    found: dict[Setting, None] = {}
-    if figure is fig4:
-        pairs = {*((n, epochs) for n in fig4.NS[True] for epochs in fig4.BUDGETS[True])}
-        pairs |= {(n, fig4.EPOCHS[True] // n) for n in fig4.NS[True]}
-        for n, epochs in sorted(pairs):
-            found |= dict.fromkeys(fig4.settings(n, epochs, True))
-    else:
-        found |= dict.fromkeys([*figure.rates(True), *figure.penalties(True)])
-    return list(found)
+def rates_and_penalties() -> list[Setting]:
+    """Of figure 6."""
+    return [*study(fig6.FIGURE).curve("rates"), *study(fig6.FIGURE).curve("penalties")]
 
 
 class ModifiedFlow(Made):
     def make_runs(self, orders: Mapping[str, float], flow_error: float = 1e-12) -> None:
         """Distances that are exact powers of the learning rate."""
-        for seed in modified_flow.SEEDS[True]:
+        for seed in SEEDS:
             columns = {"step": [0], "epoch": [0], "loss": [1.0]}
             for label in modified_flow.LABELS:
                 for k in range(6):
@@ -533,7 +485,7 @@ class ModifiedFlow(Made):
         self.assert_drawn(modified_flow.FIGURE, [5 * 3 + 2] * 2)
 
     def test_the_config_has_the_probes_that_are_drawn(self) -> None:
-        config = read_config(ROOT / modified_flow.FIGURE.jobs(True)[0].config)
+        config = read_json(study(modified_flow.FIGURE).settings[0].config)
         probes = {probe["label"]: probe.get("n", 1) for probe in config["probes"] if probe["name"] == "modified_flow"}
         self.assertEqual(probes, {"sgd": 1, "n_step": 4})
         self.assertEqual(set(probes), set(modified_flow.LABELS))
@@ -561,13 +513,14 @@ class Missing(Made):
                 self.assertEqual(claim.verdict, OPEN, claim.says)
                 self.assertIn("not run yet", claim.reason)
             with self.assertRaises(TooLittle):
-                figure.draw(self.results(figure.jobs(True)))
+                figure.draw(self.results(figure))
 
     def test_the_smallest_learning_rate_with_regularizers_is_also_run_without(self) -> None:
-        for quick in (True, False):
-            self.assertIn(Setting("cifar10", SMALL[quick]), fig1.rates(quick))
-            self.assertIn(CHOSEN[quick], [setting.penalty for setting in fig1.penalties(quick)])
-            self.assertEqual(len(jobs_of([Setting("cifar10", -9)] * 2, quick)), len(SEEDS[quick]))
+        for size in SIZES:
+            found = study(fig1.FIGURE, size)
+            small, chosen = fig1.pair(self.results(fig1.FIGURE, size))
+            self.assertEqual((small["rate"], chosen["rate"]), (found.values["small"],) * 2)
+            self.assertEqual((small.values.get("penalty"), chosen["penalty"]), (None, found.values["chosen"]))
 
 
 if __name__ == "__main__":

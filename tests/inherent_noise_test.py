@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from run_folders import NAN, RunFolders, falling_loss
+from run_folders import NAN, RunFolders, falling_loss, study
 
 # isort: split
 from papers.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig4, fig5, fig6
 from papers.inherent_noise._sums import BATCHES, POINTS, fall
-from sgdscope.catalogue import figures
+from sgdscope.catalogue import unique_jobs
 from sgdscope.claims import Claim, TooLittle, Verdict
 from sgdscope.figure import Figure
-from sgdscope.plan import ROOT, read_config, unique_jobs
 from sgdscope.plots.style import house_style
-from sgdscope.results import Results, load_outcome
 from sgdscope.runs import Run, open_run
+from sgdscope.studies import read_json
 
 SEEDS = (1, 2)
+ON_IMAGES = tuple(one.FIGURE for one in (fig1_cifar10, fig2_cifar10, fig4, fig5, fig6))
 STEPS = 400
 STEP = np.arange(STEPS)
 LOSS = falling_loss(STEPS)  # from 2.3 to 0.5
@@ -64,10 +64,6 @@ class Made(RunFolders):
         """Of the first seed."""
         return open_run(str(self.root / "runs" / f"{name},seed=1"))
 
-    def results(self, figure: Figure) -> Results:
-        """What came of a figure's jobs."""
-        return Results([load_outcome(job, self.root / "runs") for job in figure.jobs(True)])
-
     def verdicts(self, figure: Figure) -> list[Verdict]:
         """Of the figure's claims."""
         return [claim.verdict for claim in figure.claims(self.results(figure))]
@@ -80,17 +76,15 @@ class Made(RunFolders):
 
 class Plans(unittest.TestCase):
     def test_figures_share_the_runs_of_four_networks(self) -> None:
-        for quick, seeds in ((True, 2), (False, 3)):
-            on_images = [job for name, figure in figures("inherent_noise").items()
-                         if name in ("fig1_cifar10", "fig2_cifar10", "fig4", "fig5", "fig6")
-                         for job in figure.jobs(quick)]  # fmt: skip
+        for size, seeds in (("quick", 2), ("full", 3)):
+            on_images = [job for figure in ON_IMAGES for job in study(figure, size).jobs()]
             jobs = unique_jobs(on_images)
             self.assertEqual(len(jobs), seeds * len(IMAGE_NETWORKS))
-            self.assertEqual({bool(job.overrides) for job in jobs}, {quick})
+            self.assertEqual({bool(job.overrides) for job in jobs}, {size == "quick"})
 
     def test_configs_are_the_papers_and_differ_in_the_model_alone(self) -> None:
-        for pair in (fig4.NAMES, fig5.NAMES):
-            one, other = [read_config(ROOT / f"configs/inherent_noise/{IMAGE_NETWORKS[name][1]}.json") for name in pair]
+        for figure, pair in ((fig4.FIGURE, fig4.NAMES), (fig5.FIGURE, fig5.NAMES)):
+            one, other = [read_json(study(figure, "full").curve(name)[0].config) for name in pair]
             self.assertEqual((one["batch_size"], one["update"]), (150, {"name": "sgd", "learning_rate": 0.01}))
             self.assertEqual([config["model"].pop("name") for config in (one, other)], list(pair))
             for config in (one, other):

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from run_folders import RunFolders
+from run_folders import RunFolders, named, study
 
 # isort: split
-from papers.noise_enhancement import BATCHES, FULL, LARGE, QUICK, SEEDS, Setting, fig1, fig2, fig3, over_batches
+from papers.noise_enhancement import fig1, fig2, fig3
 from papers.noise_enhancement._curves import (
     Means,
     batch_growth,
@@ -25,13 +25,13 @@ from papers.noise_enhancement._curves import (
     time_growth,
     time_saved,
 )
-from sgdscope.catalogue import figures
-from sgdscope.claims import Claim, TooLittle, Verdict
-from sgdscope.figure import Figure, Job
-from sgdscope.plan import ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.catalogue import figures, unique_jobs
+from sgdscope.claims import TooLittle, Verdict
+from sgdscope.figure import Figure
+from sgdscope.plan import Reproduction
 from sgdscope.plots.style import house_style
 from sgdscope.report import write_report
-from sgdscope.results import Results, load_outcome
+from sgdscope.studies import Setting, read_json
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
 FIGURES = tuple(figures("noise_enhancement").values())
@@ -44,7 +44,7 @@ REACHED = "the training loss 0.0009 is at most stop.train_loss = 0.001"
 
 def effective(setting: Setting) -> float:
     """Equation 11."""
-    return setting.batch / (setting.alpha**2 + (1 - setting.alpha) ** 2)
+    return setting["batch"] / (setting["alpha"] ** 2 + (1 - setting["alpha"]) ** 2)
 
 
 class Made(RunFolders):
@@ -63,43 +63,26 @@ class Made(RunFolders):
         figure: Figure,
         accuracy: Callable[[Setting], float],
         steps: Callable[[Setting], float],
-        quick: bool = True,
+        size: str = "quick",
     ) -> None:
         """All runs of a figure. The seeds differ by little, and not in their mean."""
-        for name in dict.fromkeys(job.name for job in figure.jobs(quick)):
-            network, alpha, batch = name.split("_")
-            setting = Setting(network, float(alpha.removeprefix("alpha")), int(batch.removeprefix("B")))
-            for place, seed in enumerate(SEEDS[quick]):
-                noise = place - (len(SEEDS[quick]) - 1) / 2
+        seeds = study(figure, size).seeds
+        for setting in study(figure, size).settings:
+            for place, seed in enumerate(seeds):
+                noise = place - (len(seeds) - 1) / 2
                 self.make_run(setting, seed, accuracy(setting) + 1e-5 * noise, steps(setting) * (1 + 0.001 * noise))
 
-    def results(self, jobs: Sequence[Job]) -> Results:
-        """What came of jobs."""
-        return Results([load_outcome(job, self.root / "runs") for job in jobs])
-
-    def judge(self, figure: Figure, quick: bool = True) -> list[Claim]:
-        """The figure's claims."""
-        found = figure.claims(self.results(figure.jobs(quick)))
-        self.assertEqual(len({(claim.says, claim.place) for claim in found}), len(found))
-        return found
-
-    def assert_verdicts(self, figure: Figure, *expected: Verdict, quick: bool = True) -> None:
-        """Of the claims, in their order."""
-        claims = self.judge(figure, quick)
-        told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
-        self.assertEqual([claim.verdict for claim in claims], list(expected), told)
-
-    def assert_drawn(self, figure: Figure, lines: Sequence[int], quick: bool = True) -> None:
+    def assert_drawn(self, figure: Figure, lines: Sequence[int], size: str = "quick") -> None:
         """That every panel has so many lines; caps of error bars are none."""
         with house_style():
-            (picture,) = figure.draw(self.results(figure.jobs(quick))).values()
+            (picture,) = figure.draw(self.results(figure, size)).values()
         found = [sum(a.get_linestyle() != "None" for a in axes.lines) for axes in picture.axes]
         self.assertEqual(found, list(lines))
 
 
 def best_at(best: Callable[[float], float], top: Callable[[float], float]) -> Callable[[Setting], float]:
     """An accuracy that is highest, for each alpha, at a certain batch size: a parabola over its logarithm."""
-    return lambda setting: top(setting.alpha) - 0.005 * math.log2(setting.batch / best(setting.alpha)) ** 2
+    return lambda setting: top(setting["alpha"]) - 0.005 * math.log2(setting["batch"] / best(setting["alpha"])) ** 2
 
 
 # ----------------------------------------------------------------------------------------- jobs and numbers
@@ -107,22 +90,25 @@ def best_at(best: Callable[[float], float], top: Callable[[float], float]) -> Ca
 
 class Jobs(Made):
     def test_figures_share_their_runs(self) -> None:
-        for quick, networks in ((True, ["F1"]), (False, ["F1", "C1", "C2"])):
-            by_figure = figures("noise_enhancement").items()
-            jobs = {name: {job.folder for job in figure.jobs(quick)} for name, figure in by_figure}
-            every = unique_jobs([job for figure in FIGURES for job in figure.jobs(quick)])
+        for size, networks in (("quick", ["F1"]), ("full", ["F1", "C1", "C2"])):
+            jobs = {figure.title: {job.folder for job in study(figure, size).jobs()} for figure in FIGURES}
+            every = unique_jobs([job for figure in FIGURES for job in study(figure, size).jobs()])
             self.assertEqual({job.name.partition("_")[0] for job in every}, set(networks))
-            plain = {job.folder for name in networks for s in over_batches(name, 1, quick) for job in s.jobs(quick)}
-            self.assertEqual(plain & jobs["fig3"], plain)
-            self.assertEqual(plain & (jobs["fig1"] | jobs["fig2"]), plain)
-            self.assertIn(LARGE[quick], BATCHES[quick])
+            plain = {job.folder for job in every if "_alpha1_" in job.name}
+            first, second, third = (jobs[figure.title] for figure in (fig1.FIGURE, fig2.FIGURE, fig3.FIGURE))
+            self.assertEqual(plain & third, plain)
+            self.assertEqual(plain & (first | second), plain)
+            values = study(fig3.FIGURE, size).values
+            self.assertIn(values["large"], values["batches"])
 
-    def test_the_full_variant_is_the_papers(self) -> None:
-        self.assertEqual(BATCHES[False], (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 3000, 5000))
-        self.assertEqual((len(SEEDS[False]), LARGE[False]), (10, 5000))
+    def test_the_full_size_is_the_papers(self) -> None:
+        full = study(fig3.FIGURE, "full")
+        batches = full.values["batches"]
+        self.assertEqual(batches, [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 3000, 5000])
+        self.assertEqual((len(full.seeds), full.values["large"]), (10, 5000))
         expected = {"F1": ("fashion_mnist", 900, 0.01), "C1": ("cifar10", 100, 0.01), "C2": ("cifar100", 600, 0.02)}
-        for network, base in FULL.items():
-            config = read_config(ROOT / f"configs/noise_enhancement/{base.config}.json")
+        for network, settings in full.curves.items():
+            config = read_json(settings[0].config)
             rate = config["update"]["learning_rate"]
             self.assertEqual((config["data"]["name"], config["batch_size"], rate["train_loss"]), expected[network])
             self.assertEqual((config["update"]["name"], rate["name"], rate["value"], rate["factor"]),
@@ -136,21 +122,15 @@ class Jobs(Made):
                 self.assertEqual(model["hidden"], [500] * 7)
             else:
                 self.assertEqual((model["norm"], model["ghost_batch_size"]), ("ghost", 100))
-                self.assertFalse([batch for batch in BATCHES[False] if batch % 100])
-        self.assertEqual(len(fig1.FIGURE.jobs(False)), 13 * 4 * 10)
-        self.assertEqual(len(fig2.FIGURE.jobs(False)), 13 * 2 * 2 * 10)
-        self.assertEqual(len(unique_jobs(fig3.FIGURE.jobs(False))), (3 * 13 + 10 + 10 + 6) * 10)
+                self.assertFalse([batch for batch in batches if batch % 100])
+        self.assertEqual(len(study(fig1.FIGURE, "full").jobs()), 13 * 4 * 10)
+        self.assertEqual(len(study(fig2.FIGURE, "full").jobs()), 13 * 2 * 2 * 10)
+        self.assertEqual(len(full.jobs()), (3 * 13 + 10 + 10 + 6) * 10)
 
     def test_quick_batches_fill_the_training_set(self) -> None:
-        (limit,) = [
-            int(word.partition("=")[2]) for word in QUICK["F1"].overrides if word.startswith("data.train_limit")
-        ]
-        self.assertFalse([batch for batch in BATCHES[True] if limit % batch])
-
-    def test_noise_takes_time(self) -> None:
-        seconds = {alpha: Setting("F1", alpha, 100).jobs(True)[0].seconds for alpha in (1, 1.5, 2.5)}
-        self.assertGreater(seconds[1.5], 2 * seconds[1])
-        self.assertGreater(seconds[2.5], seconds[1.5])
+        for setting in study(fig3.FIGURE).settings:
+            (limit,) = [word.partition("=")[2] for word in setting.overrides if word.startswith("data.train_limit")]
+            self.assertEqual(int(limit) % setting["batch"], 0)
 
 
 class Numbers(unittest.TestCase):
@@ -188,10 +168,11 @@ class Numbers(unittest.TestCase):
 
 
 class Figures(Made):
-    def make_papers(self, figure: Figure, quick: bool = True) -> None:
+    def make_papers(self, figure: Figure, size: str = "quick") -> None:
         """What the paper found: more noise is better at large batches, and takes time."""
-        accuracy = best_at(lambda alpha: BATCHES[quick][0] * alpha**2, lambda alpha: 0.9 + 0.004 * (alpha - 1))
-        self.make_all(figure, accuracy, lambda s: 1000 * (500 / effective(s)) ** 0.8, quick)
+        smallest = study(figure, size).values["batches"][0]
+        accuracy = best_at(lambda alpha: smallest * alpha**2, lambda alpha: 0.9 + 0.004 * (alpha - 1))
+        self.make_all(figure, accuracy, lambda s: 1000 * (500 / effective(s)) ** 0.8, size)
 
     def test_fig1_and_fig2_as_in_the_paper(self) -> None:
         self.make_papers(fig1.FIGURE)
@@ -204,7 +185,7 @@ class Figures(Made):
         self.assert_drawn(fig1.FIGURE, [3, 3])
         self.assertEqual([claim.verdict for claim in self.judge(fig2.FIGURE)][::2], [HOLDS, HOLDS])  # the same runs
         self.assert_drawn(fig2.FIGURE, [2, 2])
-        (table,) = fig1.tables(self.results(fig1.FIGURE.jobs(True)))
+        (table,) = fig1.FIGURE.tables(self.results(fig1.FIGURE))
         self.assertEqual(table.rows[0][:4], ["F1", "1", "25", "90.00 ± 0.00"])
         self.assertEqual([row[2] for row in table.rows], ["25", "50", "100"])
         self.assertEqual(table.rows[0][4], f"{1000 * 20**0.8:.0f} ± {2.5**0.5 * 20**0.8:.0f}")
@@ -214,13 +195,13 @@ class Figures(Made):
             with self.subTest(power=power):
                 self.root = self.root / "next"
                 accuracy = best_at(lambda alpha, power=power: 100 * alpha**power, lambda alpha: 0.9)
-                self.make_all(fig2.FIGURE, accuracy, lambda s: 1000 * s.alpha / s.batch**0.5)
+                self.make_all(fig2.FIGURE, accuracy, lambda s: 1000 * s["alpha"] / s["batch"] ** 0.5)
                 self.assertEqual(self.judge(fig2.FIGURE)[1].verdict, verdict)
 
     def test_fig1_and_fig2_to_the_contrary(self) -> None:
         accuracy = best_at(lambda alpha: 1000 / alpha**2, lambda alpha: 0.9 - 0.02 * (alpha - 1))
         self.make_all(
-            fig1.FIGURE, lambda s: accuracy(s) - 0.02 * s.alpha * math.log10(s.batch), lambda s: 9000 / s.alpha
+            fig1.FIGURE, lambda s: accuracy(s) - 0.02 * s["alpha"] * math.log10(s["batch"]), lambda s: 9000 / s["alpha"]
         )
         claims = self.judge(fig1.FIGURE)
         self.assertEqual([claim.verdict for claim in claims[:4:2]], [FAILS] * 2)
@@ -229,32 +210,34 @@ class Figures(Made):
     def test_fig3_as_in_the_paper(self) -> None:
         def accuracy(setting: Setting) -> float:
             over_best = math.log2(effective(setting) / 200)
-            return 0.9 + (0.003 if setting.alpha > 1 else 0) - 0.01 * over_best**2
+            return 0.9 + (0.003 if setting["alpha"] > 1 else 0) - 0.01 * over_best**2
 
         self.make_all(fig3.FIGURE, accuracy, lambda s: 1000 * (1000 / effective(s)) ** 0.8)
         self.assert_verdicts(fig3.FIGURE, *[HOLDS] * 5)
         self.assertAlmostEqual(self.judge(fig3.FIGURE)[0].measured.summary.mean, 0.8, places=9)
         self.assert_drawn(fig3.FIGURE, [2])
-        (table,) = fig3.tables(self.results(fig3.FIGURE.jobs(True)))
+        (table,) = fig3.FIGURE.tables(self.results(fig3.FIGURE))
         self.assertEqual([row[:4] for row in table.rows], [
             ["F1", "without noise enhancement", "200", "1"], ["F1", "with noise enhancement", "800", "2"],
         ])  # fmt: skip
 
     def test_fig3_to_the_contrary(self) -> None:
         self.make_all(
-            fig3.FIGURE, lambda s: 0.9 - 0.001 * s.alpha - 0.0001 * s.batch / 1000, lambda s: s.batch / s.alpha
+            fig3.FIGURE,
+            lambda s: 0.9 - 0.001 * s["alpha"] - 0.0001 * s["batch"] / 1000,
+            lambda s: s["batch"] / s["alpha"],
         )
         self.assert_verdicts(fig3.FIGURE, *[FAILS] * 5)
 
-    def test_the_full_variant_has_all_networks(self) -> None:
+    def test_the_full_size_has_all_networks(self) -> None:
         for figure in (fig2.FIGURE, fig3.FIGURE):
             self.root = self.root / "next"
-            self.make_papers(figure, quick=False)
-            claims = self.judge(figure, quick=False)
+            self.make_papers(figure, size="full")
+            claims = self.judge(figure, size="full")
             self.assertEqual({claim.measured.seeds for claim in claims}, {10})
             networks = list(dict.fromkeys(claim.says.partition(":")[0] for claim in claims))
             self.assertEqual(networks, ["F1", "C2"] if figure is fig2.FIGURE else ["F1", "C1", "C2"])
-        self.assert_drawn(fig3.FIGURE, [2, 2, 2], quick=False)
+        self.assert_drawn(fig3.FIGURE, [2, 2, 2], size="full")
 
 
 class Missing(Made):
@@ -263,19 +246,18 @@ class Missing(Made):
             for claim in self.judge(figure):
                 self.assertEqual(claim.verdict, OPEN, claim.says)
                 self.assertIn("not run yet, and", claim.reason)
-            self.assertEqual(list(figure.tables(self.results(figure.jobs(True)))), [])
+            self.assertEqual(list(figure.tables(self.results(figure))), [])
             with self.assertRaises(TooLittle):
-                figure.draw(self.results(figure.jobs(True)))
+                figure.draw(self.results(figure))
 
     def test_a_setting_that_does_not_converge_is_left_out_and_named(self) -> None:
-        settings = over_batches("F1", 1, True)
+        settings = study(fig2.FIGURE).curve("F1", alpha=1)
         for setting in settings:
-            for seed in SEEDS[True]:
-                reason = "" if (setting.batch, seed) == (200, 2) else REACHED
-                self.make_run(setting, seed, 0.8 + setting.batch / 1e4 + seed / 1e3, 100, reason)
-        results = self.results([job for setting in settings for job in setting.jobs(True)])
-        found = curve(results, settings)
-        self.assertEqual([setting.batch for setting in found.settings], [25, 50, 100, 400, 800])
+            for seed in study(fig2.FIGURE).seeds:
+                reason = "" if (setting["batch"], seed) == (200, 2) else REACHED
+                self.make_run(setting, seed, 0.8 + setting["batch"] / 1e4 + seed / 1e3, 100, reason)
+        found = curve(self.results(fig2.FIGURE), settings)
+        self.assertEqual([setting["batch"] for setting in found.settings], [25, 50, 100, 400, 800])
         np.testing.assert_allclose(found.means().accuracy, 0.803 + found.means().batch / 1e4)
         np.testing.assert_allclose(found.means([0, 0, 2]).accuracy, 0.8 + 5 / 3e3 + found.means().batch / 1e4)
         measurement = measured(gap, found)
@@ -283,21 +265,21 @@ class Missing(Made):
         self.assertEqual(measurement.summary.mean, 0)
 
     def test_the_standard_error_is_that_of_the_mean(self) -> None:
-        setting = Setting("F1", 1, 100)
+        setting = named(fig2.FIGURE, "F1_alpha1_B100")
         accuracies = (0.80, 0.83, 0.81, 0.82, 0.85)
-        for seed, accuracy in zip(SEEDS[True], accuracies, strict=True):
+        for seed, accuracy in zip(study(fig2.FIGURE).seeds, accuracies, strict=True):
             self.make_run(setting, seed, accuracy, 100)
-        found = measured(lambda one: one.accuracy[0], curve(self.results(setting.jobs(True)), [setting]))
+        found = measured(lambda one: one.accuracy[0], curve(self.results(fig2.FIGURE), [setting]))
         expected = np.std(accuracies, ddof=1) / math.sqrt(len(accuracies))
         self.assertAlmostEqual(found.error, expected, delta=4 * expected / math.sqrt(2 * 400))  # of 400 draws
 
     def test_a_report_says_which_data_were_absent(self) -> None:
-        jobs = [job for job in fig2.FIGURE.jobs(False) if job.name.startswith("F1")]
-        self.make_all(fig2.FIGURE, best_at(lambda alpha: 500 * alpha, lambda alpha: 0.9), effective, quick=False)
+        jobs = [job for job in study(fig2.FIGURE, "full").jobs() if job.name.startswith("F1")]
+        self.make_all(fig2.FIGURE, best_at(lambda alpha: 500 * alpha, lambda alpha: 0.9), effective, size="full")
         for folder in (self.root / "runs").glob("C2*"):
             folder.rename(self.root / folder.name)
         write_report(
-            Reproduction(self.root, "noise_enhancement", False, ["fig2"], {job.folder: "a command" for job in jobs})
+            Reproduction(self.root, "noise_enhancement", "full", ["fig2"], {job.folder: "a command" for job in jobs})
         )
         text = (self.root / "report.md").read_text()
         self.assertIn("- CIFAR-100 was not found: its runs are missing, and claims on them not decided.", text)

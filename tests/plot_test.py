@@ -19,10 +19,10 @@ from run_folders import NAN, RunFolders, falling_loss
 
 # isort: split
 import plot
-from papers.inherent_noise import fig3
+from papers.inherent_noise._sums import COLUMNS, draw_sums
 from sgdscope.plots.lines import Line, batch_loss, make_lines, make_x_axis, thin_out
 from sgdscope.plots.panels import draw_columns
-from sgdscope.runs import label_by_units, label_runs, open_run
+from sgdscope.runs import label_runs, open_run
 
 
 class Plots(RunFolders):
@@ -41,7 +41,7 @@ class Plots(RunFolders):
         steps = 120
         step, loss = np.arange(steps), falling_loss(steps)
         metrics = {"step": step, "epoch": step // 60, "loss": loss}
-        for i, column in enumerate(fig3.COLUMNS):
+        for i, column in enumerate(COLUMNS):
             metrics[column] = np.where(step >= 10, (i + 1) * hidden * (loss[0] - loss), NAN)
         at = np.linspace(0, steps, evaluations).astype(int)
         return self.make(
@@ -255,15 +255,10 @@ class Errors(Plots):
 
     def test_contradictions_and_bad_values(self) -> None:
         folder = self.make_simple()
-        self.assertIn("inherent_noise/fig3", self.refused("--figure", "inherent_noise/fig", folder))
-        self.assertIn(
-            "leave out --columns", self.refused("--figure", "inherent_noise/fig3", folder, "--columns", "loss")
-        )
         self.assertIn("2 labels for 1 runs", self.refused(folder, "--columns", "loss", "--labels", "a,b"))
         self.assertIn("neither a PNG nor a PDF", self.refused(folder, "--columns", "loss", "--out", "a.gif"))
         self.assertIn("expected 1 row or more", self.refused(folder, "--columns", "loss", "--smooth", "0"))
         self.refused(folder, "--columns", "loss", "--x", "time")
-        self.assertIn("taylor.long_ago.cum_dot", self.refused("--figure", "inherent_noise/fig3", folder))
 
     def test_a_logarithm_of_nothing_above_zero(self) -> None:
         folder = self.make("negative", {"step": [0, 1], "epoch": [0, 0], "loss": [-1, 0]})
@@ -328,17 +323,11 @@ class Pictures(Plots):
         np.testing.assert_array_equal(panels[0].lines[1].get_ydata(), falling_loss(50))
         self.assertEqual([text.get_text() for text in figure.legends[0].get_texts()], ["one", "two"])
 
-    def test_fig3_is_a_grid_of_three_networks(self) -> None:
-        folders = [self.make_taylor(f"fc{hidden}", hidden, 20) for hidden in (64, 2000, 8000)]
-        status, out, errors = self.call("--figure", "inherent_noise/fig3", *folders)
-        picture = Path(folders[0], "plots", "inherent_noise_fig3.png")
-        self.assertEqual((status, out), (0, f"{picture}\n"), errors)
-        self.assertTrue(picture.read_bytes().startswith(b"\x89PNG"))
-
     def test_fig3_puts_each_column_where_the_paper_has_it(self) -> None:
         runs = [open_run(self.make_taylor(f"fc{hidden}", hidden, 20)) for hidden in (64, 2000, 8000)]
-        label_by_units(runs)
-        figure = fig3.draw_grid(runs, make_x_axis(runs, "loss_reduction"), 1, None)
+        label_runs(runs, "64 units,2000 units,8000 units")
+        lines = make_lines(runs, COLUMNS, make_x_axis(runs, "loss_reduction"))
+        figure = draw_sums(runs, lines, [run.label for run in runs[::-1]], "", None)
         panels = figure.get_axes()
         self.assertEqual(len(panels), 9)
         stems = [

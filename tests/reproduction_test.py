@@ -23,14 +23,16 @@ from unittest import mock
 
 import numpy as np
 
-from run_folders import NAN, RunFolders, falling_loss
+from run_folders import NAN, RunFolders, falling_loss, study
 
 # isort: split
 import reproduce
 from papers.inherent_noise import fig1, fig2, fig3, lags
 from papers.inherent_noise._sums import sums_from_common_start
+from sgdscope import durations as durations_of
 from sgdscope import plan as planning
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
+from sgdscope.catalogue import unique_jobs
 from sgdscope.claims import (
     BLOCKS,
     MIN_STEPS,
@@ -45,12 +47,13 @@ from sgdscope.claims import (
     ratio_of_means,
 )
 from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
+from sgdscope.durations import Durations
 from sgdscope.errors import Error
-from sgdscope.figure import Job
-from sgdscope.plan import check_data_paths, data_overrides, plan, read_config, unique_jobs
+from sgdscope.plan import check_data_paths, data_overrides, plan
 from sgdscope.plots.lines import refined_loss
 from sgdscope.results import Results, load_outcome
 from sgdscope.runs import Run, open_run
+from sgdscope.studies import Job, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 400
@@ -85,10 +88,10 @@ class Runs(RunFolders):
         evaluations = {"step": at, "epoch": at / 200, "train_loss": loss[at]}
         self.make(f"{folders}/{folder}", metrics, evaluations, hidden, {**MNIST, **(config or {})}, MANIFEST)
 
-    def results(self, *jobs: tuple[str, int]) -> Results:
+    def results_of(self, *jobs: tuple[str, int]) -> Results:
         """What came of jobs, given by their names and seeds."""
         made = [Job(name, "configs/inherent_noise/fig3_fc64.json", seed) for name, seed in jobs]
-        return Results([load_outcome(job, self.root / "runs") for job in made])
+        return Results(study(fig3.FIGURE), [load_outcome(job, self.root / "runs") for job in made])
 
     def refused(self, call: Callable[[], object], status: int = 2) -> str:
         """The message of the error that a call must raise."""
@@ -216,18 +219,18 @@ class InherentNoise(Runs):
     def test_fig1_and_fig2_on_known_penalties_and_dots(self) -> None:
         for seed in (1, 2):
             self.make_taylor(f"fc8000,seed={seed}", penalty=(-4, -2, -2), dot=(5, 1, 1))
-        claims = fig1.claims(self.results(("fc8000", 1), ("fc8000", 2)))
+        claims = fig1.claims(self.results_of(("fc8000", 1), ("fc8000", 2)))
         self.assertEqual([claim.measured.summary.mean for claim in claims], [1.0, 2.0, 1.0, 1.0])
         # Equal penalties are in no order: a share of 1 comes from 'at least', the ratio tells.
         self.assertEqual(self.verdicts(claims), ["holds", "holds", "holds", "does not hold"])
-        claims = fig2.claims(self.results(("fc8000", 1), ("fc8000", 2)))
+        claims = fig2.claims(self.results_of(("fc8000", 1), ("fc8000", 2)))
         self.assertEqual(self.verdicts(claims), ["holds"] * 4)
         self.assertEqual([sample.steps for sample in claims[2].measured.samples.values()], [STEPS - 300] * 2)
 
     def test_fig1_and_fig2_the_other_way_round(self) -> None:
         self.make_taylor("fc8000,seed=1", penalty=(-1, -2, -4), dot=(1, 2, 3))
-        self.assertEqual(self.verdicts(fig1.claims(self.results(("fc8000", 1)))), ["does not hold"] * 4)
-        self.assertEqual(self.verdicts(fig2.claims(self.results(("fc8000", 1)))), ["does not hold"] * 4)
+        self.assertEqual(self.verdicts(fig1.claims(self.results_of(("fc8000", 1)))), ["does not hold"] * 4)
+        self.assertEqual(self.verdicts(fig2.claims(self.results_of(("fc8000", 1)))), ["does not hold"] * 4)
 
     def test_fig3_on_sums_that_grow_with_the_reduction_in_loss(self) -> None:
         # The sum of a network is its factor times the reduction, from where all have begun.
@@ -235,7 +238,7 @@ class InherentNoise(Runs):
             for units, factor in ((64, 1), (2000, 2), (8000, 4)):
                 penalty = (-factor, -factor, factor)
                 self.make_taylor(f"fc{units},seed={seed}", units, penalty, dot=(2 * factor, factor, factor))
-        results = self.results(*[(f"fc{units}", seed) for units in (64, 2000, 8000) for seed in (1, 2)])
+        results = self.results_of(*[(f"fc{units}", seed) for units in (64, 2000, 8000) for seed in (1, 2)])
         claims = {(claim.quantity[:5], claim.says): claim for claim in fig3.claims(results)}
         self.assertEqual(len(claims), 14)
         shares = {says: claim for (kind, says), claim in claims.items() if kind == "share"}
@@ -278,7 +281,7 @@ class InherentNoise(Runs):
         for row in rows[1:-1]:
             row[column] = ""
         late.write_text("".join(",".join(row) + "\n" for row in rows))
-        claim = fig3.claims(self.results(("fc64", 1), ("fc2000", 1), ("fc8000", 1)))[0]
+        claim = fig3.claims(self.results_of(("fc64", 1), ("fc2000", 1), ("fc8000", 1)))[0]
         self.assertEqual(claim.verdict, Verdict.OPEN)
         self.assertTrue("no reduction in loss" in claim.reason or "has no taylor" in claim.reason, claim.reason)
 
@@ -309,7 +312,7 @@ class InherentNoise(Runs):
         of_pairs = [np.abs(columns[f"{a}.penalty"]) >= np.abs(columns[f"{b}.penalty"]) for a, b in pairs]
         expected = np.mean(of_pairs, axis=0)[stage].mean()
         self.assertAlmostEqual(lags.share_of_pairs((30, 300))(run).value, expected, places=12)
-        claims = lags.claims(self.results(("lags_fc64", 1), ("lags_fc64", 2)))
+        claims = lags.claims(self.results_of(("lags_fc64", 1), ("lags_fc64", 2)))
         self.assertEqual(claims[0].verdict, Verdict.HOLDS)
         self.assertIn("steps 30 to 299", claims[0].quantity)
 
@@ -317,7 +320,7 @@ class InherentNoise(Runs):
         self.make_taylor("fc8000,seed=2")
         manifest = self.root / "runs" / "fc8000,seed=2" / "manifest.json"
         manifest.write_text(json.dumps({**MANIFEST, "status": "diverged", "reason": "the loss is nan at step 7"}))
-        results = self.results(("fc8000", 1), ("fc8000", 2))
+        results = self.results_of(("fc8000", 1), ("fc8000", 2))
         claims = [*fig1.claims(results), *fig2.claims(results), *fig3.claims(results), *lags.claims(results)]
         self.assertEqual({claim.verdict for claim in claims}, {Verdict.OPEN})
         self.assertEqual(
@@ -328,7 +331,7 @@ class InherentNoise(Runs):
 
     def test_one_seed_that_failed_does_not_hide_another(self) -> None:
         self.make_taylor("fc8000,seed=1")
-        claim = fig1.claims(self.results(("fc8000", 1), ("fc8000", 2)))[1]
+        claim = fig1.claims(self.results_of(("fc8000", 1), ("fc8000", 2)))[1]
         self.assertEqual((claim.verdict, claim.measured.problems), (Verdict.HOLDS, ("fc8000,seed=2: not run yet",)))
 
     def test_refined_loss_is_the_batches_before_the_second_evaluation(self) -> None:
@@ -350,9 +353,9 @@ class Plans(Runs):
         (self.data / "data_batch_1.bin").touch()
         self.out = self.root / "out $HOME 'x'"
 
-    def plan(self, target: str = "inherent_noise/fig1", quick: bool = True) -> list[list[str]]:
+    def plan(self, target: str = "inherent_noise/fig1", size: str = "quick") -> list[list[str]]:
         """The words of each job."""
-        return [shlex.split(line) for line in plan(target, quick, self.out, [self.data]).read_text().splitlines()]
+        return [shlex.split(line) for line in plan(target, size, self.out, [self.data]).read_text().splitlines()]
 
     def test_figures_share_runs_and_the_longest_come_first(self) -> None:
         (fc8000,) = {tuple(words) for words in self.plan("inherent_noise/fig1") if words[-3] == "1"}
@@ -374,12 +377,12 @@ class Plans(Runs):
     def test_quick_is_shorter_and_full_is_the_config(self) -> None:
         self.assertIn("epochs=2", self.plan()[0])
         self.out = self.root / "full"
-        full = self.plan(quick=False)
+        full = self.plan(size="full")
         self.assertEqual([word for word in full[0] if "=" in word and "seed=" not in word], [f"data.path={self.data}"])
         self.assertGreater(len(full), 2)
 
     def test_a_device_is_part_of_every_job(self) -> None:
-        jobs = plan("inherent_noise/fig1", True, self.out, [self.data], "cuda").read_text().splitlines()
+        jobs = plan("inherent_noise/fig1", "quick", self.out, [self.data], "cuda").read_text().splitlines()
         self.assertEqual([shlex.split(job)[-4:-2] for job in jobs], [["--device", "cuda"]] * 2)
 
     def test_paths_in_the_repository_are_relative_to_it(self) -> None:
@@ -389,8 +392,21 @@ class Plans(Runs):
 
     def test_different_jobs_of_one_name_are_refused(self) -> None:
         one, other = Job("a", "c.json", 1), Job("a", "c.json", 1, ("epochs=2",))
-        self.assertEqual(unique_jobs([one, Job("a", "c.json", 1), Job("b", "c.json", 1, seconds=9)])[1], one)
+        self.assertEqual(unique_jobs([one, Job("a", "c.json", 1), Job("b", "c.json", 1)])[0], one)
         self.assertIn("two different jobs", self.refused(lambda: unique_jobs([one, other])))
+
+    def test_a_size_is_one_of_the_studies(self) -> None:
+        self.assertIn("did you mean quick", self.refused(lambda: self.plan(size="quik")))
+        self.assertIn("known names: quick, full", self.refused(lambda: self.plan("inherent_noise", size="huge")))
+        self.assertFalse(self.out.exists())
+
+    def test_a_reproduction_from_before_sizes_had_names_goes_on(self) -> None:
+        before = self.plan()
+        state = json.loads((self.out / "reproduction.json").read_text())
+        state["quick"] = state.pop("size") == "quick"
+        (self.out / "reproduction.json").write_text(json.dumps(state))
+        self.assertEqual(self.plan(), before)
+        self.assertEqual(json.loads((self.out / "reproduction.json").read_text())["size"], "quick")
 
     def test_a_run_is_never_taken_for_another(self) -> None:
         self.plan()
@@ -406,8 +422,8 @@ class Plans(Runs):
     def test_folders_that_are_not_ours_are_left_alone(self) -> None:
         self.out.mkdir()
         self.assertEqual(len(self.plan()), 2)  # an empty one is taken
-        message = self.refused(lambda: self.plan(quick=False))
-        self.assertIn("holds the quick variant of inherent_noise, not the full one", message)
+        message = self.refused(lambda: self.plan(size="full"))
+        self.assertIn("holds the quick size of inherent_noise, not the full one", message)
         (self.out / "reproduction.json").write_text("{")
         self.assertIn("is not what scripts/reproduce.sh wrote", self.refused(self.plan, status=3))
         (self.out / "reproduction.json").unlink()
@@ -468,7 +484,7 @@ class Plans(Runs):
         with mock.patch.dict(planning.LOOKED_FOR, {"cifar10": "no_such_file"}):
             with contextlib.redirect_stderr(noted):
                 configs = {job[2] for job in self.plan("inherent_noise")}
-            message = self.refused(lambda: plan("inherent_noise/fig5", True, self.root / "no_data", []), status=3)
+            message = self.refused(lambda: plan("inherent_noise/fig5", "quick", self.root / "no_data", []), status=3)
         self.assertIn("configs/inherent_noise/fig3_fc8000.json", configs)
         self.assertNotIn("configs/inherent_noise/fig5_resnet18.json", configs)
         self.assertEqual(noted.getvalue().count("cifar10: not found"), 1)
@@ -494,11 +510,6 @@ class Plans(Runs):
         (self.data / "train-images-idx3-ubyte.gz").unlink()
         self.assertIn("no file train-images", self.refused(self.plan, status=3))  # CIFAR-10 alone is of no use to it
         self.assertFalse(self.out.exists())
-
-    def test_comments_in_configs(self) -> None:
-        file = self.root / "commented.json"
-        file.write_text('// first\n{"a": "//no \\" /*comment*/", /* two\nlines */ "b": [1] // last\n}')
-        self.assertEqual(read_config(file), {"a": '//no " /*comment*/', "b": [1]})
 
 
 class Page(HTMLParser):
@@ -637,6 +648,50 @@ class Reports(Runs):
         )  # 2 runs of 200 s, or 3 of 1000 s, on 2 cores
 
 
+class DurationsOfRuns(Runs):
+    def setUp(self) -> None:
+        super().setUp()
+        elsewhere = mock.patch.object(durations_of, "CONFIGS", self.root)
+        elsewhere.start()
+        self.addCleanup(elsewhere.stop)
+        (self.root / "inherent_noise").mkdir()
+        for seed, seconds in ((1, 80.0), (2, 90.04)):
+            self.make_taylor(f"fc8000,seed={seed}")
+            self.measured(seed, wall_seconds=seconds)
+
+    def measured(self, seed: int, **facts: object) -> None:
+        """What the manifest of a run says."""
+        manifest = self.root / "runs" / f"fc8000,seed={seed}" / "manifest.json"
+        manifest.write_text(json.dumps({"status": "done", **MANIFEST, **facts}))
+
+    def record(self) -> Durations:
+        """What is kept after the runs were recorded."""
+        Durations.load("inherent_noise").record("quick", self.results(fig1.FIGURE).outcomes)
+        return Durations.load("inherent_noise")
+
+    def test_what_runs_measured_is_kept_with_their_machine(self) -> None:
+        self.assertIsNone(Durations.load("inherent_noise").of_all("quick", study(fig1.FIGURE).jobs()))
+        kept = self.record()
+        self.assertEqual(kept.machines, {"quick": "cpu: a processor, 1 thread a run"})
+        self.assertEqual(kept.seconds("quick", "fc8000"), 85.0)
+        self.assertEqual(kept.of_all("quick", study(fig1.FIGURE).jobs()), 85.0)  # each on a core
+        self.assertIsNone(kept.seconds("full", "fc8000"))
+
+    def test_numbers_of_different_machines_are_not_mixed(self) -> None:
+        kept = self.record()
+        kept.by_size["quick"]["fc64"] = 1.0
+        kept.record("quick", self.results(fig1.FIGURE).outcomes)
+        self.assertEqual(set(self.record().by_size["quick"]), {"fc64", "fc8000"})
+        self.measured(1, cpu="another")
+        self.assertIn("several machines", self.refused(self.record))
+        self.measured(2, cpu="another")
+        self.assertEqual(set(self.record().by_size["quick"]), {"fc8000"})
+
+    def test_nothing_finished_is_refused(self) -> None:
+        shutil.rmtree(self.root / "runs")
+        self.assertIn("nothing to record", self.refused(self.record))
+
+
 class Script(Runs):
     """scripts/reproduce.sh as a whole, with a program that copies runs made here."""
 
@@ -670,7 +725,7 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
 
     def test_from_nothing_to_the_report_and_again(self) -> None:
         for seed in (1, 2):
-            config = read_config(ROOT / "configs/inherent_noise/fig3_fc8000.json")
+            config = read_json(ROOT / "configs/inherent_noise/fig3_fc8000.json")
             config["data"]["path"] = str(self.data)
             self.make_taylor(
                 f"fc8000,seed={seed}", config={**config, "seed": seed, "epochs": 2, "eval": {"every": 300}}
@@ -696,6 +751,7 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
         for arguments, words in (
             ((), "needs PAPER or PAPER/FIGURE"),
             (("--fast",), "there is no option --fast"),
+            (("inherent_noise/fig1", "--size", "huge", "--out", "x"), "there is no size 'huge'"),
             (("a", "b"), "takes one PAPER"),
             (("inherent_noise/fig1", "--device", "tpu"), "invalid choice: 'tpu'"),
             (("a", "--slurm", "-j", "2"), "give one of --slurm and -j"),

@@ -1,4 +1,4 @@
-"""Run folders that tests of the Python scripts make up. Importing this puts scripts/ into the path."""
+"""Run folders that tests of the Python scripts make up, and figures' results of them. Puts scripts/ into the path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,27 @@ import numpy as np
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
+# isort: split
+from sgdscope.catalogue import study_of
+from sgdscope.claims import Claim, Verdict
+from sgdscope.figure import Figure
+from sgdscope.results import Results, load_outcome
+from sgdscope.studies import Setting, Study
+
 NAN = float("nan")
+SIZES = ("quick", "full")
+
+
+def study(figure: Figure, size: str = "quick") -> Study:
+    """What a figure runs."""
+    _, paper, name = figure.draw.__module__.split(".")
+    return study_of(paper, name, size)
+
+
+def named(figure: Figure, name: str, size: str = "quick") -> Setting:
+    """A setting of a figure by its name."""
+    (found,) = [setting for setting in study(figure, size).settings if setting.name == name]
+    return found
 
 
 def csv_text(columns: Mapping[str, Sequence[float]]) -> str:
@@ -57,3 +77,20 @@ class RunFolders(unittest.TestCase):
         if evaluations is not None:
             (folder / "eval.csv").write_text(csv_text(evaluations))
         return str(folder)
+
+    def results(self, figure: Figure, size: str = "quick") -> Results:
+        """What came of a figure's jobs."""
+        found = study(figure, size)
+        return Results(found, [load_outcome(job, self.root / "runs") for job in found.jobs()])
+
+    def judge(self, figure: Figure, size: str = "quick") -> list[Claim]:
+        """The figure's claims, no two of which say the same."""
+        found = list(figure.claims(self.results(figure, size)))
+        self.assertEqual(len({(claim.says, claim.place, claim.quantity) for claim in found}), len(found))
+        return found
+
+    def assert_verdicts(self, figure: Figure, *expected: Verdict) -> None:
+        """Of the claims, in their order."""
+        claims = self.judge(figure)
+        told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
+        self.assertEqual([claim.verdict for claim in claims], list(expected), told)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sgdscope.errors import Error
+from sgdscope.durations import Durations
+from sgdscope.errors import Error, suggestion
 from sgdscope.figure import Figure, Paper
-from sgdscope.runs import suggestion
+from sgdscope.studies import Job, Study, load_study, sizes_of
 
-FOLDER = Path(__file__).resolve().parent.parent / "papers"
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDER = ROOT / "scripts" / "papers"
+CONFIGS = ROOT / "configs"
 
 
 def papers() -> dict[str, Paper]:
@@ -24,14 +29,51 @@ def figures(paper: str) -> dict[str, Figure]:
     return {name: importlib.import_module(f"papers.{paper}.{name}").FIGURE for name in names}
 
 
-def choose(target: str) -> tuple[str, list[str]]:
-    """The paper and the names of its figures that PAPER or PAPER/FIGURE means."""
+def study_file(paper: str, figure: str) -> Path:
+    """What a figure runs."""
+    return CONFIGS / paper / f"{figure}.study.json"
+
+
+@functools.cache
+def study_of(paper: str, figure: str, size: str) -> Study:
+    """What a figure runs at a size."""
+    return load_study(study_file(paper, figure), size)
+
+
+def sizes_of_paper(paper: str) -> list[str]:
+    """All sizes that figures of a paper have."""
+    return list(dict.fromkeys(size for name in figures(paper) for size in sizes_of(study_file(paper, name))))
+
+
+def choose(target: str, size: str) -> tuple[str, list[str]]:
+    """The paper and the names of its figures that PAPER or PAPER/FIGURE means: of a whole paper those with the size."""
     paper, slash, figure = target.partition("/")
     known = {key: list(figures(key)) for key in papers()}
     if paper in known and not slash:
-        return paper, known[paper]
+        names = [name for name in known[paper] if size in sizes_of(study_file(paper, name))]
+        if not names:
+            raise Error(target, f"no figure has the size '{size}'", suggestion(size, sizes_of_paper(paper)))
+        return paper, names
     if figure in known.get(paper, []):
+        study_of(paper, figure, size)
         return paper, [figure]
     names = list(known) + [f"{key}/{name}" for key, of_paper in known.items() for name in of_paper]
     hint = f"{suggestion(target, names)}\n  scripts/reproduce.sh --list shows all, with their titles"
     raise Error(target, "there is no such paper or figure", hint)
+
+
+def jobs_of(paper: str, names: Iterable[str], size: str) -> list[Job]:
+    """The jobs of some figures of a paper, each once, the longest first."""
+    jobs = unique_jobs([job for name in names for job in study_of(paper, name, size).jobs()])
+    durations = Durations.load(paper)
+    return sorted(jobs, key=lambda job: -(durations.seconds(size, job.name) or 0))
+
+
+def unique_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """Each job once."""
+    by_folder: dict[str, Job] = {}
+    for job in jobs:
+        if by_folder.setdefault(job.folder, job) != job:
+            hint = "give one of the settings in the figures' studies another name"
+            raise Error(job.folder, f"two different jobs have this name: {by_folder[job.folder]} and {job}", hint)
+    return list(by_folder.values())

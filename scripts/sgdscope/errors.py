@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's
 
@@ -31,6 +31,13 @@ class MissingPeer(Exception):
 def note(text: str) -> None:
     """Tells the reader something about the picture that is no error."""
     print(f"note: {text}", file=sys.stderr)
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """The names nearest to `name`, or all of them where none is near."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near += [other for other in known if name in other and other not in near][: 6 - len(near)]
+    return f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(known)}"
 
 
 def need_matplotlib() -> None:

@@ -1,26 +1,25 @@
 """From figures to a job file: which runs there are to be, on which data, and in which folder.
 
-A folder holds one paper in one variant, quick or full. Figures asked for one after the other share its runs; its
-reproduction.json remembers them, and the words of every run, so that no run is ever taken for another.
+A folder holds one paper at one size. Figures asked for one after the other share its runs; its reproduction.json
+remembers them, and the words of every run, so that no run is ever taken for another.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sgdscope.catalogue import choose, figures
+from sgdscope.catalogue import ROOT, choose, jobs_of
 from sgdscope.errors import DATA, RESOURCE, Error, note
-from sgdscope.figure import Job
 from sgdscope.files import replacing
+from sgdscope.studies import Job, read_json
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 STATE = "reproduction.json"
 LOOKED_FOR = {  # such a file is where the data are
     "mnist": "train-images*idx3-ubyte*", "cifar10": "data_batch_1.bin", "cifar100": "train.bin"
@@ -36,14 +35,9 @@ class Reproduction:
 
     folder: Path
     paper: str
-    quick: bool
+    size: str
     figures: list[str] = field(default_factory=list)  # asked for so far
     runs: dict[str, str] = field(default_factory=dict)  # words of each, without --output, by its folder's name
-
-    @property
-    def variant(self) -> str:
-        """In a word."""
-        return variant(self.quick)
 
     @property
     def runs_folder(self) -> Path:
@@ -52,19 +46,14 @@ class Reproduction:
 
     def save(self) -> None:
         """Writes the state."""
-        state = {"paper": self.paper, "quick": self.quick, "figures": self.figures, "runs": self.runs}
+        state = {"paper": self.paper, "size": self.size, "figures": self.figures, "runs": self.runs}
         with replacing(self.folder / STATE) as file:
             file.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
-def variant(quick: bool) -> str:
-    """In a word."""
-    return "quick" if quick else "full"
-
-
-def default_folder(paper: str, quick: bool) -> Path:
+def default_folder(paper: str, size: str) -> Path:
     """Where a paper is reproduced unless the caller names a folder."""
-    return ROOT / "reproductions" / f"{paper}_{variant(quick)}"
+    return ROOT / "reproductions" / f"{paper}_{size}"
 
 
 def open_reproduction(folder: Path) -> Reproduction:
@@ -72,7 +61,9 @@ def open_reproduction(folder: Path) -> Reproduction:
     hint = "choose another folder with --out, or remove this one"
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        return Reproduction(folder, state["paper"], state["quick"], state["figures"], state["runs"])
+        if "quick" in state:  # as it was written when there were two sizes
+            state["size"] = "quick" if state["quick"] else "full"
+        return Reproduction(folder, state["paper"], state["size"], state["figures"], state["runs"])
     except (FileNotFoundError, NotADirectoryError):
         raise Error(str(folder), f"is not a folder of scripts/reproduce.sh: it has no {STATE}", hint) from None
     except (ValueError, KeyError, TypeError):
@@ -81,12 +72,12 @@ def open_reproduction(folder: Path) -> Reproduction:
         raise Error(str(folder), f"cannot be read: {error.strerror}", hint, RESOURCE) from None
 
 
-def plan(target: str, quick: bool, out: Path | None, data_paths: Sequence[Path], device: str | None = None) -> Path:
+def plan(target: str, size: str, out: Path | None, data_paths: Sequence[Path], device: str | None = None) -> Path:
     """Writes the job file for PAPER or PAPER/FIGURE, the longest jobs first, and returns its name."""
-    paper, names = choose(target)
-    reproduction = _take_folder(out or default_folder(paper, quick), paper, quick)
-    jobs = unique_jobs([job for name in names for job in figures(paper)[name].jobs(quick)])
-    configs = {job.config: read_config(ROOT / job.config) for job in jobs}
+    paper, names = choose(target, size)
+    reproduction = _take_folder(out or default_folder(paper, size), paper, size)
+    jobs = jobs_of(paper, names, size)
+    configs = {job.config: read_json(job.config) for job in jobs}
     check_data_paths(data_paths, configs.values())
     jobs = _with_data(jobs, configs, data_paths)
     words = {job.folder: shlex.join(_words(job, configs[job.config], data_paths, device)) for job in jobs}
@@ -106,11 +97,11 @@ def plan(target: str, quick: bool, out: Path | None, data_paths: Sequence[Path],
     return file
 
 
-def _take_folder(folder: Path, paper: str, quick: bool) -> Reproduction:
+def _take_folder(folder: Path, paper: str, size: str) -> Reproduction:
     """The reproduction in a folder, or a new one if the folder is absent or empty."""
     try:
         if not folder.exists() or not any(folder.iterdir()):
-            return Reproduction(folder, paper, quick)
+            return Reproduction(folder, paper, size)
     except NotADirectoryError:
         raise Error(str(folder), "is a file, not a folder", "choose another folder with --out") from None
     except OSError as error:
@@ -118,20 +109,10 @@ def _take_folder(folder: Path, paper: str, quick: bool) -> Reproduction:
             str(folder), f"cannot be read: {error.strerror}", "choose another folder with --out", RESOURCE
         ) from None
     found = open_reproduction(folder)
-    if (found.paper, found.quick) != (paper, quick):
-        what = f"holds the {found.variant} variant of {found.paper}, not the {variant(quick)} one of {paper}"
+    if (found.paper, found.size) != (paper, size):
+        what = f"holds the {found.size} size of {found.paper}, not the {size} one of {paper}"
         raise Error(str(folder), what, "choose another folder with --out")
     return found
-
-
-def unique_jobs(jobs: Sequence[Job]) -> list[Job]:
-    """Each job once, the longest first."""
-    by_folder: dict[str, Job] = {}
-    for job in jobs:
-        if by_folder.setdefault(job.folder, job) != job:
-            hint = "give one of the jobs in the figures' files another name"
-            raise Error(job.folder, f"two different jobs have this name: {by_folder[job.folder]} and {job}", hint)
-    return sorted(by_folder.values(), key=lambda job: -job.seconds)
 
 
 def _with_data(jobs: Sequence[Job], configs: dict[str, dict[str, Any]], data_paths: Sequence[Path]) -> list[Job]:
@@ -151,10 +132,8 @@ def _with_data(jobs: Sequence[Job], configs: dict[str, dict[str, Any]], data_pat
 
 
 def _words(job: Job, config: dict[str, Any], data_paths: Sequence[Path], device: str | None) -> list[str]:
-    overrides = [*job.overrides, *data_overrides(config, data_paths)]
-    sets = [word for override in overrides for word in ("--set", override)]
-    on_device = ["--device", device] if device else []
-    return ["sgdscope", "run", job.config, *sets, "--seed", str(job.seed), *on_device]
+    called = dataclasses.replace(job, config=_from_root(Path(job.config)))
+    return [*called.words(data_overrides(config, data_paths)), *(["--device", device] if device else [])]
 
 
 def _from_root(path: Path) -> str:
@@ -164,12 +143,6 @@ def _from_root(path: Path) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- data
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A config file, which may have comments."""
-    text = path.read_text(encoding="utf-8")
-    return json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', r"\1", text, flags=re.DOTALL))
 
 
 def check_data_paths(data_paths: Sequence[Path], configs: Iterable[dict[str, Any]]) -> None:

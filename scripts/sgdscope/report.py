@@ -6,18 +6,20 @@ import csv
 import datetime
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgdscope.catalogue import figures, papers
+from sgdscope.catalogue import figures, jobs_of, papers, study_of
 from sgdscope.claims import CERTAIN, Claim, TooLittle, Verdict
 from sgdscope.document import Block, Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.figure import Figure
 from sgdscope.files import replacing
-from sgdscope.plan import CIFAR10_SPLIT, ROOT, Reproduction, read_config, unique_jobs
+from sgdscope.plan import CIFAR10_SPLIT, Reproduction
 from sgdscope.plots.style import FORMATS, house_style, write
 from sgdscope.results import Outcome, Results, load_outcome
+from sgdscope.runs import Run
+from sgdscope.studies import read_json
 
 DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
@@ -36,14 +38,15 @@ class Chapter:
 
 def write_report(reproduction: Reproduction) -> list[Chapter]:
     """Draws all figures of a reproduction, and writes claims.csv, report.md and report.html beside them."""
-    of_paper = figures(reproduction.paper)
-    jobs = unique_jobs([job for name in reproduction.figures for job in of_paper[name].jobs(reproduction.quick)])
+    of_paper, paper, size = figures(reproduction.paper), reproduction.paper, reproduction.size
+    jobs = jobs_of(paper, reproduction.figures, size)
     outcomes = {job.folder: load_outcome(job, reproduction.runs_folder) for job in jobs}
     chapters = []
     for name in sorted(reproduction.figures):
-        of_figure = [outcomes[job.folder] for job in of_paper[name].jobs(reproduction.quick)]
-        chapters.append(_chapter(reproduction.folder, name, of_paper[name], Results(of_figure)))
-    title = f"{reproduction.paper}, {reproduction.variant}: which claims hold"
+        study = study_of(paper, name, size)
+        results = Results(study, [outcomes[job.folder] for job in study.jobs()])
+        chapters.append(_chapter(reproduction.folder, name, of_paper[name], results))
+    title = f"{paper}, {size}: which claims hold"
     blocks = list(_document(title, reproduction, chapters, list(outcomes.values())))
     for file, text in (
         ("claims.csv", _claims_csv(chapters)),
@@ -88,8 +91,10 @@ def _document(
         "seeds where that is larger. What follows ± is the standard deviation over the seeds."
     )
     yield Heading(2, "Departures from the paper")
-    quick = [f"Quick: {paper.quick}."] if reproduction.quick else []
-    yield Bullets([*_absent_data(reproduction, outcomes), *_data_departures(outcomes), *quick, *paper.departures])
+    left_out = [
+        f"{reproduction.size.capitalize()}: {words}." for words in [paper.sizes.get(reproduction.size)] if words
+    ]
+    yield Bullets([*_absent_data(reproduction, outcomes), *_data_departures(outcomes), *left_out, *paper.departures])
     for chapter in chapters:
         yield from _sections(reproduction.paper, chapter)
     yield Heading(2, "Runs")
@@ -104,37 +109,31 @@ def _facts(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[list
     finished = [outcome for outcome in outcomes if outcome.run]
     seconds = sum(outcome.manifest["wall_seconds"] for outcome in finished)
     return [
-        ["Variant", reproduction.variant],
-        ["Data", _distinct(finished, _data_of)],
-        ["Program", "sgdscope " + _distinct(finished, lambda o: o.manifest["versions"]["sgdscope"])],
-        ["LibTorch", _distinct(finished, lambda o: o.manifest["versions"]["libtorch"])],
-        ["BLAS", _distinct(finished, lambda o: o.manifest["versions"]["blas"])],
-        ["Processor", _distinct(finished, _processor_of)],
+        ["Size", reproduction.size],
+        ["Data", _distinct(_data_of(o.run) for o in finished if o.run)],
+        ["Program", "sgdscope " + _distinct(o.manifest["versions"]["sgdscope"] for o in finished)],
+        ["LibTorch", _distinct(o.manifest["versions"]["libtorch"] for o in finished)],
+        ["BLAS", _distinct(o.manifest["versions"]["blas"] for o in finished)],
+        ["Processor", _distinct(o.machine for o in finished)],
         ["Runs", f"{len(finished)} of {len(outcomes)} finished, {_duration(seconds)} in all"],
         ["Report of", datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")],
     ]
 
 
-def _distinct(outcomes: Sequence[Outcome], of: Callable[[Outcome], str]) -> str:
-    return "; ".join(dict.fromkeys(of(outcome) for outcome in outcomes)) or "no run is finished"
+def _distinct(words: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(words)) or "no run is finished"
 
 
-def _data_of(outcome: Outcome) -> str:
-    data = outcome.run.config["data"]
+def _data_of(run: Run) -> str:
+    data = run.config["data"]
     name = DATA_NAMES.get(data["name"], data["name"])
     return f"{name} in `{data['path']}`" if "path" in data else name
-
-
-def _processor_of(outcome: Outcome) -> str:
-    manifest = outcome.manifest
-    threads = manifest["threads"]
-    return f"{manifest['device']}: {manifest['cpu']}, {threads} thread{'s' if threads > 1 else ''} a run"
 
 
 def _absent_data(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[str]:
     """Data sets that were not found when the runs were planned."""
     configs = {outcome.job.config for outcome in outcomes if outcome.job.folder not in reproduction.runs}
-    names = sorted({read_config(ROOT / config)["data"]["name"] for config in configs})
+    names = sorted({read_json(config)["data"]["name"] for config in configs})
     return [
         f"{DATA_NAMES[name]} was not found: its runs are missing, and claims on them not decided." for name in names
     ]
@@ -146,7 +145,7 @@ def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         if outcome.run is None:
             continue
-        wanted, used = read_config(ROOT / outcome.job.config)["data"]["name"], outcome.run.config["data"]["name"]
+        wanted, used = read_json(outcome.job.config)["data"]["name"], outcome.run.config["data"]["name"]
         if wanted != used:
             found.append(f"{DATA_NAMES[used]} stands in for {DATA_NAMES[wanted]}, which was not found.")
         if outcome.run.config["data"].get("test_files") == CIFAR10_SPLIT[1]:

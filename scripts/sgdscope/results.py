@@ -10,8 +10,8 @@ from typing import Any
 
 from sgdscope.claims import Measurement, Sample, TooLittle, over_seeds
 from sgdscope.errors import DATA, Error
-from sgdscope.figure import Job
 from sgdscope.runs import Run, open_run
+from sgdscope.studies import Job, Setting, Study
 
 
 @dataclass
@@ -30,6 +30,12 @@ class Outcome:
             return ""
         status, reason = self.manifest.get("status", "not run yet"), self.manifest.get("reason", "")
         return f"{self.job.folder}: {status}" + (f" ({reason})" if reason else "")
+
+    @property
+    def machine(self) -> str:
+        """What the run was made on."""
+        on, threads = self.manifest, self.manifest["threads"]
+        return f"{on['device']}: {on['cpu']}, {threads} thread{'s' if threads > 1 else ''} a run"
 
 
 def seconds_of(outcomes: Sequence[Outcome]) -> float | None:
@@ -55,9 +61,19 @@ def load_outcome(job: Job, runs_folder: Path) -> Outcome:
 
 @dataclass
 class Results:
-    """The outcomes of all jobs of a figure."""
+    """What came of a study's jobs."""
 
+    study: Study
     outcomes: Sequence[Outcome]
+
+    def of(self, setting: Setting) -> list[Outcome]:
+        """The outcomes of a setting, one for each seed."""
+        return [outcome for outcome in self.outcomes if outcome.job.name == setting.name]
+
+    def need_some(self) -> None:
+        """Refuses to draw nothing."""
+        if not any(outcome.run for outcome in self.outcomes):
+            raise TooLittle("no run is finished")
 
     def runs(self, *names: str) -> list[Run]:
         """The finished runs of the jobs so named, those of one job one after the other."""

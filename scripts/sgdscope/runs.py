@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdscope.errors import DATA, Error
+from sgdscope.errors import DATA, Error, suggestion
 
 NOT_BEGUN = "the run has only just begun, or failed before its first row: manifest.json and log.txt beside it tell"
 
@@ -135,13 +135,6 @@ class Run:
         raise Error(str(self.folder), f"no column '{column}'", suggestion(column, self.columns()))
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """The names nearest to `name`, or all of them where none is near."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    near += [other for other in known if name in other and other not in near][: 6 - len(near)]
-    return f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(known)}"
-
-
 def open_run(path: str) -> Run:
     """Opens a run folder; reads its config, and of its CSV files no more than the headers."""
     folder = Path(path)
@@ -196,11 +189,3 @@ def hidden_units(run: Run) -> list[int]:
     model = run.config.get("model")
     hidden = model.get("hidden") if isinstance(model, dict) else None
     return hidden if isinstance(hidden, list) and all(isinstance(width, int) for width in hidden) else []
-
-
-def label_by_units(runs: Sequence[Run]) -> None:
-    """Names runs by their number of units, where that tells them apart."""
-    names = ["-".join(map(str, hidden_units(run))) for run in runs]
-    if all(names) and len(set(names)) == len(names):
-        for run, name in zip(runs, names):
-            run.label = f"{name} units"

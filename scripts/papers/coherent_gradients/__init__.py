@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from sgdscope.claims import TooLittle
-from sgdscope.figure import Job, Paper
+from sgdscope.figure import Paper
 from sgdscope.plots.lines import Line
 from sgdscope.runs import Run
 
-SEEDS = (1, 2)
 NOISE = (0, 25, 50, 75, 100)  # per cent of the training examples
 MIXED = (25, 50, 75)  # there are enough pristine and corrupt examples to compare them
 NULLS = ("null1", "null2", "null3")  # the probe's worlds in which it is random who is corrupt
@@ -20,14 +17,8 @@ TEST = "test_accuracy"
 PRISTINE = "train_pristine_accuracy"
 CORRUPT = "train_corrupt_accuracy"
 HALF = 0.5  # of the examples of a group: learned
-QUICK = ("steps=4000", "data.train_limit=3000", "data.test_limit=5000", "eval.per_decade=10")
-# Of figure 3: each of the first ten steps is logged, as 20 steps a decade leave none of them out, so the sums over logged
-# steps are, up to there, those over all steps.
-OF_BATCHES = '{"name": "coherence", "label": "batch", "at": "log", "per_decade": 20, "cumulative": "logged"}'
-
 PAPER = Paper(
     about="gradients of similar examples add up, so what many examples have in common is learned first, and generalizes",
-    measured_on="2 cores of an AMD EPYC with AVX-512, LibTorch 2.13.0 and its MKL (full: by the quick ones' time per step)",
     departures=(
         "The paper says 'Xavier' and not which. Here: its uniform form, with biases 0.",
         "It does not say how pixels are scaled, nor how batches are drawn. Here: to 0 … 1, and without replacement within "
@@ -36,43 +27,18 @@ PAPER = Paper(
         "the mean must be meant, as for plain SGD.",
         "Its curves are evaluated at log-spaced steps, on the whole training and test set.",
     ),
-    quick="the first 3,000 (figures 1 to 3), 4,000 (beyond_convnet) or 20,000 (figure 4) training examples in place of "
-    "60,000, the first 5,000 test examples in place of 10,000 (those of MNIST are the easier half), and 4,000, 3,000 or "
-    "6,000 steps in place of 100,000 or 60,000, which are 133, 75 or 30 epochs in place of 167 or 100. In figure 4 many "
-    "examples matter more than many epochs: with few of them the network learns the noise also from clipped gradients",
+    sizes={
+        "quick": "the first 3,000 (figures 1 to 3), 4,000 (beyond_convnet) or 20,000 (figure 4) training examples in place of "
+        "60,000, the first 5,000 test examples in place of 10,000 (those of MNIST are the easier half), and 4,000, 3,000 or "
+        "6,000 steps in place of 100,000 or 60,000, which are 133, 75 or 30 epochs in place of 167 or 100. In figure 4 many "
+        "examples matter more than many epochs: with few of them the network learns the noise also from clipped gradients"
+    },
 )
 
 
-def shares_of_all(every: int) -> str:
-    """The probes of f_p and f_c of the whole training set: at log-spaced steps, and at so many of them evenly.
-
-    Early the shares change from step to step. Later the gradient differs more from step to step than in the course of many.
-    """
-    early = (
-        '{"name": "coherence", "label": "early", "at": "log", "per_decade": 5, "whole_set": true, "cumulative": "none"}'
-    )
-    return (
-        early + f', {{"name": "coherence", "label": "late", "every": {every}, "whole_set": true, "cumulative": "none"}}'
-    )
-
-
 def noise_name(percent: int) -> str:
-    """The job of figures 1 to 3 with so much noise."""
+    """The setting of figures 1 to 3 with so much noise."""
     return f"noise{percent}"
-
-
-def noise_jobs(levels: Sequence[int], quick: bool) -> list[Job]:
-    """The runs of figures 1 to 3 with so much noise, for all seeds; with probes where there are both kinds of examples."""
-    jobs = []
-    for percent in levels:
-        overrides = [f"data.label_noise.fraction={percent / 100:g}"]
-        if percent in MIXED:
-            overrides.append(f"probes=[{shares_of_all(400 if quick else 2500)}, {OF_BATCHES}]")
-        overrides += QUICK if quick else ()
-        seconds = (70 if percent in MIXED else 53) if quick else (2070 if percent in MIXED else 1380)
-        config = "configs/coherent_gradients/label_noise.json"
-        jobs += [Job(noise_name(percent), config, seed, tuple(overrides), seconds) for seed in SEEDS]
-    return jobs
 
 
 def evaluated(run: Run, column: str) -> Line:

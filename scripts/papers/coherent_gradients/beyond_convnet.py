@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from papers.coherent_gradients import (
     corrupt_later,
     evaluated,
     from_step_1,
-    shares_of_all,
 )
 from papers.coherent_gradients._shares import FIRST, SEEN, draw_shares, lead_first, lead_later
 from papers.coherent_gradients._winsorized import (
@@ -31,7 +29,7 @@ from papers.coherent_gradients._winsorized import (
 )
 from papers.coherent_gradients._worlds import LOOKS as GROUPS
 from sgdscope.claims import Claim, Measurement, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_lines
 from sgdscope.plots.style import STYLE, Stroke, add_header, new_figure
 from sgdscope.results import Results
@@ -40,31 +38,11 @@ from sgdscope.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-SEED = 1
 NOISE = (0, 25, 50)  # per cent of the training examples
 PERCENTILES = (0, 2)  # c
 NAMES = {c: tuple(f"convnet_noise{percent}_c{c}" for percent in NOISE) for c in PERCENTILES}
 PLAIN, CLIPPED = (NAMES[c] for c in PERCENTILES)
 NOISY = slice(1, None)  # of NAMES: those with noise
-QUICK = ("steps=3000", "data.train_limit=4000", "data.test_limit=5000", "eval.per_decade=8")
-SECONDS = {0: 44, 2: 56}  # of the quick runs
-FULL_SECONDS = {0: 910, 2: 1200}
-SHARES_SECONDS, FULL_SHARES_SECONDS = 27, 570  # of the probes
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Every share of noise with every c; the probe is on where there are both kinds of examples and nothing is clipped."""
-    found = []
-    for c, percent in itertools.product(PERCENTILES, NOISE):
-        overrides = [f"data.label_noise.fraction={percent / 100:g}", f"gradient.percentile={c}"]
-        seconds = (SECONDS if quick else FULL_SECONDS)[c]
-        if percent > 0 and c == 0:
-            overrides.append(f"probes=[{shares_of_all(250 if quick else 3000)}]")
-            seconds += SHARES_SECONDS if quick else FULL_SHARES_SECONDS
-        overrides += QUICK if quick else ()
-        config = "configs/coherent_gradients/convnet.json"
-        found.append(Job(f"convnet_noise{percent}_c{c}", config, SEED, tuple(overrides), seconds))
-    return found
 
 
 # ------------------------------------------------------------------------------------------ the pictures
@@ -93,9 +71,10 @@ def _draw_grid(results: Results) -> Picture:
 
 def _draw_groups(results: Results) -> Picture:
     figure = new_figure(7.6, 5.0)
-    grid = figure.subplots(2, len(NOISE[NOISY]), sharex=True, sharey="row")
+    noisy = [percent for percent in NOISE if percent > 0]
+    grid = figure.subplots(2, len(noisy), sharex=True, sharey="row")
     dashes = dict(zip(PERCENTILES, ("-", (0, (3, 1.2)))))
-    for panels, percent, *names in zip(grid.T, NOISE[NOISY], PLAIN[NOISY], CLIPPED[NOISY]):
+    for panels, percent, *names in zip(grid.T, noisy, PLAIN[NOISY], CLIPPED[NOISY]):
         panels[0].set_title(f"{percent} % noise")
         for dash, name in zip(dashes.values(), names):
             for run in results.runs(name):
@@ -206,7 +185,6 @@ FIGURE = Figure(
         "Size and length of the quick variant were chosen by looking at runs with c = 0, their shares included, so that "
         "noise is learned in it. Claims were written down before any run with c = 2 and before any shares were seen.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -18,12 +18,11 @@ from papers.coherent_gradients import (
     corrupt_later,
     evaluated,
     from_step_1,
-    noise_jobs,
     noise_name,
     steps_until,
 )
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
 from sgdscope.plots.style import Stroke, add_header, new_figure, shades
@@ -40,11 +39,6 @@ LEVELS = (0.5, 0.7, 0.9)  # of accuracy
 EARLY = 10  # steps: the beginning of training
 FITTED = 0.99  # of the training set: memorized
 PEAK = 0.01  # of test accuracy: less is no loss to speak of, the highest of several being always above the last
-
-
-def jobs(quick: bool) -> list[Job]:
-    """All shares of noise."""
-    return noise_jobs(NOISE, quick)
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -239,7 +233,6 @@ FIGURE = Figure(
         "Where it speaks of a rate of learning, the number of steps until half of the examples are learned is taken, and "
         "'nearer' is meant of its logarithm.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from papers.coherent_gradients import MIXED, noise_jobs, noise_name
+from papers.coherent_gradients import MIXED, noise_name
 from papers.coherent_gradients._shares import (
     FIRST,
     SEEN,
@@ -17,7 +17,7 @@ from papers.coherent_gradients._shares import (
 )
 from papers.coherent_gradients._worlds import WORLDS, draw_worlds
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 NULL_WORLDS = WORLDS[1:]
 FITTED = 0.9  # of the pristine examples: what is 'all' of them in the paper
-
-
-def jobs(quick: bool) -> list[Job]:
-    """The shares of noise at which there are both kinds of examples."""
-    return noise_jobs(MIXED, quick)
 
 
 def draw(results: Results) -> Mapping[str, Picture]:
@@ -130,7 +125,6 @@ FIGURE = Figure(
         "seen. As the curves turned out to differ much from step to step, they are measured also at evenly spaced steps, "
         "and what is said of the end is of a mean, in place of the last step.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

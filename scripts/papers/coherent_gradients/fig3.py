@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.coherent_gradients import MIXED, noise_jobs, noise_name
+from papers.coherent_gradients import MIXED, noise_name
 from papers.coherent_gradients._worlds import LOOKS, WORLDS, column, draw_worlds
 from sgdscope.claims import Claim, Sample, TooLittle
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
 from sgdscope.plots.style import DASHES, Stroke
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 OF = "batch."  # the probe's columns
 PARTS = ("i_p", "i_c")
 FIRST = 10  # steps
-
-
-def jobs(quick: bool) -> list[Job]:
-    """The shares of noise at which there are both kinds of examples."""
-    return noise_jobs(MIXED, quick)
 
 
 def first_steps(run: Run, name: str) -> np.ndarray:
@@ -108,7 +103,6 @@ FIGURE = Figure(
         "It divides by the number of pristine (or corrupt) examples. Here each step is divided by their number in its own "
         "batch, which differs from step to step.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -21,7 +21,7 @@ from papers.coherent_gradients._winsorized import (
     mean_overfit,
 )
 from sgdscope.claims import Claim
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import STYLE, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -29,27 +29,11 @@ from sgdscope.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-SEED = 1
 PERCENTILES = (0, 1, 2, 4, 8)  # c
 STRONG = PERCENTILES[2:]  # c > 1
 NAMES = {c: tuple(f"noise{percent}_c{c}" for percent in NOISE) for c in PERCENTILES}
-QUICK = ("steps=6000", "data.train_limit=20000", "data.test_limit=5000", "eval.per_decade=10")
-SECONDS = {0: 20, 1: 25, 2: 27, 4: 31, 8: 40}  # of the quick runs
-FULL_SECONDS = {0: 150, 1: 220, 2: 240, 4: 290, 8: 360}
 OVER_CHANCE = 0.02  # in place of OVER where noise is all: who says always the most frequent digit has 0.012 already
 PEAK = 0.01  # of accuracy: less is no fall to speak of, the highest of several being always above the last
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Every share of noise with every c."""
-    found = []
-    for c, percent in itertools.product(PERCENTILES, NOISE):
-        overrides = [f"data.label_noise.fraction={percent / 100:g}", f"gradient.percentile={c}"]
-        overrides += QUICK if quick else ()
-        seconds = (SECONDS if quick else FULL_SECONDS)[c]
-        config = "configs/coherent_gradients/winsorized.json"
-        found.append(Job(f"noise{percent}_c{c}", config, SEED, tuple(overrides), seconds))
-    return found
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -171,7 +155,6 @@ FIGURE = Figure(
         "are taken; that of a single training accuracy is that of a share of so many examples.",
         "With c = 0 it is plain SGD, by the same code path as in the other figures.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -7,34 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from sgdscope.claims import TooLittle
-from sgdscope.figure import Job, Paper
+from sgdscope.figure import Paper
 from sgdscope.runs import Run
-
-SEEDS = {True: (1, 2, 3), False: (1, 2, 3, 4, 5)}  # quick, full
-MNIST = "configs/generalization_gap/mnist.json"
 
 PAPER = Paper(
     about="a step on a batch opens a gap between test and training loss, which SGD regularizes by decorrelating its steps",
-    measured_on="2 cores of an AMD EPYC with AVX-512, LibTorch 2.13.0 and its MKL (full: by the quick ones' time per step)",
     departures=(
         "The paper has formulas and no experiments. Pictures, networks, data and thresholds are ours.",
         "The claims and their thresholds were written before any result of their figure was seen.",
         "Where steps are measured, networks have tanh in place of ReLU: its kinks are in no Hessian, which equation 12 needs.",
         "In place of the average over realizations of the training set, that over the batches drawn from one training set.",
     ),
-    quick="a network with one hidden layer of 100 units in place of two of 500, the first 2,000 training examples (where not, "
-    "the figures say so) in place of 60,000, 2,000 steps in place of 6,000, and 3 seeds in place of 5",
+    sizes={
+        "quick": "a network with one hidden layer of 100 units in place of two of 500, the first 2,000 training examples (where not, "
+        "the figures say so) in place of 60,000, 2,000 steps in place of 6,000, and 3 seeds in place of 5"
+    },
 )
-
-
-def quick_network(examples: int, epochs: int) -> tuple[str, ...]:
-    """What the quick variants override of the config on MNIST."""
-    return ("model.hidden=[100]", f"data.train_limit={examples}", f"epochs={epochs}")
-
-
-def jobs_of_seeds(name: str, config: str, overrides: Sequence[str], seconds: float, quick: bool) -> list[Job]:
-    """A job for each seed."""
-    return [Job(name, config, seed, tuple(overrides), seconds) for seed in SEEDS[quick]]
 
 
 def measured_rows(run: Run, names: Sequence[str]) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from sgdscope.aggregate import measured_values
 from sgdscope.claims import TooLittle
 from sgdscope.results import Results
 from sgdscope.runs import Run
+from sgdscope.studies import Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +40,7 @@ def seeds_of(results: Results, name: str, what: str) -> list[float]:
 def draw_over_rates(
     axes: Axes,
     results: Results,
-    rates: Sequence[float],
-    names: Sequence[str],
+    settings: Sequence[Setting],
     what: str,
     look: Stroke,
     shift: float,
@@ -48,13 +48,13 @@ def draw_over_rates(
 ) -> None:
     """Mean and standard deviation of the seeds, drawn at the learning rate times `shift`; no mean below `lowest`."""
     found = []
-    for rate, name in zip(rates, names):
+    for setting in settings:
         try:
-            values = seeds_of(results, name, what)
+            values = seeds_of(results, setting.name, what)
         except TooLittle:
             continue
         if np.mean(values) >= lowest:
-            found.append((rate, np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0))
+            found.append((setting["rate"], np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0))
     if not found:
         return
     x, y, error = np.array(found).T
@@ -70,5 +70,6 @@ def draw_over_rates(
         label=look.label,
     )
     axes.set_xscale("log", base=2)
+    rates = [setting["rate"] for setting in settings]
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.set_xlabel("learning rate η")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from papers.generalization_gap._accuracy import GAP, TEST, draw_over_rates, late
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -18,15 +17,7 @@ from sgdscope.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-SEEDS = (1, 2, 3, 4)
-RATES = (0.05, 0.1, 0.2)
 BATCH = 8  # of SGD
-EXAMPLES = {True: 256, False: 1024}  # quick, full
-STEPS = {True: 1000, False: 4000}
-SECONDS = {  # of a run
-    True: {"sgd": 2, "gd": 4, "explicit": 16},
-    False: {"sgd": 8, "gd": 60, "explicit": 250},
-}
 SHIFT = 1.03  # of learning rates in the picture, so that error bars stand apart
 LOOKS = {
     "sgd": Stroke(f"SGD, batches of {BATCH}", COLOURS[0]),
@@ -35,36 +26,18 @@ LOOKS = {
 }
 
 
-def name_of(kind: str, rate: float) -> str:
-    """Of the jobs."""
-    return f"{kind}_rate{rate:g}"
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Equal learning rates, and equal numbers of updates."""
-    examples, steps = EXAMPLES[quick], STEPS[quick]
-    found = []
-    for rate in RATES:
-        emulated = {"name": "explicit_sgd", "updates": examples // BATCH, "learning_rate": rate}
-        for kind, gradient in (("sgd", {"name": "mean"}), ("gd", {"name": "mean"}), ("explicit", emulated)):
-            overrides = (
-                f"data.train_limit={examples}", f"steps={steps}", "sampler.name=shuffle",
-                f"batch_size={BATCH if kind == 'sgd' else examples}", f"gradient={json.dumps(gradient)}",
-                f"update.learning_rate={rate}", "probes=[]", f"eval.every={steps // 20}",
-            )  # fmt: skip
-            config, seconds = "configs/generalization_gap/explicit_sgd.json", SECONDS[quick][kind]
-            found += [Job(name_of(kind, rate), config, seed, overrides, seconds) for seed in SEEDS]
-    return found
+def names(results: Results) -> list[str]:
+    """All settings, those of a kind one after the other."""
+    return [setting.name for kind in LOOKS for setting in results.study.curve(kind)]
 
 
 def draw(results: Results) -> dict[str, Picture]:
     """Test accuracy and gap over the learning rate."""
-    results.runs(*[name_of(kind, rate) for kind in LOOKS for rate in RATES])
+    results.runs(*names(results))
     figure = new_figure(8.6, 3.8)
     for axes, what, label in zip(figure.subplots(1, 2), (TEST, GAP), ("test accuracy", "test − training loss")):
         for (kind, look), shift in zip(LOOKS.items(), (1 / SHIFT, SHIFT, 1)):
-            names = [name_of(kind, rate) for rate in RATES]
-            draw_over_rates(axes, results, RATES, names, what, look, shift)
+            draw_over_rates(axes, results, results.study.curve(kind), what, look, shift)
         axes.set_ylabel(label)
     add_header(figure, None, list(LOOKS.values()))
     return {"explicit": figure}
@@ -75,7 +48,7 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def means(runs: tuple[Run, ...], what: str) -> np.ndarray:
     """The mean over the learning rates for SGD, gradient descent, and that with the regularizer."""
-    return np.array([late(run, what) for run in runs]).reshape(len(LOOKS), len(RATES)).mean(axis=1)
+    return np.array([late(run, what) for run in runs]).reshape(len(LOOKS), -1).mean(axis=1)
 
 
 def nearer(what: str) -> Callable[..., Sample]:
@@ -100,11 +73,10 @@ def better(kind: int, what: str, sign: int) -> Callable[..., Sample]:
 
 def claims(results: Results) -> list[Claim]:
     """Whether SGD generalizes better than gradient descent, and whether the regularizer makes up for it."""
-    names = [name_of(kind, rate) for kind in LOOKS for rate in RATES]
     mean, place = "mean over learning rates", "section 3, below equation 13"
 
     def claim(says: str, where: str, quantity: str, of: Callable[..., Sample]) -> Claim:
-        return Claim(says, where, f"{quantity} ({mean})", results.measure(of, *names), 0.0)
+        return Claim(says, where, f"{quantity} ({mean})", results.measure(of, *names(results)), 0.0)
 
     return [
         claim("SGD has a higher test accuracy than gradient descent after as many updates.", "section 1",
@@ -130,14 +102,13 @@ FIGURE = Figure(
         "from the same weights, and are surer than the spread of the seeds lets one think."
     },
     departures=(
-        f"The training set has the first {EXAMPLES[True]} images of MNIST (full variant: {EXAMPLES[False]}), so that the "
+        "The training set has the first 256 images of MNIST (full variant: 1024), so that the "
         "emulated SGD has many batches to an epoch and the differences can be seen.",
         "The regularizer is estimated at each update from the gradients of one random cut of the training set into as many "
         "parts as an epoch of SGD has batches, each cut anew; its coefficient is derived where the estimator is defined.",
         "Batch size, number of examples and learning rates were chosen by trial runs (seeds 91 and 92) of SGD and gradient "
         "descent alone, for a difference to be explained; the regularizer was not tried before.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

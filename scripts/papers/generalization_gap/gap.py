@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.generalization_gap import MNIST, jobs_of_seeds, measured_rows, nearness, quick_network
+from papers.generalization_gap import measured_rows, nearness
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
 from sgdscope.plots.style import COLOURS, RED, Stroke, add_header, new_figure, shades
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PROBE = "generalization_gap"
 NAMES = {"sgd": "SGD, batches of 100", "gd": "gradient descent, 500 examples"}
-GD_EXAMPLES, GD_STEPS = 500, 2000
 BINS = 20
 LOOKS = {
     "measured": Stroke("measured", COLOURS[6]),
@@ -32,20 +31,6 @@ LOOKS = {
     "rest": Stroke("measured − predicted", "#999999"),
 }
 GAP = Stroke("test − training loss, evaluated (dots)", COLOURS[1])
-
-
-def jobs(quick: bool) -> list[Job]:
-    """SGD, and gradient descent on so few examples that it overfits."""
-    sgd = [probes(500), *((*quick_network(2000, 100), "eval.every_epochs=10") if quick else ())]
-    gd = (
-        probes(1000), f"batch_size={GD_EXAMPLES}", *quick_network(GD_EXAMPLES, GD_STEPS), "eval.every_epochs=50"
-    )  # fmt: skip
-    return [*jobs_of_seeds("sgd", MNIST, sgd, 10 if quick else 250, quick), *jobs_of_seeds("gd", MNIST, gd, 12, quick)]
-
-
-def probes(test_examples: int) -> str:
-    """The probe, with so many test examples drawn at each step."""
-    return f'probes=[{{"name": "{PROBE}", "batch_size": {test_examples}, "covariance": true}}]'
 
 
 def changes(run: Run, *names: str) -> list[np.ndarray]:
@@ -226,14 +211,13 @@ FIGURE = Figure(
         "sign, which is used here: the gap grows where a step helps the test set less.",
         "Average form and correction are estimated without bias, from the gradients of the batch's single examples and of "
         "500 (gradient descent: 1,000) test examples drawn at each step; they add up to the predicted change.",
-        f"Gradient descent is on the first {GD_EXAMPLES} training examples, with one hidden layer of 100 units, in both "
+        "Gradient descent is on the first 500 training examples, with one hidden layer of 100 units, in both "
         "variants. There all seeds have one training set, so that its steps say little of the average form.",
         "The quick variant of SGD first had 10,000 training examples and 20 epochs. It did not overfit, and what is claimed "
         "of the correction was not decided; so it has 2,000 and 100 epochs now. Claims and thresholds stayed.",
         "The sums of SGD's changes are not the gap of its training set: each step's change of the loss is that on its own "
         "batch.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

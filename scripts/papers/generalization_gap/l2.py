@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.generalization_gap import jobs_of_seeds, measured_rows, nearness
+from papers.generalization_gap import measured_rows, nearness
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -21,21 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 NAME = "linear"
-EVERY = 20
 RATE = 0.1  # of the two updates that are tried
-PROBES = (
-    {"name": "snapshot", "every": EVERY},
-    {"name": "overlap", "every": EVERY, "learning_rate": 0.001, "overlap": [0], "pairs": 2},
-    {"name": "sgd_gd_gap", "every": EVERY, "learning_rate": RATE, "draws": 2},
-)
 TRACE = "overlap.covariance_trace"
 DECAY = "sgd_gd_gap.average.decay"
 COSINE = "sgd_gd_gap.average.cosine"
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Seconds each; the full variant has more seeds."""
-    return jobs_of_seeds(NAME, "configs/generalization_gap/linear.json", [f"probes={json.dumps(PROBES)}"], 2, quick)
 
 
 # --------------------------------------------------------------------------------- measured, and expected
@@ -150,7 +139,6 @@ FIGURE = Figure(
         "(4 s⁴ (d + 1) / k²) |W|². Its derivative is along W; half of it, times η / n, is the weight decay.",
         "The data are 10,000 drawn examples, the steps' batches 200: what is known is the mean over all such draws.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.generalization_gap import MNIST, jobs_of_seeds, measured_rows, nearness, quick_network
+from papers.generalization_gap import measured_rows, nearness
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, STYLE, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 NAME = "overlap"
 BATCH = 100  # |A| = |B|
 OVERLAPS = (0, 25, 50, 75, 100)  # |A ∩ B|
-PROBES = (
-    {"name": "overlap", "at": "log", "per_decade": 2, "learning_rate": 0.001, "pairs": 100, "overlap": OVERLAPS},
-)  # fmt: skip
 PANELS = 6  # of all measured moments, evenly
 WIDTHS = 3  # standard errors
 
@@ -37,12 +33,6 @@ class Falls:
     measured: np.ndarray
     error: np.ndarray
     predicted: np.ndarray
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Training with SGD; the moments are spaced logarithmically."""
-    overrides = [f"probes={json.dumps(PROBES)}", *(quick_network(10_000, 20) if quick else ())]
-    return jobs_of_seeds(NAME, MNIST, overrides, 9 if quick else 300, quick)
 
 
 def falls(run: Run) -> Falls:
@@ -146,7 +136,6 @@ FIGURE = Figure(
         "is so near to 0 that whether the errors are small was not decided. Claims and thresholds stayed.",
         "The steps that are tried have η = 0.001, whatever that of the training.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.generalization_gap import MNIST, jobs_of_seeds, measured_rows, nearness, quick_network
+from papers.generalization_gap import measured_rows, nearness
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import RED, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -20,23 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 NAME = "sgd_gd"
-RATES = tuple(0.1 * 2.0**-k for k in range(0, 10, 2))  # η of equation 12, the last one small enough for its order
+RATES = (0.1, 0.025, 0.00625, 0.0015625, 0.000390625)  # η of equation 12, the last one small enough for its order
 CUTS = (10, 40, 160)  # random ways to cut the batch into halves, over which equation 13's average is taken
-CUTS_RATE = 0.001  # so small that the next order is lost in the error of the average
 EXACT = 2  # the order of the error of equation 12
-
-
-def probes() -> list[dict[str, object]]:
-    """One for each learning rate, and one for each number of cuts, at the same moments."""
-    at = {"name": "sgd_gd_gap", "at": "log", "per_decade": 1}
-    rates = [{**at, "label": f"rate{i}", "learning_rate": rate} for i, rate in enumerate(RATES)]
-    return rates + [{**at, "label": f"cuts{cuts}", "learning_rate": CUTS_RATE, "draws": cuts} for cuts in CUTS]
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Training with SGD."""
-    overrides = [f"probes={json.dumps(probes())}", *(quick_network(10_000, 11) if quick else ())]
-    return jobs_of_seeds(NAME, MNIST, overrides, 8 if quick else 100, quick)
 
 
 def by_label(run: Run, labels: Sequence[str], value: str) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +114,7 @@ def fall(run: Run) -> Sample:
 def claims(results: Results) -> list[Claim]:
     """Whether the difference is that of the equations, one by one and on average."""
 
-    def claim(says: str, place: str, quantity: str, of: object, border: float) -> Claim:
+    def claim(says: str, place: str, quantity: str, of: Callable[..., Sample], border: float) -> Claim:
         return Claim(says, place, quantity, results.measure(of, NAME), border)
 
     return [
@@ -161,7 +146,6 @@ FIGURE = Figure(
         "The average is over the ways to cut one batch into halves, both orders each. Over all of them equation 13 is exact "
         "to its order with the unbiased tr Σ of the batch's own examples.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

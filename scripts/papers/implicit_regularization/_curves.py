@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.implicit_regularization import CHANCE, KEPT, SEEDS, TEST, Setting
+from papers.implicit_regularization import CHANCE, TEST
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
 from sgdscope.claims import Measurement, Sample, TooLittle, error_of_draws
 from sgdscope.document import Table
 from sgdscope.plots.style import Stroke
 from sgdscope.results import Outcome, Results
 from sgdscope.runs import Run
+from sgdscope.studies import Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,17 +67,7 @@ def finish(panels: Sequence[Axes]) -> None:
         axes.legend(fontsize=8)
 
 
-def is_quick(results: Results) -> bool:
-    """Whether these are the outcomes of the quick variant: it has fewer seeds."""
-    return len({outcome.job.seed for outcome in results.outcomes}) == len(SEEDS[True])
-
-
 # ---------------------------------------------------------------------------------- the runs of settings
-
-
-def outcomes_of(results: Results, setting: Setting) -> list[Outcome]:
-    """One for each seed."""
-    return [outcome for outcome in results.outcomes if outcome.job.name == setting.name]
 
 
 def is_lost(outcome: Outcome) -> bool:
@@ -95,21 +86,22 @@ class Curve:
 
     values: np.ndarray  # [settings, seeds]
     worth: np.ndarray  # [settings, seeds]
+    kept: int  # of the seeds, the best
     problems: tuple[str, ...]  # why numbers are missing: a setting without one of its runs is NaN
 
     def best(self) -> np.ndarray:
         """The values of the best runs of each setting, [settings, kept]; NaN of runs that diverged."""
         values = np.where(np.isfinite(self.worth), self.values, math.nan)
-        return _of_best(values, self.worth)
+        return _of_best(values, self.worth, self.kept)
 
     def means(self, seeds: Sequence[int] | None = None) -> np.ndarray:
         """Over the best runs of each setting, of all seeds or of those at these places."""
         chosen = slice(None) if seeds is None else list(seeds)
-        return _of_best(self.values[:, chosen], self.worth[:, chosen]).mean(axis=1)
+        return _of_best(self.values[:, chosen], self.worth[:, chosen], self.kept).mean(axis=1)
 
 
-def _of_best(values: np.ndarray, worth_of: np.ndarray) -> np.ndarray:
-    order = np.argsort(-worth_of, axis=1, kind="stable")[:, : KEPT[values.shape[1]]]
+def _of_best(values: np.ndarray, worth_of: np.ndarray, kept: int) -> np.ndarray:
+    order = np.argsort(-worth_of, axis=1, kind="stable")[:, :kept]
     return np.take_along_axis(values, order, axis=1)
 
 
@@ -117,7 +109,7 @@ def curve(results: Results, settings: Sequence[Setting], quantity: Quantity, epo
     """A quantity of settings; their best runs are those with the highest test accuracy within so many epochs."""
     values, worths, problems = [], [], []
     for setting in settings:
-        outcomes = outcomes_of(results, setting)
+        outcomes = results.of(setting)
         missing = [outcome.problem for outcome in outcomes if not outcome.run and not is_lost(outcome)]
         problems += missing
         if missing:
@@ -126,7 +118,7 @@ def curve(results: Results, settings: Sequence[Setting], quantity: Quantity, epo
             continue
         values.append([quantity.of(outcome.run) if outcome.run else quantity.lost for outcome in outcomes])
         worths.append([worth(outcome, epochs) for outcome in outcomes])
-    return Curve(np.array(values), np.array(worths), tuple(problems))
+    return Curve(np.array(values), np.array(worths), results.study.values["kept"], tuple(problems))
 
 
 def measured(of: Callable[..., float], *curves: Curve) -> Measurement:
@@ -139,9 +131,9 @@ def measured(of: Callable[..., float], *curves: Curve) -> Measurement:
         value = of(*[one.means() for one in curves])
     except TooLittle as error:
         return Measurement({}, (str(error),))
-    error = error_of_draws(lambda draw: of(*[one.means(draw) for one in curves]), seeds)
-    kept = KEPT[seeds]
-    return Measurement({f"best {kept} of {seeds}": Sample(float(value), error, seeds=kept)})
+    doubt = error_of_draws(lambda draw: of(*[one.means(draw) for one in curves]), seeds)
+    kept = curves[0].kept
+    return Measurement({f"best {kept} of {seeds}": Sample(float(value), doubt, seeds=kept)})
 
 
 # ----------------------------------------------------------------------------------- numbers of a curve
@@ -197,7 +189,7 @@ def disagreement(places: Sequence[np.ndarray], accuracies: Sequence[np.ndarray])
 # -------------------------------------------------------------------------------- pictures and tables
 
 
-def draw_curve(axes: Axes, exponents: Sequence[float], drawn: Curve, look: Stroke) -> None:
+def draw_curve(axes: Axes, exponents: Sequence[float] | np.ndarray, drawn: Curve, look: Stroke) -> None:
     """Means of the best runs and their standard deviations, over powers of 2; settings with too few runs are left out."""
     best = drawn.best()
     known = np.isfinite(best).all(axis=1)
@@ -211,12 +203,6 @@ def draw_curve(axes: Axes, exponents: Sequence[float], drawn: Curve, look: Strok
     axes.set_xscale("log", base=2)
 
 
-def need_some(results: Results) -> None:
-    """Refuses to draw nothing."""
-    if not any(outcome.run for outcome in results.outcomes):
-        raise TooLittle("no run is finished")
-
-
 def table_of_best(results: Results) -> list[Table]:
     """For each setting the highest test accuracies: of the best seeds the mean, and those that were dropped."""
     rows = []
@@ -226,7 +212,7 @@ def table_of_best(results: Results) -> list[Table]:
             continue
         worths = {seed: worth(outcome) for seed, outcome in outcomes.items()}
         values = {seed: max(value, CHANCE) for seed, value in worths.items()}
-        found = aggregate(values, dropped_by(KEPT[len(worths)], worths))
+        found = aggregate(values, dropped_by(results.study.values["kept"], worths))
         words = {seed: f"{100 * value:.2f} %" if outcomes[seed].run else "diverged" for seed, value in values.items()}
         rows.append(
             [f"`{name}`", f"{100 * found.mean:.2f} ± {100 * found.deviation:.2f} %", *(

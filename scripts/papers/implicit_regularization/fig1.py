@@ -4,61 +4,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papers.implicit_regularization import C_REG, PEAK, TEST, Setting, jobs_of
-from papers.implicit_regularization._cifar10 import (
-    CHOSEN,
-    NAME,
-    PENALTIES,
-    PENALTY,
-    RATE,
-    RATES,
-    SMALL,
-    exponents,
-    over_penalties,
-    over_rates,
-    penalties,
-    rates,
-)
+from papers.implicit_regularization import PEAK, TEST
 from papers.implicit_regularization._curves import (
     ACCURACY,
     curve,
     draw_curve,
     fall,
     finish,
-    is_quick,
     last,
     mean_late,
     measured,
-    need_some,
     optimum,
-    outcomes_of,
     rise,
     slope,
     table_of_best,
 )
+from papers.implicit_regularization._regularizers import PENALTY, RATE, over_penalties, over_rates, penalties, rates
 from sgdscope.claims import Claim
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
 from sgdscope.plots.style import Stroke, new_figure
 from sgdscope.results import Results
+from sgdscope.studies import Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
-REGULARIZER = last(f"{C_REG['name']}.regularizer")
+REGULARIZER = last("implicit_regularizer.regularizer")
 FACTOR = 2.5  # log2: at most 4 times, on a grid of powers of 2
 
 
-def jobs(quick: bool) -> list[Job]:
-    """All learning rates without regularizer, and all regularizers at the small one."""
-    return jobs_of([*rates(quick), *penalties(quick)], quick)
-
-
-def pair(quick: bool) -> tuple[Setting, Setting]:
-    """Of panel (a): without regularizer and with it."""
-    return Setting(NAME, SMALL[quick]), Setting(NAME, SMALL[quick], CHOSEN[quick])
+def pair(results: Results) -> tuple[Setting, Setting]:
+    """Of panel (a), at the small learning rate: without regularizer and with the chosen one."""
+    values = results.study.values
+    (without,) = results.study.curve("rates", rate=values["small"])
+    (with_it,) = results.study.curve("penalties", penalty=values["chosen"])
+    return without, with_it
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -66,7 +49,7 @@ def pair(quick: bool) -> tuple[Setting, Setting]:
 
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's three panels."""
-    need_some(results)
+    results.need_some()
     figure = new_figure(10.5, 3.6)
     panels = figure.subplots(1, 3)
     _draw_training(panels[0], results)
@@ -74,11 +57,11 @@ def draw(results: Results) -> dict[str, Picture]:
         (panels[1], ACCURACY, "highest test accuracy"),
         (panels[2], REGULARIZER, r"$C_{reg}$"),
     ):
-        draw_curve(axes, exponents(RATES, results), over_rates(results, quantity), RATE)
-        draw_curve(axes, exponents(PENALTIES, results), over_penalties(results, quantity), PENALTY)
+        draw_curve(axes, rates(results), over_rates(results, quantity), RATE)
+        draw_curve(axes, penalties(results), over_penalties(results, quantity), PENALTY)
         axes.set_xlabel("ε or λ")
         axes.set_ylabel(label)
-    without = curve(results, [pair(is_quick(results))[0]], ACCURACY).means()[0]
+    without = curve(results, [pair(results)[0]], ACCURACY).means()[0]
     panels[1].axhline(without, color="#009E73", linestyle=":", label="small ε, λ = 0")
     panels[2].set_yscale("log")
     finish(panels)
@@ -87,16 +70,16 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def _draw_training(axes: Axes, results: Results) -> None:
     """Test accuracy over epochs, every seed a line."""
-    quick = is_quick(results)
-    for setting, look, label in zip(pair(quick), (RATE, PENALTY), ("λ = 0", f"λ = 2$^{{{CHOSEN[quick]}}}$")):
-        runs = [outcome.run for outcome in outcomes_of(results, setting) if outcome.run]
+    small, chosen = (results.study.values[name] for name in ("small", "chosen"))
+    for setting, look, label in zip(pair(results), (RATE, PENALTY), ("λ = 0", f"λ = 2$^{{{chosen}}}$")):
+        runs = [outcome.run for outcome in results.of(setting) if outcome.run]
         for run in runs:
             table, name = run.find(TEST)
             table.load(["epoch", name])
             draw_lines(axes, [Line(table["epoch"], table[name])], [Stroke(label, look.colour, "-", 0.9)])
         axes.plot([], [], color=look.colour, label=label)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"test accuracy, ε = 2$^{{{SMALL[quick]}}}$")
+    axes.set_ylabel(f"test accuracy, ε = 2$^{{{small}}}$")
 
 
 # -------------------------------------------------------------------------------------------- the claims
@@ -104,10 +87,10 @@ def _draw_training(axes: Axes, results: Results) -> None:
 
 def claims(results: Results) -> list[Claim]:
     """Whether the explicit regularizer does at a small learning rate what a large one does."""
-    place, quick = "section 2.3, figure 1", is_quick(results)
-    x_rate, x_penalty = exponents(RATES, results), exponents(PENALTIES, results)
+    place = "section 2.3, figure 1"
+    x_rate, x_penalty = rates(results), penalties(results)
     of_rate, of_penalty = over_rates(results, ACCURACY), over_penalties(results, ACCURACY)
-    without, with_it = (curve(results, [setting], mean_late(TEST)) for setting in pair(quick))
+    without, with_it = (curve(results, [setting], mean_late(TEST)) for setting in pair(results))
     return [
         Claim(
             "At a small learning rate the regularized network has the higher test accuracy late in training.",
@@ -158,7 +141,6 @@ FIGURE = Figure(
         "the best runs. (c) The implicit regularizer of the training set's batches near the end, of the same runs.",
     },
     departures=("C_reg is that at the beginning of the last epoch, over the batches of that epoch.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
     tables=table_of_best,

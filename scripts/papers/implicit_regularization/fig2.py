@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.implicit_regularization import TRAIN, jobs_of
-from papers.implicit_regularization._cifar10 import CHOSEN, RATES, exponents, over_rates, rates
+from papers.implicit_regularization import TRAIN
 from papers.implicit_regularization._curves import (
     ACCURACY,
     draw_curve,
     highest,
-    is_quick,
     measured,
-    need_some,
     optimum,
     table_of_best,
 )
+from papers.implicit_regularization._regularizers import over_rates, rates
 from sgdscope.claims import Claim, TooLittle
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Stroke, new_figure
 from sgdscope.results import Results
 
@@ -30,21 +28,16 @@ FIT = highest(TRAIN)
 HALF_STEP = 0.5  # between two powers of 2
 
 
-def jobs(quick: bool) -> list[Job]:
-    """All learning rates, without regularizer and with the chosen one."""
-    return jobs_of([*rates(quick), *rates(quick, CHOSEN[quick])], quick)
-
-
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's two panels."""
-    need_some(results)
-    chosen = CHOSEN[is_quick(results)]
+    results.need_some()
+    chosen = results.study.values["chosen"]
     figure = new_figure(8.4, 5.0)
     grid = figure.subplots(2, 2, sharey="row", sharex=True)
-    for column, penalty, title in zip(grid.T, (None, chosen), ("(a) λ = 0", f"(b) λ = 2$^{{{chosen}}}$")):
+    for column, name, title in zip(grid.T, results.study.curves, ("(a) λ = 0", f"(b) λ = 2$^{{{chosen}}}$")):
         for axes, quantity, colour in zip(column, (FIT, ACCURACY), (COLOURS[1], COLOURS[0])):
-            drawn = over_rates(results, quantity, penalty)
-            draw_curve(axes, exponents(RATES, results), drawn, Stroke("", colour))
+            drawn = over_rates(results, quantity, name)
+            draw_curve(axes, rates(results), drawn, Stroke("", colour))
         column[0].set_title(title, loc="left")
         column[1].set_xlabel("learning rate ε")
     for axes, label in zip(grid[:, 0], ("training", "test")):
@@ -54,7 +47,7 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def claims(results: Results) -> list[Claim]:
     """Whether large learning rates are better for the test set than for the training set, until there is a regularizer."""
-    place, x = "section 2.3, figure 2", exponents(RATES, results)
+    place, x = "section 2.3, figure 2", rates(results)
 
     def gap(test: np.ndarray, fit: np.ndarray) -> float:
         if np.count_nonzero(fit == fit.max()) > 1:
@@ -62,7 +55,7 @@ def claims(results: Results) -> list[Claim]:
         return optimum(x, test) - optimum(x, fit)
 
     bare = [over_rates(results, quantity) for quantity in (ACCURACY, FIT)]
-    with_it = [over_rates(results, quantity, CHOSEN[is_quick(results)]) for quantity in (ACCURACY, FIT)]
+    with_it = [over_rates(results, quantity, "rates_regularized") for quantity in (ACCURACY, FIT)]
     return [
         Claim(
             "Without regularizer the best learning rate for the test set is larger than that for the training set (in the "
@@ -85,7 +78,6 @@ FIGURE = Figure(
     departures=(
         "Where several learning rates reach the highest training accuracy, 100 %, the claims are not decided.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
     tables=table_of_best,

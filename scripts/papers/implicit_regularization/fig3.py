@@ -4,47 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papers.implicit_regularization import Setting, _batches, jobs_of
+from papers.implicit_regularization import _batches
 from papers.implicit_regularization._batches import better_by_ratio, draw_ratios
-from papers.implicit_regularization._cifar10 import BATCH, NAME, SMALL
-from papers.implicit_regularization._curves import finish, is_quick, need_some, table_of_best
+from papers.implicit_regularization._curves import finish, table_of_best
 from sgdscope.claims import Claim
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import new_figure
 from sgdscope.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-BATCHES = {True: (8, 16, 32), False: (16, 32, 64, 128)}  # quick, full
-RATES = {True: range(-8, -4), False: range(-9, -3)}  # at the base's batch size
-PENALTIES = {True: range(-5, -1), False: range(-9, -3)}
-
-
-def rates_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
-    """Equal epochs, and equal ratios of learning rate to batch size."""
-    return _batches.rates_by_batch(NAME, RATES[quick], BATCH[quick], BATCHES[quick], quick)
-
-
-def penalties_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
-    """Equal steps at the small learning rate, and equal ratios of lambda to batch size."""
-    return _batches.penalties_by_batch(NAME, SMALL[quick], PENALTIES[quick], BATCH[quick], BATCHES[quick], quick)
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Both panels."""
-    by_batch = [*rates_by_batch(quick).values(), *penalties_by_batch(quick).values()]
-    return jobs_of([setting for settings in by_batch for setting in settings.values()], quick)
-
 
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's two panels."""
-    need_some(results)
-    quick = is_quick(results)
+    results.need_some()
     figure = new_figure(8.4, 3.6)
     panels = figure.subplots(1, 2, sharey=True)
-    draw_ratios(panels[0], results, rates_by_batch(quick))
-    draw_ratios(panels[1], results, penalties_by_batch(quick))
+    draw_ratios(panels[0], results, "rates_by_batch")
+    draw_ratios(panels[1], results, "penalties_by_batch")
     for axes, label in zip(panels, ("ε / B", "λ / B")):
         axes.set_xlabel(label)
     finish(panels)
@@ -54,17 +32,17 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def claims(results: Results) -> list[Claim]:
     """Whether the ratio decides."""
-    quick, place = is_quick(results), "section 3, figure 3"
+    place = "section 3, figure 3"
     return [
         Claim(
             "Batch sizes agree in test accuracy if ε/B is equal.", f"{place}(a)",
             "mean difference of two batch sizes at equal ε less that at equal ε/B",
-            better_by_ratio(results, rates_by_batch(quick)), 0.0,
+            better_by_ratio(results, "rates_by_batch", "rate"), 0.0,
         ),
         Claim(
             "They agree if λ/B is equal.", f"{place}(b)",
             "mean difference of two batch sizes at equal λ less that at equal λ/B",
-            better_by_ratio(results, penalties_by_batch(quick)), 0.0,
+            better_by_ratio(results, "penalties_by_batch", "penalty"), 0.0,
         ),
     ]  # fmt: skip
 
@@ -83,7 +61,6 @@ FIGURE = Figure(
         "and that many there are here.",
         _batches.LEFT_OUT,
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
     tables=table_of_best,

@@ -2,62 +2,42 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.implicit_regularization import Setting, jobs_of
 from papers.implicit_regularization._curves import (
     ACCURACY,
     Curve,
     curve,
-    is_quick,
     largest_stable,
     measured,
-    need_some,
     table_of_best,
 )
 from papers.implicit_regularization._n_step import draw_panels
 from sgdscope.claims import Claim, Measurement
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-NAME = "n_step"
-NS = {True: (1, 2, 4), False: (1, 2, 4, 8, 16)}  # quick, full
-RATES = {True: range(-7, -3), False: range(-10, 0)}
-EPOCHS = {True: 24, False: 400}
-BUDGETS = {True: (12, 24), False: (25, 50, 100, 200, 400)}  # epochs
 HALF_STEP = 0.5  # between two powers of 2
-
-
-def settings(n: int, epochs: int, quick: bool) -> list[Setting]:
-    """All learning rates."""
-    return [Setting(NAME, rate, n=n, epochs=None if epochs == EPOCHS[quick] else epochs) for rate in RATES[quick]]
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Equal epochs, equal numbers of moves, and all budgets."""
-    pairs = [*itertools.product(NS[quick], BUDGETS[quick]), *((n, EPOCHS[quick] // n) for n in NS[quick])]
-    return jobs_of([setting for n, epochs in pairs for setting in settings(n, epochs, quick)], quick)
 
 
 def within(results: Results, n: int, epochs: int) -> Curve:
     """Test accuracy of trainings of so many epochs, over the learning rates."""
-    return curve(results, settings(n, epochs, is_quick(results)), ACCURACY)
+    return curve(results, results.study.curve("budgets", n=n, epochs=epochs), ACCURACY)
 
 
 def equal_epochs(results: Results, n: int) -> Curve:
     """As many epochs for each n."""
-    return within(results, n, EPOCHS[is_quick(results)])
+    return within(results, n, results.study.values["base_epochs"])
 
 
 def equal_updates(results: Results, n: int) -> Curve:
     """As many moves for each n."""
-    return within(results, n, EPOCHS[is_quick(results)] // n)
+    return curve(results, results.study.curve("equal_updates", n=n), ACCURACY)
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -65,11 +45,11 @@ def equal_updates(results: Results, n: int) -> Curve:
 
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's three panels."""
-    need_some(results)
-    quick = is_quick(results)
-    best = {n: [within(results, n, budget).means().max() for budget in BUDGETS[quick]] for n in NS[quick]}
+    results.need_some()
+    ns, rates, budgets = (results.study.values[name] for name in ("ns", "rates", "budgets"))
+    best = {n: [within(results, n, budget).means().max() for budget in budgets] for n in ns}
     curves_of = (lambda n: equal_epochs(results, n), lambda n: equal_updates(results, n))
-    return {"fig4": draw_panels(NS[quick], RATES[quick], curves_of, BUDGETS[quick], best)}
+    return {"fig4": draw_panels(ns, rates, curves_of, budgets, best)}
 
 
 # -------------------------------------------------------------------------------------------- the claims
@@ -82,16 +62,15 @@ def loss_of_accuracy(one: np.ndarray, most: np.ndarray) -> float:
 
 def at_each_budget(results: Results) -> Measurement:
     """The least loss of accuracy of all budgets."""
-    quick = is_quick(results)
-    ends = (NS[quick][0], NS[quick][-1])
-    curves = [within(results, n, budget) for budget in BUDGETS[quick] for n in ends]
+    ns, budgets = (results.study.values[name] for name in ("ns", "budgets"))
+    curves = [within(results, n, budget) for budget in budgets for n in (ns[0], ns[-1])]
     return measured(lambda *of: min(loss_of_accuracy(*pair) for pair in zip(of[::2], of[1::2])), *curves)
 
 
 def claims(results: Results) -> list[Claim]:
     """Whether moving n times on each batch costs stability and test accuracy."""
-    quick, place = is_quick(results), "section 4, figure 4"
-    rates, most = np.array(RATES[quick]), NS[quick][-1]
+    place = "section 4, figure 4"
+    rates, most = np.array(results.study.values["rates"]), results.study.values["ns"][-1]
     found = []
     for letter, words, curve_of in (("a", "epochs", equal_epochs), ("b", "numbers of moves", equal_updates)):
         ends = [curve_of(results, n) for n in (1, most)]
@@ -135,7 +114,6 @@ FIGURE = Figure(
         "all smaller learning rates of the range but the first ones, too.",
         "The paper's text does not name the numbers of epochs of (c), nor of moves in (b); here those of n = 1 in (a).",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
     tables=table_of_best,

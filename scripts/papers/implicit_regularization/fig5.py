@@ -6,26 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.implicit_regularization import PEAK, TRAIN, fig1
-from papers.implicit_regularization._cifar10 import (
-    PENALTIES,
-    PENALTY,
-    RATE,
-    RATES,
-    exponents,
-    over_penalties,
-    over_rates,
-)
+from papers.implicit_regularization import PEAK, TRAIN
 from papers.implicit_regularization._curves import (
     draw_curve,
     fall,
     highest,
     last,
     measured,
-    need_some,
     rise,
     table_of_best,
 )
+from papers.implicit_regularization._regularizers import PENALTY, RATE, over_penalties, over_rates, penalties, rates
 from sgdscope.claims import Claim, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.style import new_figure
@@ -42,12 +33,12 @@ LARGE = 3  # so many of the largest learning rates and lambda
 
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's two panels."""
-    need_some(results)
+    results.need_some()
     figure = new_figure(8.4, 3.6)
     panels = figure.subplots(1, 2)
     for axes, quantity, label in ((panels[0], FIT, "highest training accuracy"), (panels[1], LOSS, "C(ω) at the end")):
-        draw_curve(axes, exponents(RATES, results), over_rates(results, quantity), RATE)
-        draw_curve(axes, exponents(PENALTIES, results), over_penalties(results, quantity), PENALTY)
+        draw_curve(axes, rates(results), over_rates(results, quantity), RATE)
+        draw_curve(axes, penalties(results), over_penalties(results, quantity), PENALTY)
         axes.set_xlabel("ε or λ")
         axes.set_ylabel(label)
         axes.legend(fontsize=8)
@@ -60,7 +51,7 @@ def draw(results: Results) -> dict[str, Picture]:
 def claims(results: Results) -> list[Claim]:
     """Whether large learning rates and large regularizers fit the training set equally."""
     place = "appendix C, figure 5"
-    x_rate, x_penalty = exponents(RATES, results), exponents(PENALTIES, results)
+    x_rate, x_penalty = rates(results), penalties(results)
     common = np.intersect1d(x_rate, x_penalty)[-LARGE:]
 
     def unlikeness(of_rate: np.ndarray, of_penalty: np.ndarray) -> float:
@@ -102,7 +93,6 @@ FIGURE = Figure(
         "whole training. (b) Loss on the training set at the end, without weight decay and regularizer."
     },
     departures=("The loss is evaluated on the training set without crops and flips.",),
-    jobs=fig1.jobs,
     draw=draw,
     claims=claims,
     tables=table_of_best,

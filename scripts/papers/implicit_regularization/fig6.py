@@ -4,80 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from papers.implicit_regularization import PEAK, Setting, _batches, jobs_of
+from papers.implicit_regularization import PEAK, _batches
 from papers.implicit_regularization._batches import better_by_ratio, draw_ratios
 from papers.implicit_regularization._curves import (
     ACCURACY,
-    curve,
     draw_curve,
     fall,
     finish,
-    is_quick,
     measured,
-    need_some,
     optimum,
     rise,
     table_of_best,
 )
+from papers.implicit_regularization._regularizers import over_penalties, over_rates, penalties, rates
 from sgdscope.claims import Claim
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Stroke, new_figure
 from sgdscope.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-NAME = "fashion_mnist"
-BATCH = 16
-SMALL = {True: -7, False: -9}  # log2 of the learning rate with explicit regularizers; quick, full
-RATES = {True: range(-8, -2), False: range(-11, -2)}
-PENALTIES = {True: range(-5, 2), False: range(-8, 1)}
-BATCHES = {True: (8, 16, 32), False: (8, 16, 32, 64)}
-RATES_OF_BATCH = {True: range(-7, -3), False: range(-9, -3)}  # at batches of 16
-PENALTIES_OF_BATCH = {True: range(-5, -1), False: range(-6, 0)}
 HALF_STEP = 0.5  # between two powers of 2
-
-
-def rates(quick: bool) -> list[Setting]:
-    """Without regularizer."""
-    return [Setting(NAME, rate) for rate in RATES[quick]]
-
-
-def penalties(quick: bool) -> list[Setting]:
-    """At the small learning rate."""
-    return [Setting(NAME, SMALL[quick], penalty) for penalty in PENALTIES[quick]]
-
-
-def rates_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
-    """Equal epochs, and equal ratios of learning rate to batch size."""
-    return _batches.rates_by_batch(NAME, RATES_OF_BATCH[quick], BATCH, BATCHES[quick], quick)
-
-
-def penalties_by_batch(quick: bool) -> dict[int, dict[int, Setting]]:
-    """Equal steps at the small learning rate, and equal ratios of lambda to batch size."""
-    return _batches.penalties_by_batch(NAME, SMALL[quick], PENALTIES_OF_BATCH[quick], BATCH, BATCHES[quick], quick)
-
-
-def jobs(quick: bool) -> list[Job]:
-    """All panels."""
-    by_batch = [*rates_by_batch(quick).values(), *penalties_by_batch(quick).values()]
-    return jobs_of([*rates(quick), *penalties(quick), *(s for one in by_batch for s in one.values())], quick)
 
 
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's three panels."""
-    need_some(results)
-    quick = is_quick(results)
+    results.need_some()
     figure = new_figure(10.5, 3.6)
     panels = figure.subplots(1, 3, sharey=True)
     rate = Stroke("learning rate ε, λ = 0", COLOURS[0])
-    penalty = Stroke(f"λ, ε = 2$^{{{SMALL[quick]}}}$", COLOURS[1])
-    draw_curve(panels[0], RATES[quick], curve(results, rates(quick), ACCURACY), rate)
-    draw_curve(panels[0], PENALTIES[quick], curve(results, penalties(quick), ACCURACY), penalty)
-    draw_ratios(panels[1], results, rates_by_batch(quick))
-    draw_ratios(panels[2], results, penalties_by_batch(quick))
+    penalty = Stroke(f"λ, ε = 2$^{{{results.study.values['small']}}}$", COLOURS[1])
+    draw_curve(panels[0], rates(results), over_rates(results, ACCURACY), rate)
+    draw_curve(panels[0], penalties(results), over_penalties(results, ACCURACY), penalty)
+    draw_ratios(panels[1], results, "rates_by_batch")
+    draw_ratios(panels[2], results, "penalties_by_batch")
     for axes, label in zip(panels, ("ε or λ", "ε / B", "λ / B")):
         axes.set_xlabel(label)
     finish(panels)
@@ -87,9 +48,9 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def claims(results: Results) -> list[Claim]:
     """Whether lambda acts as the learning rate does, and whether ratios to the batch size decide."""
-    quick, place = is_quick(results), "appendix D, figure 6"
-    of_rate, of_penalty = (curve(results, settings, ACCURACY) for settings in (rates(quick), penalties(quick)))
-    x_rate, x_penalty = np.array(RATES[quick]), np.array(PENALTIES[quick])
+    place = "appendix D, figure 6"
+    of_rate, of_penalty = over_rates(results, ACCURACY), over_penalties(results, ACCURACY)
+    x_rate, x_penalty = rates(results), penalties(results)
     return [
         Claim(
             "With a larger learning rate the test accuracy rises at first.", f"{place}(a)",
@@ -124,12 +85,12 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "Batch sizes agree if ε/B is equal.", f"{place}(b)",
             "mean difference in accuracy of two batch sizes at equal ε less that at equal ε/B",
-            better_by_ratio(results, rates_by_batch(quick)), 0.0,
+            better_by_ratio(results, "rates_by_batch", "rate"), 0.0,
         ),
         Claim(
             "Batch sizes agree if λ/B is equal.", f"{place}(c)",
             "mean difference in accuracy of two batch sizes at equal λ less that at equal λ/B",
-            better_by_ratio(results, penalties_by_batch(quick)), 0.0,
+            better_by_ratio(results, "penalties_by_batch", "penalty"), 0.0,
         ),
     ]  # fmt: skip
 
@@ -144,7 +105,6 @@ FIGURE = Figure(
         "16. (b) Equal epochs, no regularizer. (c) Equal steps at the small learning rate."
     },
     departures=(_batches.LEFT_OUT,),
-    jobs=jobs,
     draw=draw,
     claims=claims,
     tables=table_of_best,

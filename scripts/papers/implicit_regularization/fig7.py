@@ -8,58 +8,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.implicit_regularization import TEST, Setting, jobs_of
+from papers.implicit_regularization import TEST
 from papers.implicit_regularization._curves import (
     Curve,
     curve,
     disagreement,
     highest,
-    is_quick,
     measured,
-    need_some,
     table_of_best,
 )
 from papers.implicit_regularization._n_step import draw_panels
 from sgdscope.claims import Claim, Measurement
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-NAME = "fashion_mnist"
-NS = {True: (1, 2, 4), False: (1, 2, 4, 8, 16)}  # quick, full
-RATES = {True: range(-7, -2), False: range(-11, -3)}
-EPOCHS = {True: 40, False: 400}
-UPDATES = {True: 40, False: 1600}  # in epochs of one move on each batch
-BUDGETS = {True: (10, 20, 40), False: (25, 50, 100, 200, 400)}  # epochs
 ALIKE = 0.01  # of accuracy
-
-
-def settings(n: int, quick: bool) -> list[Setting]:
-    """Long enough for equal epochs and for equal updates; a shorter training is the beginning of a longer one."""
-    epochs = max(EPOCHS[quick], UPDATES[quick] // n)
-    return [Setting(NAME, rate, n=n, epochs=None if epochs == EPOCHS[quick] else epochs) for rate in RATES[quick]]
-
-
-def jobs(quick: bool) -> list[Job]:
-    """All learning rates and n."""
-    return jobs_of([setting for n in NS[quick] for setting in settings(n, quick)], quick)
 
 
 def within(results: Results, n: int, epochs: int) -> Curve:
     """The highest test accuracy within so many epochs, over the learning rates."""
-    return curve(results, settings(n, is_quick(results)), highest(TEST, epochs), epochs)
+    return curve(results, results.study.curve("rates", n=n), highest(TEST, epochs), epochs)
 
 
 def equal_epochs(results: Results, n: int) -> Curve:
     """As many epochs for each n."""
-    return within(results, n, EPOCHS[is_quick(results)])
+    return within(results, n, results.study.values["base_epochs"])
 
 
 def equal_updates(results: Results, n: int) -> Curve:
     """As many moves for each n."""
-    return within(results, n, UPDATES[is_quick(results)] // n)
+    return within(results, n, results.study.values["updates"] // n)
+
+
+def ns_of(results: Results) -> list[int]:
+    """All n."""
+    return list(results.study.by("rates", "n"))
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -67,11 +53,11 @@ def equal_updates(results: Results, n: int) -> Curve:
 
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's three panels."""
-    need_some(results)
-    quick = is_quick(results)
-    best = {n: [np.nanmax(within(results, n, budget).means()) for budget in BUDGETS[quick]] for n in NS[quick]}
+    results.need_some()
+    ns, (rates, budgets) = ns_of(results), (results.study.values[name] for name in ("rates", "budgets"))
+    best = {n: [np.nanmax(within(results, n, budget).means()) for budget in budgets] for n in ns}
     curves_of = (lambda n: equal_epochs(results, n), lambda n: equal_updates(results, n))
-    return {"fig7": draw_panels(NS[quick], RATES[quick], curves_of, BUDGETS[quick], best)}
+    return {"fig7": draw_panels(ns, rates, curves_of, budgets, best)}
 
 
 # -------------------------------------------------------------------------------------------- the claims
@@ -79,36 +65,34 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def better_by_move(results: Results, curves: list[Curve]) -> Measurement:
     """How much more the curves of all n differ at equal effective learning rates n α than at equal α."""
-    quick = is_quick(results)
-    moves = [np.array(RATES[quick])] * len(curves)
-    effective = [rates + math.log2(n) for n, rates in zip(NS[quick], moves)]
+    moves = [np.array(results.study.values["rates"])] * len(curves)
+    effective = [rates + math.log2(n) for n, rates in zip(ns_of(results), moves)]
     return measured(lambda *means: disagreement(effective, means) - disagreement(moves, means), *curves)
 
 
 def alike_at_optimum(results: Results) -> Measurement:
     """Minus the largest difference that n makes to the accuracy at the best learning rate, of all budgets."""
-    quick = is_quick(results)
-    pairs = list(itertools.product(BUDGETS[quick], NS[quick]))
+    ns, budgets = ns_of(results), results.study.values["budgets"]
 
     def of(*means: np.ndarray) -> float:
-        best = np.array([mean.max() for mean in means]).reshape(len(BUDGETS[quick]), len(NS[quick]))
+        best = np.array([mean.max() for mean in means]).reshape(len(budgets), len(ns))
         return -float(np.ptp(best, axis=1).max())
 
-    return measured(of, *[within(results, n, budget) for budget, n in pairs])
+    return measured(of, *[within(results, n, budget) for budget, n in itertools.product(budgets, ns)])
 
 
 def claims(results: Results) -> list[Claim]:
     """Whether the learning rate of each move decides, and not n times that."""
-    quick, place = is_quick(results), "appendix D, figure 7"
+    ns, place = ns_of(results), "appendix D, figure 7"
     quantity = "mean difference in accuracy of two n at equal n α less that at equal α"
     return [
         Claim(
             "After equal epochs all n have similar test accuracies at equal α, not at equal n α.", f"{place}(a)", quantity,
-            better_by_move(results, [equal_epochs(results, n) for n in NS[quick]]), 0.0,
+            better_by_move(results, [equal_epochs(results, n) for n in ns]), 0.0,
         ),
         Claim(
             "So they have after equal numbers of updates.", f"{place}(b)", quantity,
-            better_by_move(results, [equal_updates(results, n) for n in NS[quick]]), 0.0,
+            better_by_move(results, [equal_updates(results, n) for n in ns]), 0.0,
         ),
         Claim(
             "At their best learning rates all n have similar test accuracies, whatever the number of epochs.", f"{place}(c)",
@@ -134,7 +118,6 @@ FIGURE = Figure(
         "Where two n are compared, settings in which one of them was not trained (an accuracy nearer to guessing than to "
         "its best) are left out, and equal learning rates are those that the two have in common.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
     tables=table_of_best,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sgdscope.claims import Claim, Sample, TooLittle
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Stroke, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 NAME = "modified_flow"
-SEEDS = {True: (1, 2, 3), False: (1, 2, 3, 4, 5)}  # quick, full
 EXACT = 10  # a distance of fewer times the estimated error of the flow is not taken
 LABELS = {"sgd": "SGD", "n_step": "4-step SGD"}  # of the config's probes
 LOOKS = {
@@ -30,11 +29,6 @@ LOOKS = {
 }
 SECOND, THIRD = 2, 3  # orders in the learning rate
 NEAR = 0.2  # of an order
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Seconds each; the full variant has more seeds."""
-    return [Job(NAME, "configs/implicit_regularization/modified_flow.json", seed, (), 5) for seed in SEEDS[quick]]
 
 
 def distances(run: Run, label: str, distance: str) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +138,6 @@ FIGURE = Figure(
         "the initial weights, to where gradient flows arrive in the same time; and of full-batch gradient descent, dotted."
     },
     departures=("A small tanh network on synthetic data in double precision: the analysis needs smooth losses.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

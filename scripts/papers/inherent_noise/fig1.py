@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.inherent_noise import cloud, network_jobs
+from papers.inherent_noise import cloud
 from sgdscope.claims import Claim, Sample, columns_of, mean, ratio_of_means
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 UPDATING = ("taylor.updating.penalty", r"$-\hat{L}^h_{B_u}(\nabla B_u)$")
 RECENT = ("taylor.recent.penalty", r"$-\hat{L}^h_{B_r}(\nabla B_u)$")
 LONG_AGO = ("taylor.long_ago.penalty", r"$-\hat{L}^h_{B_a}(\nabla B_u)$")
-
-
-def jobs(quick: bool) -> list[Job]:
-    """The widest network."""
-    return network_jobs([8000], quick)
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -83,7 +78,6 @@ FIGURE = Figure(
         "quantity on the vertical axis has the larger magnitude.",
     },
     departures=("The panels of AlexNet and ResNet-18 on CIFAR-10 are those of `inherent_noise/fig1_cifar10`.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papers.inherent_noise import IMAGE_NETWORKS, image_jobs
+from papers.inherent_noise import IMAGE_NETWORKS
 from papers.inherent_noise.fig1 import claims_of, draw_penalties
 from sgdscope.claims import Claim
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.results import Results
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ SHOWS = (
 )
 
 
-def jobs(quick: bool) -> list[Job]:
-    """AlexNet and ResNet-18."""
-    return image_jobs(NAMES, quick)
-
-
 def draw(results: Results) -> dict[str, Picture]:
     """For each network recent over long ago, and updating over recent."""
     return {f"fig1_{name}": draw_penalties(results, name) for name in NAMES}
@@ -31,15 +26,14 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def claims(results: Results) -> list[Claim]:
     """The order of the three penalties, for each network."""
-    return [claim for name in NAMES for claim in claims_of(results, name, IMAGE_NETWORKS[name][0])]
+    return [claim for name in NAMES for claim in claims_of(results, name, IMAGE_NETWORKS[name])]
 
 
 FIGURE = Figure(
     title="Penalties on the updating, a recent and a long-ago batch: AlexNet and ResNet-18 on CIFAR-10",
     did="Draws the penalties of figure 1 also for AlexNet and ResNet-18 on CIFAR-10.",
-    shows={f"fig1_{name}": f"{IMAGE_NETWORKS[name][0]}. {SHOWS}" for name in NAMES},
+    shows={f"fig1_{name}": f"{IMAGE_NETWORKS[name]}. {SHOWS}" for name in NAMES},
     departures=("None beyond those of the whole paper.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

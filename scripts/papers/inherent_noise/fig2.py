@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from papers.inherent_noise import cloud, network_jobs
+from papers.inherent_noise import cloud
 from sgdscope.claims import Claim, Sample, columns_of, mean
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 UPDATING = ("taylor.updating.dot", r"$\eta\,\nabla B_u\cdot\nabla B_u$")
 RECENT = ("taylor.recent.dot", r"$\eta\,\nabla B_r\cdot\nabla B_u$")
 LONG_AGO = ("taylor.long_ago.dot", r"$\eta\,\nabla B_a\cdot\nabla B_u$")
-
-
-def jobs(quick: bool) -> list[Job]:
-    """The widest network."""
-    return network_jobs([8000], quick)
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -79,7 +74,6 @@ FIGURE = Figure(
         "axis is the larger one.",
     },
     departures=("The panels of ResNet-18 on CIFAR-10 are those of `inherent_noise/fig2_cifar10`.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

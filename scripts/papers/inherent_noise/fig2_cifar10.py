@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papers.inherent_noise import image_jobs
 from papers.inherent_noise.fig2 import claims_of, draw_dots
 from sgdscope.claims import Claim
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
-
-
-def jobs(quick: bool) -> list[Job]:
-    """ResNet-18."""
-    return image_jobs(["resnet18"], quick)
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -37,7 +31,6 @@ FIGURE = Figure(
         "vertical axis is the larger one.",
     },
     departures=("None beyond those of the whole paper.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

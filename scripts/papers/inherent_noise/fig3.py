@@ -5,42 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from papers.inherent_noise import UNITS, network_jobs
 from papers.inherent_noise._sums import (
     BATCHES,
-    COLUMNS,
     SUBSCRIPTS,
     draw_over_loss,
     draw_over_reduction,
-    draw_sums,
     lead_at_end,
     share_in_order,
 )
 from sgdscope.claims import Claim
-from sgdscope.figure import Figure, Job
-from sgdscope.plots.lines import XAxis, make_lines
-from sgdscope.plots.panels import with_smoothing
+from sgdscope.figure import Figure
 from sgdscope.results import Results
 from sgdscope.runs import Run, hidden_units
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-NAMES = tuple(f"fc{units}" for units in UNITS)
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Three widths."""
-    return network_jobs(UNITS, quick)
+NAMES = ("fc64", "fc2000", "fc8000")
 
 
 # ------------------------------------------------------------------------------------------- the picture
-
-
-def draw_grid(runs: Sequence[Run], x_axis: XAxis, smooth_rows: int, title: str | None) -> Picture:
-    """Sums of first order, change in loss and penalty (columns) on three batches (rows) for several networks."""
-    lines = make_lines(runs, COLUMNS, x_axis, smooth_rows)
-    return draw_sums(runs, lines, _largest_first(runs), with_smoothing(x_axis, smooth_rows), title)
 
 
 def _largest_first(runs: Sequence[Run]) -> list[str]:
@@ -97,7 +81,6 @@ FIGURE = Figure(
         "'Reduction in loss so far' is taken as the loss on the whole training set at the first step less that now, "
         "from evaluations every 200 steps. Before the first of these the running mean of batch losses stands in.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.inherent_noise import IMAGE_NETWORKS, image_jobs
+from papers.inherent_noise import IMAGE_NETWORKS
 from papers.inherent_noise._sums import claims_of_two, draw_over_loss, draw_over_reduction, fall, leads
 from sgdscope.claims import Claim, Sample, TooLittle
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
@@ -18,14 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 NAMES = ("alexnet_small", "alexnet")  # the smaller one first
-NETWORKS = tuple(IMAGE_NETWORKS[name][0] for name in NAMES)
+NETWORKS = (IMAGE_NETWORKS[NAMES[0]], IMAGE_NETWORKS[NAMES[1]])
 TURN = 1.0  # the training loss at which, says the paper, the order of the networks turns round
 NEAR = 2 / 3  # of two losses that are about the same: the smaller over the larger
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Both networks."""
-    return image_jobs(NAMES, quick)
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -116,7 +111,6 @@ FIGURE = Figure(
         "judged for either; 'about the same' is taken as within a factor of 1.5.",
         "Networks are compared at equal training loss on the whole training set, from one evaluation in an epoch.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from papers.inherent_noise import IMAGE_NETWORKS, image_jobs
+from papers.inherent_noise import IMAGE_NETWORKS
 from papers.inherent_noise._sums import claims_of_two, draw_over_loss, fall, share_in_order
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.lines import LossCurve, batch_means
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -17,13 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 NAMES = ("resnet18", "wide_resnet50_2")  # the smaller one first
-NETWORKS = tuple(IMAGE_NETWORKS[name][0] for name in NAMES)
+NETWORKS = (IMAGE_NETWORKS[NAMES[0]], IMAGE_NETWORKS[NAMES[1]])
 BATCHES_OF_MEAN = 50  # of the running mean that stands for the training loss
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Both networks."""
-    return image_jobs(NAMES, quick)
 
 
 def training_loss(run: Run) -> LossCurve:
@@ -63,7 +58,6 @@ FIGURE = Figure(
         "The training loss is the running mean over 50 batches, each normalized by its own mean and variance, as the "
         "updates see it: at the first steps running statistics know nothing yet.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, agreement, jobs
+from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, agreement
 from sgdscope.claims import Claim, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
@@ -104,7 +104,6 @@ FIGURE = Figure(
         "fig6": "Each line is one seed, a dot its least test loss: from there on, if it is not the last, the network overfits."
     },
     departures=("A network is said to begin to overfit at its least test loss, of one evaluation in an epoch.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.inherent_noise import FULL_SEEDS, QUICK_SEEDS
 from sgdscope.claims import Claim, Measurement, Sample, columns_of, mean, ratio_of_means
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import STYLE, Stroke, add_header, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
@@ -25,18 +24,6 @@ NAMES = tuple(f"lags_fc{units}" for units in UNITS)
 # Of training, in steps. A lag is looked at only in stages at all of whose steps there is a batch so long ago.
 EDGES = (30, 300, 1200, 3600, math.inf)
 STAGES = tuple(itertools.pairwise(EDGES))
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Two widths."""
-    found = []
-    for units, seed in itertools.product(UNITS, QUICK_SEEDS if quick else FULL_SEEDS):
-        overrides = [f"model.hidden=[{units}]"]
-        if quick:
-            overrides += ["epochs=3"] + ([] if units == 64 else ["log.every=3"])
-        seconds = {64: 6, 2000: 130}[units] if quick else {64: 20, 2000: 1200}[units]
-        found.append(Job(f"lags_fc{units}", "configs/inherent_noise/lags.json", seed, tuple(overrides), seconds))
-    return found
 
 
 # ------------------------------------------------------------------------------------- numbers of a stage
@@ -210,7 +197,6 @@ FIGURE = Figure(
         "missing from stages at whose first step there is no batch so long ago.",
     },
     departures=("A question of ours; the paper has no such figure.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.inherent_noise import FULL_SEEDS, QUICK_SEEDS
 from sgdscope.claims import Claim, Sample, columns_of, mean
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import RED, draw_lines
 from sgdscope.plots.style import Stroke, add_header, new_figure, strokes
@@ -27,17 +27,6 @@ BLOCKS = {
     "tensors": "matrices and biases",
 }
 NEAR = 0.05  # of the exact penalty: how close the stand-in is to be
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Two widths: the small one's sums are exact, the large one's sampled."""
-    seconds = {64: 18, 2000: 60}
-    length = ("epochs=2",) if quick else ()
-    return [
-        Job(f"separate_fc{units}", "configs/inherent_noise/separate_updates.json", seed,
-            (f"model.hidden=[{units}]", *length), seconds[units] * (1 if quick else 5))
-        for units in UNITS for seed in (QUICK_SEEDS if quick else FULL_SEEDS)
-    ]  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -92,7 +81,7 @@ def _share_line(run: Run, block: str) -> Line:
 # -------------------------------------------------------------------------------------------- the claims
 
 
-def share_near(batch: str) -> object:
+def share_near(batch: str) -> Callable[[Run], Sample]:
     """The share of steps at which the stand-in is within NEAR of the exact penalty."""
 
     def of(run: Run) -> Sample:
@@ -147,7 +136,6 @@ FIGURE = Figure(
         "All of it is ours. Sums are exact for 64 units; for 2000 units those of the first layer's 1,570,000 weights are "
         "sampled, 1000 at a time, with a standard error (weights.updating.separate_se) about 10,000 times smaller than they.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sgdscope.claims import Claim, Sample
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
 from sgdscope.plots.style import Stroke, add_header, new_figure, strokes
@@ -19,7 +19,6 @@ from sgdscope.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-SEEDS = (1, 2, 3)
 DOT, DELTA_LOSS = "taylor.updating.dot", "taylor.updating.delta_loss"
 AT_ONCE, TENSORS, UNITS, WEIGHTS = "all at once", "tensor by tensor", "unit by unit", "weight by weight"
 
@@ -29,44 +28,19 @@ class Network:
     """A network that is trained with several update rules, from the same weights for each seed."""
 
     words: str
-    config: str
-    rate: float
-    rules: tuple[tuple[str, str], ...]  # of the jobs: name and words; gradient descent first
-    seconds: tuple[float, ...]  # each rule's run takes
-
-    def jobs(self) -> list[Job]:
-        """Every rule with every seed."""
-        found = []
-        for (name, _), seconds in zip(self.rules, self.seconds):
-            block = name.rsplit("_", 1)[-1]
-            rule = '"name": "sgd"' if block == "descent" else f'"name": "sequential", "block": "{block}"'
-            update = f'update={{{rule}, "learning_rate": {self.rate}}}'
-            found += [Job(name, self.config, seed, (update,), seconds) for seed in SEEDS]
-        return found
+    rules: tuple[tuple[str, str], ...]  # settings: name and words; gradient descent first
 
 
 LARGE = Network(
     "784-32-10, 1,000 images",
-    "configs/inherent_noise/sequential.json",
-    0.5,
     (("images_descent", AT_ONCE), ("images_tensor", TENSORS), ("images_unit", UNITS)),
-    (1.2, 2.2, 15),
 )
 SMALL = Network(
     "8-12-4, synthetic clusters",
-    "configs/inherent_noise/sequential_weights.json",
-    0.5,
     (("clusters_descent", AT_ONCE), ("clusters_unit", UNITS), ("clusters_weight", WEIGHTS)),
-    (0.1, 0.4, 3),
 )
 # The same look for the same rule in both.
 LOOKS = {look.label: look for look in strokes((AT_ONCE, TENSORS, UNITS, WEIGHTS))}
-
-
-def jobs(quick: bool) -> list[Job]:
-    """Both networks; they are small enough for --quick."""
-    del quick
-    return LARGE.jobs() + SMALL.jobs()
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -165,7 +139,6 @@ FIGURE = Figure(
         "All of it is ours: whole-batch training, learning rate 0.5, 200 steps. Single weights are moved only in the small "
         "network, since each costs a gradient.",
     ),
-    jobs=jobs,
     draw=draw,
     claims=claims,
 )

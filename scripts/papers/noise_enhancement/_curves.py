@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.noise_enhancement import SEEDS, Setting, over_batches
 from sgdscope.aggregate import measured_values
 from sgdscope.claims import Claim, Measurement, Sample, TooLittle, error_of_draws
 from sgdscope.document import Table
 from sgdscope.results import Outcome, Results
+from sgdscope.studies import Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from sgdscope.plots.style import Stroke
 
 REACHED = "stop.train_loss"  # in a manifest's reason: the run has come to L**
-
-
-def is_quick(results: Results) -> bool:
-    """Whether these are the outcomes of the quick variant: it has fewer seeds."""
-    return len({outcome.job.seed for outcome in results.outcomes}) == len(SEEDS[True])
-
-
-def need_some(results: Results) -> None:
-    """Refuses to draw nothing."""
-    if not any(outcome.run for outcome in results.outcomes):
-        raise TooLittle("no run is finished")
 
 
 # ---------------------------------------------------------------------------------- the runs of settings
@@ -65,7 +54,7 @@ class Curve:
 
     def means(self, seeds: Sequence[int] | slice = slice(None)) -> Means:
         """Over all seeds, or those at these places."""
-        batch, alpha = (np.array([getattr(setting, name) for setting in self.settings]) for name in ("batch", "alpha"))
+        batch, alpha = (np.array([setting[name] for setting in self.settings]) for name in ("batch", "alpha"))
         return Means(batch, alpha, self.accuracy[:, seeds].mean(axis=1), self.steps[:, seeds].mean(axis=1))
 
 
@@ -73,17 +62,17 @@ def curve(results: Results, settings: Sequence[Setting]) -> Curve:
     """What came of these settings."""
     lacking, left_out, kept, accuracy, steps = [], [], [], [], []
     for setting in settings:
-        outcomes = [outcome for outcome in results.outcomes if outcome.job.name == setting.name]
+        outcomes = results.of(setting)
         missing = [outcome.problem for outcome in outcomes if not _is_over(outcome)]
-        reached = [outcome for outcome in outcomes if outcome.run and REACHED in outcome.manifest["reason"]]
+        reached = [(o.run, o.manifest) for o in outcomes if o.run and REACHED in o.manifest["reason"]]
         if missing:
             lacking += missing
         elif len(reached) < len(outcomes):
             left_out.append(f"{setting.name}: {len(outcomes) - len(reached)} of {len(outcomes)} runs don't reach L**")
         else:
             kept.append(setting)
-            accuracy.append([measured_values(outcome.run, "eval.test_accuracy")[-1] for outcome in reached])
-            steps.append([outcome.manifest["steps_done"] for outcome in reached])
+            accuracy.append([measured_values(run, "eval.test_accuracy")[-1] for run, _ in reached])
+            steps.append([manifest["steps_done"] for _, manifest in reached])
     if len(lacking) > 1:
         lacking = [f"{lacking[0]}, and {len(lacking) - 1} more"]
     return Curve(tuple(kept), np.array(accuracy), np.array(steps), tuple(lacking), tuple(left_out))
@@ -200,17 +189,17 @@ def plus_minus(values: np.ndarray, digits: int) -> str:
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
-def best_batches(results: Results, networks: Sequence[str], alphas: Sequence[float]) -> list[Table]:
+def best_batches(results: Results) -> list[Table]:
     """The paper's table 2."""
     rows = []
-    for network in networks:
-        for alpha in alphas:
-            one = curve(results, over_batches(network, alpha, is_quick(results)))
+    for network in results.study.curves:
+        for alpha, settings in results.study.by(network, "alpha").items():
+            one = curve(results, settings)
             if one.lacking or not one.settings:
                 continue
             best = one.means().best
             rows.append(
-                [network, f"{alpha:g}", str(one.settings[best].batch), plus_minus(100 * one.accuracy[best], 2),
+                [network, f"{alpha:g}", str(one.settings[best]["batch"]), plus_minus(100 * one.accuracy[best], 2),
                  plus_minus(one.steps[best], 0)]
             )  # fmt: skip
     return [Table(["Network", "α", "Best B", "Test accuracy (%)", "Convergence time"], rows)] if rows else []
@@ -219,9 +208,10 @@ def best_batches(results: Results, networks: Sequence[str], alphas: Sequence[flo
 # -------------------------------------------------------------------------------------------- claims
 
 
-def claims_over_batches(results: Results, network: str, alphas: Sequence[float], place: str) -> list[Claim]:
+def claims_over_batches(results: Results, network: str, place: str) -> list[Claim]:
     """Whether noise enhancement pays, when each alpha has its best batch size. The first alpha is 1."""
-    curves = [curve(results, over_batches(network, alpha, is_quick(results))) for alpha in alphas]
+    by_alpha = results.study.by(network, "alpha")
+    alphas, curves = list(by_alpha), [curve(results, settings) for settings in by_alpha.values()]
     found = []
     for alpha, enhanced in zip(alphas[1:], curves[1:]):
         found += [

@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from papers.noise_enhancement import LARGE, jobs_of, over_alphas, over_batches
 from papers.noise_enhancement._curves import (
     Curve,
     Means,
     add_legend,
     curve,
     gain,
-    is_quick,
     logarithmic,
     measured,
-    need_some,
     peak,
     plus_minus,
     slope,
 )
 from sgdscope.claims import Claim
 from sgdscope.document import Table
-from sgdscope.figure import Figure, Job
+from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, new_figure
 from sgdscope.results import Results
 
@@ -32,26 +29,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
-ALPHAS = {  # quick, full
-    True: {"F1": (1, 1.5, 2, 3)},
-    False: {"F1": tuple(range(1, 12)), "C1": tuple(range(1, 12)), "C2": tuple(range(1, 8))},
-}
 PEAK = 0.001  # of accuracy: less is no peak to speak of, the highest of several being always above the others
-
-
-def jobs(quick: bool) -> list[Job]:
-    """All batch sizes without noise enhancement, and all alpha with large batches."""
-    settings = []
-    for network, alphas in ALPHAS[quick].items():
-        settings += [*over_batches(network, 1, quick), *over_alphas(network, alphas, quick)]
-    return jobs_of(settings, quick)
 
 
 def pair(results: Results, network: str) -> tuple[Curve, Curve]:
     """Over the batch size, the largest first, and over alpha: so both go from little noise to much."""
-    quick = is_quick(results)
-    batches = over_batches(network, 1, quick)[::-1]
-    return curve(results, batches), curve(results, over_alphas(network, ALPHAS[quick][network], quick))
+    batches, alphas = (results.study.curve(network, varies=name) for name in ("batch", "alpha"))
+    return curve(results, batches[::-1]), curve(results, alphas)
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -59,14 +43,13 @@ def pair(results: Results, network: str) -> tuple[Curve, Curve]:
 
 def draw(results: Results) -> dict[str, Picture]:
     """A panel for each network."""
-    need_some(results)
-    quick = is_quick(results)
-    networks = list(ALPHAS[quick])
+    results.need_some()
+    networks = list(results.study.curves)
     figure = new_figure(0.8 + 3.6 * len(networks), 3.6)
     for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks):
         by_batch, by_alpha = pair(results, network)
         _draw(axes, by_batch, COLOURS[0], "o", "B varies, α = 1")
-        _draw(axes, by_alpha, COLOURS[1], "^", f"α varies, B = {LARGE[quick]}")
+        _draw(axes, by_alpha, COLOURS[1], "^", f"α varies, B = {results.study.values['large']}")
         axes.set_title(network, loc="left")
         axes.set_xlabel("convergence time (steps)")
         axes.set_ylabel("test accuracy")
@@ -100,9 +83,9 @@ def time_over_alphas(one: Means) -> float:
 
 def claims(results: Results) -> list[Claim]:
     """What is alike in the two curves, and which is the higher one."""
-    place, large = "section 3.2, figure 3", LARGE[is_quick(results)]
+    place, large = "section 3.2, figure 3", results.study.values["large"]
     found = []
-    for network in ALPHAS[is_quick(results)]:
+    for network in results.study.curves:
         by_batch, by_alpha = pair(results, network)
         found += [
             Claim(
@@ -137,14 +120,16 @@ def claims(results: Results) -> list[Claim]:
 def tables(results: Results) -> list[Table]:
     """Table 3."""
     rows = []
-    for network in ALPHAS[is_quick(results)]:
+    for network in results.study.curves:
         for words, one in zip(("without", "with"), pair(results, network)):
             if one.lacking or not one.settings:
                 continue
             best = one.means().best
             setting = one.settings[best]
             accuracy = plus_minus(100 * one.accuracy[best], 2)
-            rows.append([network, f"{words} noise enhancement", str(setting.batch), f"{setting.alpha:g}", accuracy])
+            rows.append(
+                [network, f"{words} noise enhancement", str(setting["batch"]), f"{setting['alpha']:g}", accuracy]
+            )
     return [Table(["Network", "", "B", "α", "Best test accuracy (%)"], rows)] if rows else []
 
 
@@ -157,7 +142,6 @@ FIGURE = Figure(
         "batches without noise enhancement; settings of which a run did not reach L** are left out.",
     },
     departures=("The quick variant has F1 alone, and α = 1, 1.5, 2 and 3 with batches of 800.",),
-    jobs=jobs,
     draw=draw,
     claims=claims,
     tables=tables,
