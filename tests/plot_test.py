@@ -287,7 +287,9 @@ class Pictures(Plots):
 
     def test_a_backend_or_a_style_from_elsewhere_changes_nothing(self) -> None:
         folder = self.make_simple()
-        Path(self.root, "matplotlibrc").write_text("backend: module://no.such.module\ntext.usetex: True\nfont.size: 30\n")
+        Path(self.root, "matplotlibrc").write_text(
+            "backend: module://no.such.module\ntext.usetex: True\nfont.size: 30\n"
+        )
         pictures = []
         for name, inherited in (
             ("plain", {}),

@@ -16,8 +16,9 @@ A study file is JSON, in which // comments are allowed. Its keys, of which study
     sizes      {SIZE: {any of these keys but extends and sizes}}: what a size has besides, or in place of that
 
 In name, config, common, set and values, and in vary in place of a list, '{...}' is an expression of NAMEs and numbers
-with + - * / **, log2, min and max: "{2.0 ** rate}", "rate{rate}". It may need other expressions. The quotient of two
-whole numbers is whole where it can be, so "{24 * batch / 16}" epochs have the same number of steps at every batch size.
+with + - * / **, log2, min, max, and plain for what folders can be called after: "{2.0 ** rate}", "hidden{plain(hidden)}".
+It may need other expressions. The quotient of two whole numbers is whole where it can be, so that "{24 * batch / 16}"
+epochs have the same number of steps at every batch size.
 
 A part of a name, or an override, that speaks of a NAME is left out of settings that have no such value, or the default.
 
@@ -139,8 +140,9 @@ def load_study(file: str | os.PathLike[str], size: str) -> Study:
     """A study file at a size."""
     raw = _read(str(file))
     known = raw.get("sizes", {})
-    if size not in known:
-        raise Error(f"{file}: sizes", f"there is no size '{size}'", suggestion(size, known))
+    if size not in known and (size or known):
+        what = f"there is no size '{size}'" if size else "the study has several sizes, and none was named"
+        raise Error(f"{file}: sizes", what, suggestion(size, known) if size else f"choose from {', '.join(known)}")
     return expand(raw, str(file), size)
 
 
@@ -149,7 +151,8 @@ def _read(file: str) -> dict[str, Any]:
     raw = read_json(file)
     _check(raw, "study", file)
     for place, part in _with_config(raw):
-        part["config"] = os.path.join(os.path.dirname(file), _text_at(part["config"], f"{file}: {place}config"))
+        config = _text_at(part["config"], f"{file}: {place}config")
+        part["config"] = os.path.normpath(os.path.join(os.path.dirname(file), config))
     if "extends" not in raw:
         return raw
     return _merge(_read(os.path.join(os.path.dirname(file), _text_at(raw.pop("extends"), f"{file}: extends"))), raw)
@@ -177,6 +180,8 @@ def _check(raw: Any, kind: str, place: str) -> None:
             raise Error(
                 f"{place}{separator}{key}", f"found {json.dumps(value)[:60]}, expected an object", "write {...}"
             )
+        if key == "vary" and not all(isinstance(grid, dict) for grid in _grids(raw)):
+            raise Error(f"{place}.{key}", f"found {json.dumps(value)[:60]}", "write a grid: {NAME: [VALUE, ...]}")
         for part_kind, parts in (("size", "sizes"), ("curve", "curves")):
             if key == parts:
                 for name, part in value.items():
@@ -251,8 +256,6 @@ def _settings(
     defaults = raw.get("defaults", {})
     fixed = {**defaults, **raw.get("values", {}), **curve.get("values", {})}
     for grid in _grids(curve):
-        if not isinstance(grid, dict):
-            raise Error(f"{place}.vary", f"found {json.dumps(grid)[:60]}", "write a grid: {NAME: [VALUE, ...]}")
         apart = {name: value for name, value in fixed.items() if name not in grid}
         for varied in _points(_Scope(apart, defaults, declared, f"{place}.vary"), grid):
             scope = _Scope({**fixed, **varied}, defaults, declared, place)
@@ -293,12 +296,17 @@ def _setting(raw: Mapping[str, Any], curve: Mapping[str, Any], scope: _Scope) ->
     for path, value in {**raw.get("set", {}), **curve.get("set", {})}.items():
         if scope.tells(value):
             overrides.append(f"{path}={as_text(scope.fill(value))}")
-    return Setting(name, os.path.normpath(scope.text(config)), tuple(overrides), scope.all())
+    return Setting(name, scope.text(config), tuple(overrides), scope.all())
 
 
 def as_text(value: Any) -> str:
     """As --set takes a value."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def plain(value: Any) -> str:
+    """What is left of a value in a name: no character that a shell, a URL or another file system takes amiss."""
+    return re.sub("_+", "_", re.sub(r"[^A-Za-z0-9.+-]", "_", as_text(value))).strip("_")
 
 
 def _refuse_namesakes(settings: Iterable[Setting], file: str) -> None:
@@ -341,7 +349,12 @@ OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Div: _quotient,
     ast.Pow: operator.pow,
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {"log2": lambda value: _whole(math.log2(value)), "min": min, "max": max}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "log2": lambda value: _whole(math.log2(value)),
+    "min": min,
+    "max": max,
+    "plain": plain,
+}
 EXPRESSION = re.compile(r"\{([^{}]*)\}")
 
 

@@ -1,0 +1,160 @@
+"""The part of scripts/grid.sh that makes the jobs: a study of what its command line says, or one in a file.
+
+Needs nothing but Python's standard library, from 3.9 on.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sgdscope.errors import Error, exit_status_of
+from sgdscope.studies import Job, Study, expand, load_study, plain
+
+STUDY = ".study.json"
+
+
+@dataclass
+class CommandLine:
+    """What it says."""
+
+    file: str = ""  # a config or a study
+    out: str = ""
+    size: str = ""
+    sets: dict[str, str] = field(default_factory=dict)
+    varies: dict[str, list[str]] = field(default_factory=dict)
+
+
+def parse(arguments: Sequence[str]) -> CommandLine:
+    """Reads the command line, of which --vary takes all values up to the next option."""
+    found, rest = CommandLine(), list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word in ("--out", "--size"):
+            setattr(found, word[2:], _value_of(word, rest))
+        elif word == "--set":
+            path, _, value = _value_of(word, rest).partition("=")
+            found.sets[_new_path(path, found)] = value
+        elif word in ("--vary", "--seeds"):
+            path = _new_path("seed" if word == "--seeds" else _value_of(word, rest), found)
+            found.varies[path] = list(_values_of(f"--vary {path}", rest))
+        elif word.startswith("--"):
+            raise Error(word, "there is no such option", "see scripts/grid.sh --help")
+        elif found.file:
+            raise Error("scripts/grid.sh", f"takes one config, but was given '{found.file}' and '{word}'", "name one")
+        else:
+            found.file = word
+    return found
+
+
+def _value_of(option: str, rest: list[str]) -> str:
+    if not rest or rest[0].startswith("-"):
+        raise Error(
+            option, f"needs a value{f', not the option {rest[0]}' if rest else ''}", "see scripts/grid.sh --help"
+        )
+    if not rest[0]:
+        raise Error(option, "its value is empty: an unset variable?", "see scripts/grid.sh --help")
+    return rest.pop(0)
+
+
+def _values_of(option: str, rest: list[str]) -> Iterator[str]:
+    if not rest or rest[0].startswith("--"):
+        raise Error(option, "needs values", "--seeds takes them, too; see scripts/grid.sh --help")
+    while rest and not rest[0].startswith("--"):
+        if not rest[0]:
+            raise Error(option, "one of its values is empty: an unset variable?", "see scripts/grid.sh --help")
+        yield rest.pop(0)
+
+
+def _new_path(path: str, found: CommandLine) -> str:
+    if not path[:1].isascii() or not (path[:1].isalpha() or path[:1] == "_") or "=" in path:
+        raise Error(path, "is no PATH of a field, such as update.learning_rate", "see scripts/grid.sh --help")
+    if path in found.sets or path in found.varies:
+        raise Error(path, "is given twice", "name each field once")
+    return path
+
+
+def study_of(line: CommandLine) -> Study:
+    """The grid of a command line, of which each run has a folder that is named after what varies."""
+    if not line.file or not line.out:
+        raise Error("scripts/grid.sh", "needs CONFIG and --out DIR", "see scripts/grid.sh --help")
+    if not line.varies:
+        raise Error(line.file, "nothing varies", "give --vary or --seeds")
+    labels: list[str] = []
+    for path, values in line.varies.items():
+        last = path.rpartition(".")[2]
+        labels.append(path if last in labels else last)
+        _refuse_one_name(path, labels[-1], values)
+    every = {"config": [line.file], **{path: [value] for path, value in line.sets.items()}, **line.varies}
+    names = {path: f"value{i}" for i, path in enumerate(every)}
+    raw: dict[str, Any] = {
+        "config": f"{{{names.pop('config')}}}",
+        "name": ",".join(f"{label}={{plain({names[path]})}}" for label, path in zip(labels, line.varies)),
+        "set": {path: f"{{{name}}}" for path, name in names.items()},
+        "curves": {"grid": {"vary": {f"value{i}": values for i, values in enumerate(every.values())}}},
+    }
+    return expand(raw, "scripts/grid.sh")
+
+
+def _refuse_one_name(path: str, label: str, values: Iterable[str]) -> None:
+    """Values that would share a folder."""
+    shown: dict[str, str] = {}
+    for value in values:
+        if plain(value) in shown:
+            what = f"the values '{shown[plain(value)]}' and '{value}' of {path} would share the folder name"
+            raise Error("--vary", f"{what} {label}={plain(value)}", "leave one of them out")
+        shown[plain(value)] = value
+
+
+def quote(word: str) -> str:
+    """A word as shells and Python's shlex read it back."""
+    safe = word and all(letter.isascii() and (letter.isalnum() or letter in "_./=:,@%+-") for letter in word)
+    return word if safe else "'" + word.replace("'", "'\\''") + "'"
+
+
+def lines_of(jobs: Iterable[Job], out: str) -> Iterator[str]:
+    """A line for each job."""
+    for job in jobs:
+        yield " ".join(map(quote, [*job.words(), "--output", f"{out.removesuffix('/')}/{job.folder}"]))
+
+
+def check(program: str, lines: Iterable[str]) -> None:
+    """Has the program resolve all jobs; its own words go to the terminal."""
+    with tempfile.NamedTemporaryFile("w", suffix=".jobs", encoding="utf-8", errors="surrogateescape") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+        done = subprocess.run([program, "resolve", "--jobs", file.name], stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise Error("scripts/grid.sh", "not all jobs are valid", "sgdscope's own words are above")
+
+
+def print_jobs(program: str, arguments: Sequence[str]) -> None:
+    """The job file."""
+    if any("\n" in word for word in arguments):
+        raise Error("scripts/grid.sh", "a word has a line break in it, but a job is one line", "write it without")
+    line = parse(arguments)
+    if line.file.endswith(STUDY):
+        if line.sets or line.varies:
+            raise Error(line.file, "is a study, which says itself what varies", "leave out --set, --vary and --seeds")
+        study = load_study(line.file, line.size)
+        name = os.path.basename(line.file)[: -len(STUDY)]
+        out = line.out or os.path.join("runs", "_".join(filter(None, [name, line.size])))
+    else:
+        if line.size:
+            raise Error(line.file, "is a config, which has no sizes", f"leave out --size, or name a file *{STUDY}")
+        study, out = study_of(line), line.out
+    lines = list(lines_of(study.jobs(), out))
+    check(program, lines)
+    print("#", *map(quote, ["scripts/grid.sh", *arguments]))
+    print(*lines, sep="\n")
+
+
+if __name__ == "__main__":
+    # Names of files need not be UTF-8.
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.exit(exit_status_of(lambda: print_jobs(sys.argv[1], sys.argv[2:])))

@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""Tests of studies, and of all studies of the papers' figures: python tests/studies_test.py"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from run_folders import SIZES
+
+# isort: split
+from sgdscope.catalogue import CONFIGS, ROOT, figures, jobs_of, papers, sizes_of_paper, study_file
+from sgdscope.errors import Error
+from sgdscope.studies import KEYS, Study, load_study, plain, read_json, sizes_of
+
+SCHEMA = ROOT / "scripts/sgdscope/study.schema.json"
+PROGRAM = os.environ.get("SGDSCOPE", str(ROOT / "build/release/sgdscope"))
+
+
+class Studies(unittest.TestCase):
+    """Studies that are made here."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.root = Path(temporary.name)
+
+    def write(self, study: dict[str, Any] | str, name: str = "mine.study.json") -> Path:
+        """A study file."""
+        file = self.root / name
+        file.write_text(study if isinstance(study, str) else json.dumps(study))
+        return file
+
+    def load(self, size: str = "", **study: Any) -> Study:
+        """A study of a config, of one curve where nothing else is said."""
+        return load_study(self.write({"config": "c.json", "name": "x", "curves": {"all": {}}, **study}), size)
+
+    def words(self, size: str = "", **study: Any) -> dict[str, list[str]]:
+        """The overrides of a study's settings by their names."""
+        return {setting.name: list(setting.overrides) for setting in self.load(size, **study).settings}
+
+    def refused(self, call: Callable[[], object], status: int = 2) -> str:
+        """The message of the error that a call must raise."""
+        with self.assertRaises(Error) as caught:
+            call()
+        self.assertEqual(caught.exception.status, status)
+        return str(caught.exception)
+
+
+class Grammar(Studies):
+    def test_a_grid_with_seeds(self) -> None:
+        study = self.load(
+            seeds=[3, 1],
+            name=["rate{rate}", "B{batch}"],
+            set={"update.learning_rate": "{rate}", "batch_size": "{batch}"},
+            curves={"all": {"vary": {"rate": [0.1, 1e-3], "batch": [8, 16]}}},
+        )
+        self.assertEqual([job.folder for job in study.jobs()][:3],
+                         ["rate0.1_B8,seed=3", "rate0.1_B8,seed=1", "rate0.1_B16,seed=3"])  # fmt: skip
+        job = study.jobs()[-1]
+        self.assertEqual(job.words(), ["sgdscope", "run", str(self.root / "c.json"), "--set", "update.learning_rate=0.001",
+                                       "--set", "batch_size=16", "--seed", "1"])  # fmt: skip
+        self.assertEqual([setting["batch"] for setting in study.curve("all", rate=0.1)], [8, 16])
+        self.assertEqual({rate: len(found) for rate, found in study.by("all", "rate").items()}, {0.1: 2, 1e-3: 2})
+
+    def test_without_seeds_a_setting_is_run_once_as_its_config_says(self) -> None:
+        (job,) = self.load().jobs()
+        self.assertEqual((job.folder, job.words()), ("x", ["sgdscope", "run", str(self.root / "c.json")]))
+
+    def test_values_that_depend_on_others(self) -> None:
+        found = self.words(
+            name="b{batch}",
+            values={"epochs": "{24 * batch / 16}", "rate": "{2.0 ** -log2(batch)}", "least": "{max(batch, 10)}"},
+            set={
+                "epochs": "{epochs}",
+                "update": {"name": "sgd", "learning_rate": "{rate}"},
+                "eval.every": "{least + 1}",
+            },
+            curves={"all": {"vary": {"batch": [8, 16]}}},
+        )
+        self.assertEqual(found["b8"], ["epochs=12", 'update={"name": "sgd", "learning_rate": 0.125}', "eval.every=11"])
+        self.assertEqual(
+            found["b16"], ["epochs=24", 'update={"name": "sgd", "learning_rate": 0.0625}', "eval.every=17"]
+        )
+
+    def test_numbers_are_written_as_they_are(self) -> None:
+        numbers = {
+            "a": "{1 / 2}",
+            "b": "{4 / 2}",
+            "c": "{2.0 ** 0}",
+            "d": 1e-05,
+            "e": 3,
+            "f": "{-n}",
+            "g": "text",
+            "h": True,
+        }
+        found = self.words(values={"n": 2}, set=numbers)
+        self.assertEqual(found["x"], ["a=0.5", "b=2", "c=1.0", "d=1e-05", "e=3", "f=-2", "g=text", "h=true"])
+
+    def test_what_speaks_of_an_absent_value_or_the_default_is_left_out(self) -> None:
+        found = self.words(
+            name=["x", "n{n}", "penalty{penalty}"],
+            defaults={"n": 1},
+            values={"moves": "{n}"},
+            set={"update.n": "{n}", "moves": "{moves}", "gradient": {"lambda": "{penalty}"}},
+            curves={"all": {"vary": [{"n": [1, 2]}, {"n": 2, "penalty": 0.5}]}},
+        )
+        self.assertEqual(found, {
+            "x": ["moves=1"],
+            "x_n2": ["update.n=2", "moves=2"],
+            "x_n2_penalty0.5": ["update.n=2", "moves=2", 'gradient={"lambda": 0.5}'],
+        })  # fmt: skip
+
+    def test_sizes_add_to_the_study_and_come_last(self) -> None:
+        study = {
+            "seeds": [1, 2],
+            "common": {"epochs": 9},
+            "set": {"a": "{a}", "b": 2},
+            "curves": {"one": {"values": {"a": 1}}, "other": {"values": {"a": 3}}},
+            "name": "a{a}",
+            "sizes": {"quick": {"seeds": [1], "set": {"c": 4}, "common": {"steps": 5}, "only": ["other"]}, "full": {}},
+        }
+        quick, full = (self.load(size, **study) for size in SIZES)
+        self.assertEqual(
+            [setting.overrides for setting in quick.settings], [("epochs=9", "steps=5", "a=3", "b=2", "c=4")]
+        )
+        self.assertEqual([setting.overrides for setting in full.settings],
+                         [("epochs=9", "a=1", "b=2"), ("epochs=9", "a=3", "b=2")])  # fmt: skip
+        self.assertEqual((quick.seeds, full.seeds), ((1,), (1, 2)))
+
+    def test_a_study_takes_what_it_does_not_change_from_the_one_it_extends(self) -> None:
+        self.write(
+            '// shared\n{"config": "c.json", "name": "n{n}", "seeds": [7], "curves": {"a": {"vary": {"n": [1]}}, '
+            '"b": {"vary": {"n": [2]}}}, "sizes": {"quick": {"set": {"epochs": 1}}}}',
+            "shared.study.json",
+        )
+        mine = self.write({"extends": "shared.study.json", "only": ["b"], "sizes": {"quick": {"set": {"steps": 2}}}})
+        self.assertEqual(sizes_of(mine), ["quick"])
+        (job,) = load_study(mine, "quick").jobs()
+        self.assertEqual((job.folder, job.overrides), ("n2,seed=7", ("epochs=1", "steps=2")))
+
+    def test_equal_settings_of_two_curves_are_run_once(self) -> None:
+        study = self.load(name="n{n}", curves={"a": {"vary": {"n": [1, 2]}}, "b": {"vary": {"n": [2, 3]}}})
+        self.assertEqual([job.folder for job in study.jobs()], ["n1", "n2", "n3"])
+        self.assertEqual([setting["n"] for setting in study.curve("b")], [2, 3])
+
+    def test_values_that_are_lists_or_have_braces_are_not_taken_apart(self) -> None:
+        found = self.words(
+            name="h{plain(hidden)}",
+            set={"model.hidden": "{hidden}"},
+            curves={"all": {"vary": {"hidden": [[64], "{no expression}"]}}},
+        )
+        self.assertEqual(found, {"h64": ["model.hidden=[64]"], "hno_expression": ["model.hidden={no expression}"]})
+        self.assertEqual([plain(value) for value in ("[64, 32]", 1e-3, "a//b", "")], ["64_32", "0.001", "a_b", ""])
+
+
+class Refusals(Studies):
+    def test_errors_name_the_file_the_place_and_what_is_allowed(self) -> None:
+        for study, words in (
+            ({"curvs": {}}, ("mine.study.json: curvs: a study has no such key", "did you mean curves?")),
+            ({"curves": {"all": {"very": {}}}}, ("curves.all.very: a curve has no such key", "did you mean vary?")),
+            ({"sizes": {"quick": {"sets": {}}}}, ("sizes.quick.sets: a size has no such key", "did you mean")),
+            ({"values": [1]}, ("values: found [1], expected an object",)),
+            ({"config": 3}, ("config: found 3, expected a file's name",)),
+            ({"set": {"a": "{rat}"}, "values": {"rate": 1}}, ("'rat' has no value anywhere", "did you mean rate?")),
+            ({"set": {"a": "{1 +}"}}, ("'{1 +}' is no expression", "log2, min, max, plain")),
+            ({"set": {"a": "{open('f')}"}}, ("'open' has no value anywhere",)),
+            ({"set": {"a": "{().__class__}"}}, ("is no expression",)),
+            ({"set": {"a": "{1 / 0}"}}, ("'{1 / 0}' has no value: ",)),
+            ({"values": {"a": "{b}", "b": "{a}"}}, ("a value needs itself: a needs b needs a",)),
+            ({"curves": {"all": {"vary": {"n": []}}}}, ("curves.all.vary.n: found no values",)),
+            ({"curves": {"all": {"vary": 3}}}, ("curves.all.vary: found 3",)),
+            ({"curves": {}}, ("curves: there is no setting in it",)),
+            ({"only": ["al"]}, ("only: there is no curve 'al'", "did you mean all?")),
+            ({"seeds": [1, 1]}, ("seeds: found [1, 1]", "each once")),
+            ({"seeds": [0.5]}, ("write whole numbers",)),
+            ({"name": "a/b"}, ("found the name 'a/b'",)),
+            ({"name": "a" * 201}, ("at most 200 characters",)),
+            (
+                {"set": {"n": "{n}"}, "curves": {"all": {"vary": {"n": [1, 2]}}}},
+                ("two settings have the name x", "n=1"),
+            ),
+        ):
+            with self.subTest(study=study):
+                message = self.refused(lambda study=study: self.load(**study))
+                self.assertIn(str(self.root), message)
+                for part in words:
+                    self.assertIn(part, message)
+        self.assertIn("there is no config", self.refused(lambda: load_study(self.write({"curves": {"a": {}}}), "")))
+
+    def test_sizes_that_do_not_exist(self) -> None:
+        sizes = {"quick": {}, "full": {}}
+        self.assertIn("did you mean quick?", self.refused(lambda: self.load("quik", sizes=sizes)))
+        self.assertIn("choose from quick, full", self.refused(lambda: self.load(sizes=sizes)))
+        self.assertIn("there is no size 'quick'", self.refused(lambda: self.load("quick")))
+
+    def test_what_is_no_json_names_the_line_behind_comments(self) -> None:
+        file = self.write('// first\n{"a": 1, /* two\nlines */ "b": }')
+        message = self.refused(lambda: read_json(file), status=3)
+        self.assertIn(f"{file}: is not JSON: Expecting value: line 3", message)
+        file.write_text('{"a": "//no \\" /*comment*/", /* two\nlines */ "b": [1] // last\n}')
+        self.assertEqual(read_json(file), {"a": '//no " /*comment*/', "b": [1]})
+
+    def test_a_varied_value_that_is_nowhere_given_in_this_size(self) -> None:
+        study = {
+            "name": "n{n}",
+            "curves": {"all": {"vary": {"n": "{ns}"}}},
+            "sizes": {"a": {"values": {"ns": [1]}}, "b": {}},
+        }
+        self.assertEqual(len(self.load("a", **study).settings), 1)
+        self.assertIn("curves.all.vary.n: '{ns}' has no value here", self.refused(lambda: self.load("b", **study)))
+
+
+class OfThePapers(unittest.TestCase):
+    def test_editors_know_the_keys(self) -> None:
+        schema = read_json(SCHEMA)
+        size = schema["properties"]["sizes"]["additionalProperties"]
+        curve = schema["$defs"]["curves"]["additionalProperties"]
+        for kind, part in (("study", schema), ("size", size), ("curve", curve)):
+            self.assertEqual(set(part["properties"]), set(KEYS[kind]))
+        for file in CONFIGS.glob("*/*.study.json"):
+            self.assertEqual(Path(file.parent, read_json(file)["$schema"]).resolve(), SCHEMA)
+
+    def test_every_figure_has_a_study_and_every_study_a_figure(self) -> None:
+        for paper in papers():
+            files = {file.name.partition(".")[0] for file in (CONFIGS / paper).glob("[!_]*.study.json")}
+            self.assertEqual(files, set(figures(paper)))
+            for figure in files:
+                self.assertLessEqual({*SIZES}, {*sizes_of(study_file(paper, figure))})
+
+    @unittest.skipUnless(shutil.which(PROGRAM), "the program is not built")
+    def test_the_program_takes_every_job_of_every_size(self) -> None:
+        jobs = {
+            job: ""
+            for paper in papers()
+            for size in sizes_of_paper(paper)
+            for job in jobs_of(paper, figures(paper), size)
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".jobs") as file:
+            for i, job in enumerate(jobs):
+                file.write(f"{shlex.join(job.words())} --output o/{i}\n")
+            file.flush()
+            done = subprocess.run(
+                [PROGRAM, "resolve", "--jobs", file.name], capture_output=True, text=True, check=False
+            )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(len(done.stdout.splitlines()), len(jobs))
+
+
+@unittest.skipUnless(shutil.which(PROGRAM), "the program is not built")
+class Grid(Studies):
+    """scripts/grid.sh on studies; on command lines tests/sweep_test.sh has it."""
+
+    def grid(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Calls it in the temporary folder."""
+        environment = {**os.environ, "SGDSCOPE": PROGRAM}
+        command = [str(ROOT / "scripts/grid.sh"), *arguments]
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+
+    def setUp(self) -> None:
+        super().setUp()
+        shutil.copy(ROOT / "configs/quickstart.json", self.root / "c.json")
+        rates = {"curves": {"rates": {"vary": {"rate": [0.1, 0.2]}}}, "set": {"update.learning_rate": "{rate}"}}
+        sizes = {"quick": {"set": {"epochs": 1}}, "full": {}}
+        self.write({"config": "c.json", "seeds": [1], "name": "rate{rate}", **rates, "sizes": sizes})
+
+    def test_the_jobs_of_a_study(self) -> None:
+        done = self.grid("mine.study.json", "--size", "quick")
+        self.assertEqual(done.stdout.splitlines(), [
+            "# scripts/grid.sh mine.study.json --size quick",
+            "sgdscope run c.json --set update.learning_rate=0.1 --set epochs=1 --seed 1 --output runs/mine_quick/rate0.1,seed=1",
+            "sgdscope run c.json --set update.learning_rate=0.2 --set epochs=1 --seed 1 --output runs/mine_quick/rate0.2,seed=1",
+        ], done.stderr)  # fmt: skip
+        self.assertIn(
+            "--output my/rate0.1,seed=1\n", self.grid("mine.study.json", "--size", "full", "--out", "my/").stdout
+        )
+
+    def test_what_is_refused(self) -> None:
+        for arguments, words in (
+            (("mine.study.json",), "choose from quick, full"),
+            (("mine.study.json", "--size", "quick", "--seeds", "1"), "is a study, which says itself what varies"),
+            (("c.json", "--size", "quick", "--seeds", "1", "--out", "o"), "is a config, which has no sizes"),
+            (("c.json", "--out", "", "--seeds", "1"), "its value is empty: an unset variable?"),
+            (("c.json", "--out", "--seeds", "1"), "needs a value, not the option --seeds"),
+            (("c.json", "--out", "o", "--vary", "seed", ""), "one of its values is empty"),
+            (("c.json", "--out", "o", "--vary", "model.hidden", "[8]", "oops"), "not all jobs are valid"),
+        ):
+            done = self.grid(*arguments)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), arguments)
+            self.assertIn(words, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
