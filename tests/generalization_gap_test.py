@@ -14,16 +14,7 @@ import numpy as np
 from run_folders import NAN, SIZES, RunFolders, study
 
 # isort: split
-from papers.generalization_gap import (
-    explicit,
-    gap,
-    inverse_covariance,
-    l2,
-    measured_rows,
-    nearness,
-    overlap,
-    sgd_gd,
-)
+from papers.generalization_gap import explicit, gap, inverse_covariance, l2, measured_rows, nearness, overlap, sgd_gd
 from papers.generalization_gap.overlap import OVERLAPS
 from sgdscope.catalogue import figures, jobs_of, unique_jobs
 from sgdscope.claims import TooLittle, Verdict

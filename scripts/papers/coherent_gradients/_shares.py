@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +11,8 @@ from papers.coherent_gradients._worlds import LOOKS, column
 from sgdscope.claims import TooLittle
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
+from sgdscope.plots.style import Axes
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 OF = ("early.whole.", "late.whole.")  # the columns of the probes
 PARTS = ("f_p", "f_c")

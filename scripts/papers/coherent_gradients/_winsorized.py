@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papers.coherent_gradients import FIT, TEST, evaluated, from_step_1
 from sgdscope.claims import Sample
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import COLOURS, Stroke
+from sgdscope.plots.style import COLOURS, Axes, Stroke
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Quantity = Callable[[Run], float]
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from papers.coherent_gradients import MIXED, NULLS, noise_name
-from sgdscope.plots.style import COLOURS, Stroke, add_header, new_figure
+from sgdscope.plots.style import COLOURS, Axes, Picture, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 WORLDS = ("", *(f"{null}." for null in NULLS))
 LOOKS = (Stroke("pristine", COLOURS[0], "-", 1.1), Stroke("corrupt", COLOURS[4], "-", 1.1))

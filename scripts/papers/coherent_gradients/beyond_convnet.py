@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from papers.coherent_gradients import (
-    CORRUPT,
-    PRISTINE,
-    corrupt_later,
-    evaluated,
-    from_step_1,
-)
+from papers.coherent_gradients import CORRUPT, PRISTINE, corrupt_later, evaluated, from_step_1
 from papers.coherent_gradients._shares import FIRST, SEEN, draw_shares, lead_first, lead_later
 from papers.coherent_gradients._winsorized import (
     LOOKS,
@@ -31,12 +24,9 @@ from papers.coherent_gradients._worlds import LOOKS as GROUPS
 from sgdscope.claims import Claim, Measurement, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import STYLE, Stroke, add_header, new_figure
+from sgdscope.plots.style import STYLE, Picture, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NOISE = (0, 25, 50)  # per cent of the training examples
 PERCENTILES = (0, 2)  # c

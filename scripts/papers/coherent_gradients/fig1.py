@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,13 +24,9 @@ from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import Stroke, add_header, new_figure, shades
+from sgdscope.plots.style import Axes, Picture, Stroke, add_header, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 NAMES = tuple(noise_name(percent) for percent in NOISE)
 CLEAN, ALL_NOISE = NAMES[0], NAMES[-1]
@@ -226,7 +221,7 @@ FIGURE = Figure(
     shows={
         "fig1": "Each line is one seed. (a) Accuracy on the training set, whose labels have the noise. (b) Accuracy on the "
         "test set, whose labels have none. (c) Training loss at step 0 less that now. (d) Share of the pristine and of the "
-        "corrupt examples that the network gives the labels of the training set.",
+        "corrupt examples that the network gives the labels of the training set."
     },
     departures=(
         "The paper's lines are of one seed each, as it seems; here there are two.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from papers.coherent_gradients import MIXED, noise_name
 from papers.coherent_gradients._shares import (
@@ -18,11 +17,9 @@ from papers.coherent_gradients._shares import (
 from papers.coherent_gradients._worlds import WORLDS, draw_worlds
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NULL_WORLDS = WORLDS[1:]
 FITTED = 0.9  # of the pristine examples: what is 'all' of them in the paper
@@ -112,7 +109,7 @@ FIGURE = Figure(
     "permuted.",
     shows={
         "fig2": "First row: the real designations. Other rows: three worlds in which it is random who is called corrupt. "
-        "Each line is one seed; grey: equal shares. What lies far outside 0 to 1 is cut off.",
+        "Each line is one seed; grey: equal shares. What lies far outside 0 to 1 is cut off."
     },
     departures=(
         "The paper estimates the shares from 400 examples and 600 weights. Here they are exact: all examples of the "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,13 +12,9 @@ from sgdscope.claims import Claim, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import DASHES, Stroke
+from sgdscope.plots.style import DASHES, Axes, Picture, Stroke
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 OF = "batch."  # the probe's columns
 PARTS = ("i_p", "i_c")
@@ -96,7 +91,7 @@ FIGURE = Figure(
     "all weights in place of a sample.",
     shows={
         "fig3": "First row: the real designations. Other rows: three worlds in which it is random who is called corrupt, "
-        "in the scale of the real ones. One seed is drawn in full lines, the other dashed.",
+        "in the scale of the real ones. One seed is drawn in full lines, the other dashed."
     },
     departures=(
         "The paper samples 400 examples and 600 weights. Here it is all weights and all examples of each batch.",

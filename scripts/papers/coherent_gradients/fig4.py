@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,12 +21,9 @@ from papers.coherent_gradients._winsorized import (
 )
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
-from sgdscope.plots.style import STYLE, add_header, new_figure
+from sgdscope.plots.style import STYLE, Picture, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 PERCENTILES = (0, 1, 2, 4, 8)  # c
 STRONG = PERCENTILES[2:]  # c > 1
@@ -148,7 +144,7 @@ FIGURE = Figure(
     "percentile. What few examples want is so suppressed; what many want is not.",
     shows={
         "fig4": "One seed. Above the dashed line the training labels are fitted by more than those that the noise left as "
-        "they were: noise is being learned. ε is the share of noise.",
+        "they were: noise is being learned. ε is the share of noise."
     },
     departures=(
         "There is one seed, as in the paper. Standard errors come from how the shares of noise differ, over which means "

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sgdscope.aggregate import measured_values
 from sgdscope.claims import TooLittle
+from sgdscope.plots.style import Axes, Stroke
 from sgdscope.results import Results
 from sgdscope.runs import Run
 from sgdscope.studies import Setting
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from sgdscope.plots.style import Stroke
 
 TEST = "eval.test_accuracy"
 GAP = "gap"

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papers.generalization_gap._accuracy import GAP, TEST, draw_over_rates, late
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Stroke, add_header, new_figure
+from sgdscope.plots.style import COLOURS, Picture, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 BATCH = 8  # of SGD
 SHIFT = 1.03  # of learning rates in the picture, so that error bars stand apart

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +11,9 @@ from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import COLOURS, RED, Stroke, add_header, new_figure, shades
+from sgdscope.plots.style import COLOURS, RED, Axes, Picture, Stroke, add_header, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 PROBE = "generalization_gap"
 NAMES = {"sgd": "SGD, batches of 100", "gd": "gradient descent, 500 examples"}
@@ -204,7 +199,7 @@ FIGURE = Figure(
         "gap": "Left: each point is a step of one seed, from dark (first) to light (last). Right: each line is one seed. "
         "Below, where the training set is the batch, the sums are the gap itself. The correction is negative while the gap "
         "opens: as training examples are fitted, a step on them helps test examples, whose gradients stay longer, by more than "
-        "‖G_train‖² has it, and the average form says too much.",
+        "‖G_train‖² has it, and the average form says too much."
     },
     departures=(
         "The paper prints the correction as η G_train · (G_test − G_train). From its equation 9 it follows with the other "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +11,8 @@ from papers.generalization_gap._accuracy import TEST, draw_over_rates, late
 from sgdscope.claims import Claim, Measurement, Sample
 from sgdscope.document import Table
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Stroke, new_figure
+from sgdscope.plots.style import COLOURS, Picture, Stroke, new_figure
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 TITLES = {"diagonal": "diagonal of Σ", "low_rank": "10 leading eigenpairs of Σ"}
 SHIFT = 1.04  # of learning rates in the picture, so that error bars stand apart

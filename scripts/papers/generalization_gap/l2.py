@@ -6,19 +6,15 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papers.generalization_gap import measured_rows, nearness
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, RED, new_figure
+from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NAME = "linear"
 RATE = 0.1  # of the two updates that are tried
@@ -132,7 +128,7 @@ FIGURE = Figure(
     "implicit regularization behaves like an L2 penalty there. It shows neither formula nor picture: both are ours.",
     shows={
         "l2": "A colour for each seed, which has its own data. |W|² falls in training. Left: all points of a seed are of one "
-        "training set. Right: each point is of the batch of its step, and so differs by chance.",
+        "training set. Right: each point is of the batch of its step, and so differs by chance."
     },
     departures=(
         "For x ~ N(0, s² I_d), labels that say nothing of x, k classes and the loss |W x − e_y|² / k: tr Σ = 4 s² d / k² + "

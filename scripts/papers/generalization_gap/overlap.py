@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papers.generalization_gap import measured_rows, nearness
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, RED, STYLE, Stroke, add_header, new_figure
+from sgdscope.plots.style import COLOURS, RED, STYLE, Picture, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NAME = "overlap"
 BATCH = 100  # |A| = |B|
@@ -127,7 +123,7 @@ FIGURE = Figure(
     "proportional to tr Σ and to the overlap of the two batches. It shows no picture: this one is ours.",
     shows={
         "overlap": "One seed, at moments of its training from the first step to the last. Each point is the mean of 100 "
-        "drawn pairs of batches.",
+        "drawn pairs of batches."
     },
     departures=(
         "Batches are drawn from the training set, without replacement. ‖G‖² and tr Σ are those of the whole training set, "

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papers.generalization_gap import measured_rows, nearness
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import RED, new_figure, shades
+from sgdscope.plots.style import RED, Axes, Picture, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 NAME = "sgd_gd"
 RATES = (0.1, 0.025, 0.00625, 0.0015625, 0.000390625)  # η of equation 12, the last one small enough for its order
@@ -138,7 +133,7 @@ FIGURE = Figure(
     "of the change of the generalization gap, equation 13, its main result. It shows no picture: this one is ours.",
     shows={
         "sgd_gd": "One seed, at moments of its training. Left: each batch of 100 is cut once. Right: the mean over random cuts "
-        "of each batch, at η = 0.001; the distance is due to the number of cuts, as the dashed line says.",
+        "of each batch, at η = 0.001; the distance is due to the number of cuts, as the dashed line says."
     },
     departures=(
         "The steps are tried in double precision, without being made.",

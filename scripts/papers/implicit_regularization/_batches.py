@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papers.implicit_regularization._curves import ACCURACY, curve, disagreement, draw_curve, measured
 from sgdscope.claims import Measurement
-from sgdscope.plots.style import Stroke, shades
+from sgdscope.plots.style import Axes, Stroke, shades
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 LEFT_OUT = (  # a departure
     "Where two batch sizes are compared, settings in which one of them was not trained (an accuracy nearer to guessing "

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,13 +13,10 @@ from papers.implicit_regularization import CHANCE, TEST
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
 from sgdscope.claims import Measurement, Sample, TooLittle, error_of_draws
 from sgdscope.document import Table
-from sgdscope.plots.style import Stroke
+from sgdscope.plots.style import Axes, Stroke
 from sgdscope.results import Outcome, Results
 from sgdscope.runs import Run
 from sgdscope.studies import Setting
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)

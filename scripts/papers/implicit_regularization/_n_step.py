@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from papers.implicit_regularization._curves import Curve, draw_curve, finish
-from sgdscope.plots.style import Stroke, new_figure, shades
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
+from sgdscope.plots.style import Axes, Picture, Stroke, new_figure, shades
 
 CurveOf = Callable[[int], Curve]  # of n, over the learning rates
 

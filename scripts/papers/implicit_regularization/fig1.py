@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from papers.implicit_regularization import PEAK, TEST
 from papers.implicit_regularization._curves import (
     ACCURACY,
@@ -24,13 +22,9 @@ from sgdscope.claims import Claim
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import Stroke, new_figure
+from sgdscope.plots.style import Axes, Picture, Stroke, new_figure
 from sgdscope.results import Results
 from sgdscope.studies import Setting
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 REGULARIZER = last("implicit_regularizer.regularizer")
 FACTOR = 2.5  # log2: at most 4 times, on a grid of powers of 2
@@ -138,7 +132,7 @@ FIGURE = Figure(
     "and without regularizer at a range of learning rates.",
     shows={
         "fig1": "(a) Each line is one seed. (b) Highest test accuracy of the whole training: mean and standard deviation of "
-        "the best runs. (c) The implicit regularizer of the training set's batches near the end, of the same runs.",
+        "the best runs. (c) The implicit regularizer of the training set's batches near the end, of the same runs."
     },
     departures=("C_reg is that at the beginning of the last epoch, over the batches of that epoch.",),
     draw=draw,

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from papers.implicit_regularization import TRAIN
-from papers.implicit_regularization._curves import (
-    ACCURACY,
-    draw_curve,
-    highest,
-    measured,
-    optimum,
-    table_of_best,
-)
+from papers.implicit_regularization._curves import ACCURACY, draw_curve, highest, measured, optimum, table_of_best
 from papers.implicit_regularization._regularizers import over_rates, rates
 from sgdscope.claims import Claim, TooLittle
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Stroke, new_figure
+from sgdscope.plots.style import COLOURS, Picture, Stroke, new_figure
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 FIT = highest(TRAIN)
 HALF_STEP = 0.5  # between two powers of 2

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from papers.implicit_regularization import _batches
 from papers.implicit_regularization._batches import better_by_ratio, draw_ratios
 from papers.implicit_regularization._curves import finish, table_of_best
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
-from sgdscope.plots.style import new_figure
+from sgdscope.plots.style import Picture, new_figure
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 
 def draw(results: Results) -> dict[str, Picture]:

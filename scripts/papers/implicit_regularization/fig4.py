@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from papers.implicit_regularization._curves import (
-    ACCURACY,
-    Curve,
-    curve,
-    largest_stable,
-    measured,
-    table_of_best,
-)
+from papers.implicit_regularization._curves import ACCURACY, Curve, curve, largest_stable, measured, table_of_best
 from papers.implicit_regularization._n_step import draw_panels
 from sgdscope.claims import Claim, Measurement
 from sgdscope.figure import Figure
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 HALF_STEP = 0.5  # between two powers of 2
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from papers.implicit_regularization import PEAK, TRAIN
-from papers.implicit_regularization._curves import (
-    draw_curve,
-    fall,
-    highest,
-    last,
-    measured,
-    rise,
-    table_of_best,
-)
+from papers.implicit_regularization._curves import draw_curve, fall, highest, last, measured, rise, table_of_best
 from papers.implicit_regularization._regularizers import PENALTY, RATE, over_penalties, over_rates, penalties, rates
 from sgdscope.claims import Claim, TooLittle
 from sgdscope.figure import Figure
-from sgdscope.plots.style import new_figure
+from sgdscope.plots.style import Picture, new_figure
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 FIT = highest(TRAIN)
 LOSS = last("eval.train_loss")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from papers.implicit_regularization import PEAK, _batches
 from papers.implicit_regularization._batches import better_by_ratio, draw_ratios
 from papers.implicit_regularization._curves import (
@@ -19,11 +17,8 @@ from papers.implicit_regularization._curves import (
 from papers.implicit_regularization._regularizers import over_penalties, over_rates, penalties, rates
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Stroke, new_figure
+from sgdscope.plots.style import COLOURS, Picture, Stroke, new_figure
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 HALF_STEP = 0.5  # between two powers of 2
 

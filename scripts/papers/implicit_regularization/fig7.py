@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from papers.implicit_regularization import TEST
-from papers.implicit_regularization._curves import (
-    Curve,
-    curve,
-    disagreement,
-    highest,
-    measured,
-    table_of_best,
-)
+from papers.implicit_regularization._curves import Curve, curve, disagreement, highest, measured, table_of_best
 from papers.implicit_regularization._n_step import draw_panels
 from sgdscope.claims import Claim, Measurement
 from sgdscope.figure import Figure
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 ALIKE = 0.01  # of accuracy
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sgdscope.claims import Claim, Sample, TooLittle
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Stroke, new_figure
+from sgdscope.plots.style import COLOURS, Axes, Picture, Stroke, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 NAME = "modified_flow"
 EXACT = 10  # a distance of fewer times the estimated error of the flow is not taken

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sgdscope.claims import Claim, Sample, TooLittle
 from sgdscope.plots.lines import Line, LossCurve, refined_loss
 from sgdscope.plots.panels import draw_lines, use_falling_scale
-from sgdscope.plots.style import STYLE, Stroke, add_header, new_figure, strokes
+from sgdscope.plots.style import STYLE, Picture, Stroke, add_header, new_figure, strokes
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
-
 # Rows and columns of the grid: column stem and heading, as on page 7 of the paper.
-BATCHES = (
-    ("long_ago", "a", "long-ago batch"),
-    ("recent", "r", "recent batch"),
-    ("updating", "u", "updating batch"),
-)
+BATCHES = (("long_ago", "a", "long-ago batch"), ("recent", "r", "recent batch"), ("updating", "u", "updating batch"))
 VALUES = (
     ("cum_dot", r"$\sum\,\eta\nabla B_{X}\cdot\nabla B_u$", "first order"),
     ("cum_delta_loss", r"$\sum\,\Delta L_{X}$", "reduction in loss"),

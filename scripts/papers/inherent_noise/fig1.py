@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +10,9 @@ from papers.inherent_noise import cloud
 from sgdscope.claims import Claim, Sample, columns_of, mean, ratio_of_means
 from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 UPDATING = ("taylor.updating.penalty", r"$-\hat{L}^h_{B_u}(\nabla B_u)$")
 RECENT = ("taylor.recent.penalty", r"$-\hat{L}^h_{B_r}(\nabla B_u)$")
@@ -75,7 +72,7 @@ FIGURE = Figure(
     "recent batch over that on a long-ago one, and that on the updating batch over that on the recent one.",
     shows={
         "fig1": "Each point is a step. Penalties are negative, so a point below the line y = x is a step at which the "
-        "quantity on the vertical axis has the larger magnitude.",
+        "quantity on the vertical axis has the larger magnitude."
     },
     departures=("The panels of AlexNet and ResNet-18 on CIFAR-10 are those of `inherent_noise/fig1_cifar10`.",),
     draw=draw,

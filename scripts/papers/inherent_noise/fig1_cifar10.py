@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from papers.inherent_noise import IMAGE_NETWORKS
 from papers.inherent_noise.fig1 import claims_of, draw_penalties
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NAMES = ("alexnet", "resnet18")
 SHOWS = (

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from papers.inherent_noise import cloud
 from sgdscope.claims import Claim, Sample, columns_of, mean
 from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 UPDATING = ("taylor.updating.dot", r"$\eta\,\nabla B_u\cdot\nabla B_u$")
 RECENT = ("taylor.recent.dot", r"$\eta\,\nabla B_r\cdot\nabla B_u$")
@@ -71,7 +68,7 @@ FIGURE = Figure(
     "that of a long-ago one, and that of the updating batch over that of the recent one.",
     shows={
         "fig2": "Each point is a step. A point above the line y = x is a step at which the quantity on the vertical "
-        "axis is the larger one.",
+        "axis is the larger one."
     },
     departures=("The panels of ResNet-18 on CIFAR-10 are those of `inherent_noise/fig2_cifar10`.",),
     draw=draw,

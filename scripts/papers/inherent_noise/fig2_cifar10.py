@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from papers.inherent_noise.fig2 import claims_of, draw_dots
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -28,7 +24,7 @@ FIGURE = Figure(
     did="Draws the dot products of figure 2 also for ResNet-18 on CIFAR-10.",
     shows={
         "fig2_resnet18": "Each point is a step. A point above the line y = x is a step at which the quantity on the "
-        "vertical axis is the larger one.",
+        "vertical axis is the larger one."
     },
     departures=("None beyond those of the whole paper.",),
     draw=draw,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from papers.inherent_noise._sums import (
     BATCHES,
@@ -15,11 +14,9 @@ from papers.inherent_noise._sums import (
 )
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
 from sgdscope.runs import Run, hidden_units
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NAMES = ("fc64", "fc2000", "fc8000")
 

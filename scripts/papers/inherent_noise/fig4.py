@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +10,9 @@ from papers.inherent_noise import IMAGE_NETWORKS
 from papers.inherent_noise._sums import claims_of_two, draw_over_loss, draw_over_reduction, fall, leads
 from sgdscope.claims import Claim, Sample, TooLittle
 from sgdscope.figure import Figure
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NAMES = ("alexnet_small", "alexnet")  # the smaller one first
 NETWORKS = (IMAGE_NETWORKS[NAMES[0]], IMAGE_NETWORKS[NAMES[1]])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from papers.inherent_noise import IMAGE_NETWORKS
 from papers.inherent_noise._sums import claims_of_two, draw_over_loss, fall, share_in_order
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import LossCurve, batch_means
+from sgdscope.plots.style import Picture
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 NAMES = ("resnet18", "wide_resnet50_2")  # the smaller one first
 NETWORKS = (IMAGE_NETWORKS[NAMES[0]], IMAGE_NETWORKS[NAMES[1]])
@@ -50,7 +47,7 @@ FIGURE = Figure(
     did="Trains ResNet-18 and a Wide ResNet-50 of width factor 2 on CIFAR-10 at learning rate 0.01, and draws the sums of "
     "figure 3 for them over the fraction by which the training loss has fallen.",
     shows={
-        "fig5": "Each line is one seed. Every sum counts from the largest training loss at which both networks have begun.",
+        "fig5": "Each line is one seed. Every sum counts from the largest training loss at which both networks have begun."
     },
     departures=(
         "Networks are compared at equal training loss, not at an equal fraction by which it has fallen: the first losses, "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, agreement
@@ -11,12 +9,9 @@ from sgdscope.claims import Claim, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines, use_falling_scale
-from sgdscope.plots.style import Stroke, add_header, new_figure, strokes
+from sgdscope.plots.style import Picture, Stroke, add_header, new_figure, strokes
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 EVALUATED = ("epoch", "train_loss", "test_loss")
 

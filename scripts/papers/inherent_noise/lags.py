@@ -5,19 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sgdscope.claims import Claim, Measurement, Sample, columns_of, mean, ratio_of_means
 from sgdscope.figure import Figure
-from sgdscope.plots.style import STYLE, Stroke, add_header, new_figure, shades
+from sgdscope.plots.style import STYLE, Axes, Picture, Stroke, add_header, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 UNITS = (64, 2000)
 NAMES = tuple(f"lags_fc{units}" for units in UNITS)
@@ -194,7 +189,7 @@ FIGURE = Figure(
         "lags": "Each line is a stage of training. First row: how often the updating batch pays at least the penalty "
         "of a batch of so many steps ago. Second row: the means of the two. Third row: how often the penalty of a lag "
         "is at least that of a longer lag, mean over the longer ones. On the dashed lines there is no order. A lag is "
-        "missing from stages at whose first step there is no batch so long ago.",
+        "missing from stages at whose first step there is no batch so long ago."
     },
     departures=("A question of ours; the paper has no such figure.",),
     draw=draw,

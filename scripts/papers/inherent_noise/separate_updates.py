@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,13 +10,9 @@ from sgdscope.claims import Claim, Sample, columns_of, mean
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import RED, draw_lines
-from sgdscope.plots.style import Stroke, add_header, new_figure, strokes
+from sgdscope.plots.style import Axes, Picture, Stroke, add_header, new_figure, strokes
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 UNITS = (64, 2000)
 BATCHES = {"updating": "updating batch", "recent": "recent batch", "long_ago": "long-ago batch"}
@@ -130,7 +125,7 @@ FIGURE = Figure(
     shows={
         "separate_updates": "Above, each point is a step: on the line y = x the stand-in is exact. Below, how much of the "
         "stand-in the penalty is when single weights, units, or whole tensors are taken to move alone: the rest arises "
-        "within the blocks. Each line is one seed, a running mean over 9 measurements.",
+        "within the blocks. Each line is one seed, a running mean over 9 measurements."
     },
     departures=(
         "All of it is ours. Sums are exact for 64 units; for 2000 units those of the first layer's 1,570,000 weights are "

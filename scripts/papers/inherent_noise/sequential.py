@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +11,9 @@ from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import Stroke, add_header, new_figure, strokes
+from sgdscope.plots.style import Picture, Stroke, add_header, new_figure, strokes
 from sgdscope.results import Results
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 DOT, DELTA_LOSS = "taylor.updating.dot", "taylor.updating.delta_loss"
 AT_ONCE, TENSORS, UNITS, WEIGHTS = "all at once", "tensor by tensor", "unit by unit", "weight by weight"
@@ -32,8 +28,7 @@ class Network:
 
 
 LARGE = Network(
-    "784-32-10, 1,000 images",
-    (("images_descent", AT_ONCE), ("images_tensor", TENSORS), ("images_unit", UNITS)),
+    "784-32-10, 1,000 images", (("images_descent", AT_ONCE), ("images_tensor", TENSORS), ("images_unit", UNITS))
 )
 SMALL = Network(
     "8-12-4, synthetic clusters",
@@ -133,7 +128,7 @@ FIGURE = Figure(
     "of it.",
     shows={
         "sequential": "Each line is one seed; lines of one seed start from the same weights. Below, 1 means that a step "
-        "achieves all that first order promises; the rest is the penalty.",
+        "achieves all that first order promises; the rest is the penalty."
     },
     departures=(
         "All of it is ours: whole-batch training, learning rate 0.5, 200 steps. Single weights are moved only in the small "

@@ -5,21 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sgdscope.aggregate import measured_values
 from sgdscope.claims import Claim, Measurement, Sample, TooLittle, error_of_draws
 from sgdscope.document import Table
+from sgdscope.plots.style import Axes, Axis, Stroke
 from sgdscope.results import Outcome, Results
 from sgdscope.studies import Setting
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-
-    from sgdscope.plots.style import Stroke
 
 REACHED = "stop.train_loss"  # in a manifest's reason: the run has come to L**
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from papers.noise_enhancement._curves import (
     add_legend,
     best_batches,
@@ -15,11 +13,8 @@ from papers.noise_enhancement._curves import (
 )
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
-from sgdscope.plots.style import Stroke, new_figure, shades
+from sgdscope.plots.style import Picture, Stroke, new_figure, shades
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -57,7 +52,7 @@ FIGURE = Figure(
     "and 2.5, for batch sizes from 100 to 5000, until the training loss is 0.001.",
     shows={
         "fig1": "Mean and standard deviation over the seeds; settings of which a run did not reach L** are left out. "
-        "Convergence time: steps until the training loss is L**. In the quick variant the network is a small F1.",
+        "Convergence time: steps until the training loss is L**. In the quick variant the network is a small F1."
     },
     departures=("In the quick variant a small F1 on Fashion-MNIST stands in for C1, and α = 2.5 is left out.",),
     draw=draw,

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from papers.noise_enhancement._curves import (
-    add_legend,
-    best_batches,
-    claims_over_batches,
-    curve,
-    draw_over_batches,
-)
+from papers.noise_enhancement._curves import add_legend, best_batches, claims_over_batches, curve, draw_over_batches
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Stroke, new_figure
+from sgdscope.plots.style import COLOURS, Picture, Stroke, new_figure
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -45,7 +34,7 @@ FIGURE = Figure(
     "C1, without noise enhancement and with α = 1.5.",
     shows={
         "fig2": "Mean and standard deviation over the seeds; settings of which a run did not reach L** are left out. "
-        "Convergence time: steps until the training loss is L**.",
+        "Convergence time: steps until the training loss is L**."
     },
     departures=("The quick variant has no C2.",),
     draw=draw,

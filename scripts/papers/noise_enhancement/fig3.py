@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,12 +21,8 @@ from papers.noise_enhancement._curves import (
 from sgdscope.claims import Claim
 from sgdscope.document import Table
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, new_figure
+from sgdscope.plots.style import COLOURS, Axes, Picture, new_figure
 from sgdscope.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 PEAK = 0.001  # of accuracy: less is no peak to speak of, the highest of several being always above the others
 
@@ -139,7 +134,7 @@ FIGURE = Figure(
     "increasing α from 1 to 11 (C2: 7) at batches of 5000.",
     shows={
         "fig3": "Mean and standard deviation over the seeds, of both numbers. Each curve begins on the left, with large "
-        "batches without noise enhancement; settings of which a run did not reach L** are left out.",
+        "batches without noise enhancement; settings of which a run did not reach L** are left out."
     },
     departures=("The quick variant has F1 alone, and α = 1, 1.5, 2 and 3 with batches of 800.",),
     draw=draw,

@@ -12,15 +12,7 @@ from sgdscope.peers.inherent_noise import TaylorStep
 from sgdscope.peers.noise_enhancement import HIDDEN
 from sgdscope.peers.pytorch import LEARNING_RATE, PlainStep, candidates_of
 from sgdscope.peers.sgdscope_bench import SgdscopeBench, measure_beside
-from sgdscope.peers.timing import (
-    PYTORCH,
-    SGDSCOPE,
-    Candidate,
-    Measured,
-    Target,
-    Turns,
-    ratio,
-)
+from sgdscope.peers.timing import PYTORCH, SGDSCOPE, Candidate, Measured, Target, Turns, ratio
 
 BATCH_SIZE = 100
 BENCHMARKS = {"PlainStepF1": "plain", "GapStepF1": "gap", "GapCovarianceStepF1": "gap, covariance"}

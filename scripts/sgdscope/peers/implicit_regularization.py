@@ -12,17 +12,7 @@ from torch.nn import functional
 
 from sgdscope.peers.image_networks import CHANNELS, CLASSES, NETWORKS, PIXELS
 from sgdscope.peers.sgdscope_bench import SgdscopeBench, measure_beside
-from sgdscope.peers.timing import (
-    PYTORCH,
-    SGDSCOPE,
-    Candidate,
-    Measured,
-    Target,
-    Turns,
-    ratio,
-    synchronize,
-    timed,
-)
+from sgdscope.peers.timing import PYTORCH, SGDSCOPE, Candidate, Measured, Target, Turns, ratio, synchronize, timed
 
 BATCH_SIZE = 32
 LEARNING_RATE, LAMBDA = 0.01, 0.01

@@ -12,15 +12,7 @@ from torch import Tensor
 from sgdscope.peers.data import Dataset
 from sgdscope.peers.pytorch import LEARNING_RATE, PlainStep, candidates_of, name_of
 from sgdscope.peers.sgdscope_bench import SgdscopeBench, measure_beside
-from sgdscope.peers.timing import (
-    PYTORCH,
-    SGDSCOPE,
-    Candidate,
-    Measured,
-    Target,
-    Turns,
-    ratio,
-)
+from sgdscope.peers.timing import PYTORCH, SGDSCOPE, Candidate, Measured, Target, Turns, ratio
 
 WIDTHS = (64, 2000, 8000)
 RECENT_LAG, LONG_AGO_LAG = 10, 300

@@ -12,15 +12,7 @@ from torch.nn import functional
 from sgdscope.peers.data import Dataset, Shuffle
 from sgdscope.peers.pytorch import PlainStep, candidates_of
 from sgdscope.peers.sgdscope_bench import SgdscopeBench, measure_beside
-from sgdscope.peers.timing import (
-    PYTORCH,
-    SGDSCOPE,
-    Candidate,
-    Measured,
-    Target,
-    Turns,
-    ratio,
-)
+from sgdscope.peers.timing import PYTORCH, SGDSCOPE, Candidate, Measured, Target, Turns, ratio
 
 HIDDEN = (500,) * 7
 BATCH_SIZES = (100, 1000)

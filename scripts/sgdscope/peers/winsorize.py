@@ -52,12 +52,7 @@ def by_quantile(values: Tensor, percentile: float) -> Tensor:
 
 
 Reduction = Callable[[Tensor, float], Tensor]
-REDUCTIONS: dict[str, Reduction] = {
-    "topk": by_topk,
-    "sort": by_sort,
-    "kthvalue": by_kthvalue,
-    "quantile": by_quantile,
-}
+REDUCTIONS: dict[str, Reduction] = {"topk": by_topk, "sort": by_sort, "kthvalue": by_kthvalue, "quantile": by_quantile}
 
 
 def reference_gradients(model: nn.Sequential, inputs: Tensor, labels: Tensor) -> np.ndarray:

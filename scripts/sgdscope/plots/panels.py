@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sgdscope.errors import DATA, Error, note
 from sgdscope.plots.lines import Line, XAxis, make_lines, thin_out
-from sgdscope.plots.style import COLOURS, DASHES, RED, STYLE, Stroke, add_header, new_figure, shades, strokes
+from sgdscope.plots.style import (
+    COLOURS,
+    DASHES,
+    RED,
+    STYLE,
+    Axes,
+    Picture,
+    Stroke,
+    add_header,
+    new_figure,
+    shades,
+    strokes,
+)
 from sgdscope.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 POINTS = {"s": 7, "alpha": 0.6, "linewidths": 0}
 OUTERMOST = 0.002  # the share of a cloud's values, at each end, that do not set its scale
@@ -76,7 +83,7 @@ class Cloud:
     y_label: str
 
 
-def draw_clouds(clouds: Sequence[Cloud]) -> Figure:
+def draw_clouds(clouds: Sequence[Cloud]) -> Picture:
     """Beside one another, each with the line y = x and in a scale that holds all but its outermost points."""
     from matplotlib.colors import ListedColormap, PowerNorm
 
@@ -113,7 +120,7 @@ def _counts(cloud: Cloud, low: float, high: float) -> str:
 
 def draw_columns(
     runs: Sequence[Run], columns: Sequence[str], x_axis: XAxis, smooth_rows: int, log_y: bool, title: str | None
-) -> Figure:
+) -> Picture:
     """One panel a column, one line a run."""
     lines = make_lines(runs, columns, x_axis, smooth_rows)
     looks = strokes([run.label for run in runs])
@@ -137,7 +144,7 @@ def draw_columns(
 
 def draw_overlay(
     runs: Sequence[Run], columns: Sequence[str], x_axis: XAxis, smooth_rows: int, log_y: bool, title: str | None
-) -> Figure:
+) -> Picture:
     """All columns of all runs in one panel: a colour for each run and a dash for each column, if several of both."""
     lines = make_lines(runs, columns, x_axis, smooth_rows)
     if len(runs) == 1 or len(columns) == 1:

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 from sgdscope.files import replacing
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure as Picture
+else:
+    Axes = Axis = Picture = Any  # matplotlib is imported late, because that takes long
 
 FORMATS = (".png", ".pdf")
 
@@ -95,7 +99,7 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Picture:
     """A figure that lays itself out, without a window system. Size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -106,7 +110,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def add_header(figure: Figure, title: str | None, looks: Sequence[Stroke]) -> None:
+def add_header(figure: Picture, title: str | None, looks: Sequence[Stroke]) -> None:
     """Title and legend above the panels, which then share what room is left."""
     from matplotlib.lines import Line2D
 
@@ -130,7 +134,7 @@ def add_header(figure: Figure, title: str | None, looks: Sequence[Stroke]) -> No
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - inch_down / figure.get_figheight()))
 
 
-def write(figure: Figure, path: Path) -> None:
+def write(figure: Picture, path: Path) -> None:
     """Writes the picture in the format that the file's ending names."""
     metadata = {"CreationDate": None} if path.suffix.lower() == ".pdf" else {}
     with replacing(path) as temporary:
