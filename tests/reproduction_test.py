@@ -23,7 +23,7 @@ from unittest import mock
 
 import numpy as np
 
-from run_folders import NAN, RunFolders, falling_loss, study
+from run_folders import NAN, PROGRAM, RunFolders, falling_loss, study
 
 # isort: split
 import reproduce
@@ -692,15 +692,16 @@ class DurationsOfRuns(Runs):
         self.assertIn("nothing to record", self.refused(self.record))
 
 
+@unittest.skipUnless(shutil.which(PROGRAM), "the program is not built")
 class Script(Runs):
     """scripts/reproduce.sh as a whole, with a program that copies runs made here."""
 
     PROGRAM = """#!/usr/bin/env bash
+[[ $1 == run ]] || exec "$TRUE_PROGRAM" "$@"
 echo "$*" >>"$MADE/calls"
-while [[ $1 != --output ]]; do shift; done
-out=$2
+for word; do [[ $word != --output=* ]] || out=${word#*=}; done
 [[ -e $MADE/${out##*/} ]] || exit 4
-mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
+mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out" && cp -- "$2" "$out/config.json"
 """
 
     def setUp(self) -> None:
@@ -714,7 +715,8 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
 
     def reproduce(self, *arguments: str) -> subprocess.CompletedProcess:
         """Calls it in the temporary folder."""
-        environment = {**os.environ, "SGDSCOPE": "./sgd scope", "MADE": str(self.root / "runs")}
+        environment = {**os.environ, "SGDSCOPE": "./sgd scope", "TRUE_PROGRAM": PROGRAM}
+        environment["MADE"] = str(self.root / "runs")
         return subprocess.run(
             [str(ROOT / "scripts/reproduce.sh"), *arguments],
             cwd=self.root,
@@ -725,11 +727,7 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
 
     def test_from_nothing_to_the_report_and_again(self) -> None:
         for seed in (1, 2):
-            config = read_json(ROOT / "configs/inherent_noise/fig3_fc8000.json")
-            config["data"]["path"] = str(self.data)
-            self.make_taylor(
-                f"fc8000,seed={seed}", config={**config, "seed": seed, "epochs": 2, "eval": {"every": 300}}
-            )
+            self.make_taylor(f"fc8000,seed={seed}")
         command = ["inherent_noise/fig2", "--quick", "-j", "1", "--out", "the out", "--data-path", "my data"]
         done = self.reproduce(*command)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
@@ -737,7 +735,8 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out"
         self.assertTrue((self.root / "the out" / "report.html").is_file())
         calls = (self.root / "runs" / "calls").read_text().splitlines()
         self.assertEqual(len(calls), 2)
-        self.assertIn(f"data.path={self.data}", calls[0])
+        config = read_json(self.root / "the out" / "runs" / "fc8000,seed=1" / "config.json")
+        self.assertEqual((config["data"]["path"], config["epochs"]), (str(self.data), 2))
         self.assertEqual(self.reproduce(*command).returncode, 0)
         self.assertEqual(len((self.root / "runs" / "calls").read_text().splitlines()), 2)  # nothing is done twice
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import unittest
@@ -16,7 +17,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 # isort: split
-from sgdscope.catalogue import study_of
+from sgdscope.catalogue import ROOT, study_of
 from sgdscope.claims import Claim, Verdict
 from sgdscope.figure import Figure
 from sgdscope.results import Results, load_outcome
@@ -24,6 +25,7 @@ from sgdscope.studies import Setting, Study
 
 NAN = float("nan")
 SIZES = ("quick", "full")
+PROGRAM = os.environ.get("SGDSCOPE", str(ROOT / "build/release/sgdscope"))
 
 
 def study(figure: Figure, size: str = "quick") -> Study:

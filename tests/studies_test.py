@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from run_folders import SIZES
+from run_folders import PROGRAM, SIZES
 
 # isort: split
 from sgdscope.catalogue import CONFIGS, ROOT, figures, jobs_of, papers, sizes_of_paper, study_file
@@ -22,7 +22,6 @@ from sgdscope.errors import Error
 from sgdscope.studies import KEYS, Study, load_study, plain, read_json, sizes_of
 
 SCHEMA = ROOT / "scripts/sgdscope/study.schema.json"
-PROGRAM = os.environ.get("SGDSCOPE", str(ROOT / "build/release/sgdscope"))
 
 
 class Studies(unittest.TestCase):
