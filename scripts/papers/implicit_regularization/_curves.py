@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from papers.implicit_regularization import CHANCE, TEST
+from papers.implicit_regularization import CHANCE, PEAK, TEST
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
-from sgdscope.claims import Measurement, Sample, TooLittle, error_of_draws
+from sgdscope.claims import Claim, Measurement, Sample, TooLittle, error_of_draws
 from sgdscope.document import Table
 from sgdscope.plots.style import Axes, Stroke
 from sgdscope.results import Outcome, Results
@@ -180,6 +180,14 @@ def disagreement(places: Sequence[np.ndarray], accuracies: Sequence[np.ndarray])
     if not distances:
         raise TooLittle("there is no place at which two of the curves were trained")
     return float(np.mean(distances))
+
+
+def rise_and_fall(of: Curve, what: str, place: str, rises: str, falls: str) -> list[Claim]:
+    """That the accuracy rises from its value at the smallest of `what` to a peak, and falls to that at the largest."""
+    return [
+        Claim(rises, place, f"highest accuracy less that at the smallest {what}", measured(rise, of), PEAK),
+        Claim(falls, place, f"highest accuracy less that at the largest {what}", measured(fall, of), PEAK),
+    ]
 
 
 # -------------------------------------------------------------------------------- pictures and tables

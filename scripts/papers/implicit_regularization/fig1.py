@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from papers.implicit_regularization import PEAK, TEST
+from papers.implicit_regularization import TEST
 from papers.implicit_regularization._curves import (
     ACCURACY,
     curve,
     draw_curve,
-    fall,
     finish,
     last,
     mean_late,
     measured,
     optimum,
-    rise,
+    rise_and_fall,
     slope,
     table_of_best,
 )
@@ -91,23 +90,10 @@ def claims(results: Results) -> list[Claim]:
             f"{place}(a)", "mean test accuracy of the last quarter of the evaluations, less that with λ = 0",
             measured(lambda a, b: float(a[0] - b[0]), with_it, without), 0.0,
         ),
-        Claim(
-            "Test accuracy rises with λ.", f"{place}(b)", "highest accuracy less that at the smallest λ",
-            measured(rise, of_penalty), PEAK,
-        ),
-        Claim(
-            "It falls for large λ.", f"{place}(b)", "highest accuracy less that at the largest λ",
-            measured(fall, of_penalty), PEAK,
-        ),
-        Claim(
-            "Test accuracy rises with the learning rate.", f"{place}(b)",
-            "highest accuracy less that at the smallest learning rate",
-            measured(rise, of_rate), PEAK,
-        ),
-        Claim(
-            "It falls for large learning rates.", f"{place}(b)",
-            "highest accuracy less that at the largest learning rate",
-            measured(fall, of_rate), PEAK,
+        *rise_and_fall(of_penalty, "λ", f"{place}(b)", "Test accuracy rises with λ.", "It falls for large λ."),
+        *rise_and_fall(
+            of_rate, "learning rate", f"{place}(b)",
+            "Test accuracy rises with the learning rate.", "It falls for large learning rates.",
         ),
         Claim(
             "The best λ is within a factor of 4 of the best learning rate.", f"{place}(b)",

@@ -7,11 +7,10 @@ from papers.implicit_regularization._batches import better_by_ratio, draw_ratios
 from papers.implicit_regularization._curves import (
     ACCURACY,
     draw_curve,
-    fall,
     finish,
     measured,
     optimum,
-    rise,
+    rise_and_fall,
     table_of_best,
 )
 from papers.implicit_regularization._regularizers import over_penalties, over_rates, penalties, rates
@@ -47,25 +46,14 @@ def claims(results: Results) -> list[Claim]:
     of_rate, of_penalty = over_rates(results, ACCURACY), over_penalties(results, ACCURACY)
     x_rate, x_penalty = rates(results), penalties(results)
     return [
-        Claim(
-            "With a larger learning rate the test accuracy rises at first.", f"{place}(a)",
-            "highest accuracy less that at the smallest learning rate",
-            measured(rise, of_rate), PEAK,
+        *rise_and_fall(
+            of_rate, "learning rate", f"{place}(a)",
+            "With a larger learning rate the test accuracy rises at first.",
+            "It falls where the learning rate is too large.",
         ),
-        Claim(
-            "It falls where the learning rate is too large.", f"{place}(a)",
-            "highest accuracy less that at the largest learning rate",
-            measured(fall, of_rate), PEAK,
-        ),
-        Claim(
-            "With a larger explicit regularizer it rises at first.", f"{place}(a)",
-            "highest accuracy less that at the smallest λ",
-            measured(rise, of_penalty), PEAK,
-        ),
-        Claim(
-            "It falls where the regularizer is too large.", f"{place}(a)",
-            "highest accuracy less that at the largest λ",
-            measured(fall, of_penalty), PEAK,
+        *rise_and_fall(
+            of_penalty, "λ", f"{place}(a)", "With a larger explicit regularizer it rises at first.",
+            "It falls where the regularizer is too large.",
         ),
         Claim(
             "The regularizer makes up for a small learning rate.", f"{place}(a)",
