@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sgdscope.catalogue import ROOT, figures, jobs_of, papers, sizes_of_paper, study_file
 from sgdscope.claims import Verdict
-from sgdscope.durations import CORES, Durations
+from sgdscope.durations import CORES, Durations, in_words
 from sgdscope.errors import exit_status_of, need_matplotlib
 from sgdscope.plan import Reproduction, default_folder, open_reproduction, plan
 from sgdscope.report import write_report
@@ -48,11 +48,9 @@ def _with_size(paper: str, names: Sequence[str], size: str) -> list[str]:
 
 
 def _time(durations: Durations, paper: str, names: Sequence[str], size: str) -> str:
-    """How long the figures' runs take, in minutes or hours."""
+    """How long the figures' runs take; a question mark where that was never measured."""
     seconds = durations.of_all(size, jobs_of(paper, _with_size(paper, names, size), size))
-    if seconds is None:
-        return "?"
-    return f"{seconds / 60:.1f} min" if size == "quick" else f"{seconds / 3600:.1f} h"
+    return "?" if seconds is None else in_words(seconds)
 
 
 def _measured_here(paper: str, names: Sequence[str], sizes: Sequence[str]) -> Iterator[str]:

@@ -637,15 +637,26 @@ class Reports(Runs):
     def test_the_list_names_every_figure_and_what_runs_here_took(self) -> None:
         for seed in (1, 2):
             self.make_taylor(f"fc8000,seed={seed}", folders="reproductions/inherent_noise_quick/runs")
-        with mock.patch.object(planning, "ROOT", self.root), mock.patch.object(reproduce, "ROOT", self.root):
+        table = {"quick": {"fc8000": 200}, "full": {"fc8000": 1000}}
+        (self.root / "inherent_noise").mkdir()
+        (self.root / "inherent_noise" / "durations.json").write_text(
+            json.dumps({size: {"machine": "a machine", "seconds": seconds} for size, seconds in table.items()})
+        )
+        with (
+            mock.patch.object(planning, "ROOT", self.root),
+            mock.patch.object(reproduce, "ROOT", self.root),
+            mock.patch.object(durations_of, "CONFIGS", self.root),
+        ):
             printed = self.call("list")
         names = {file.stem for file in (ROOT / "scripts/papers/inherent_noise").glob("[!_]*.py")}
         self.assertEqual(set(re.findall(r"^  inherent_noise/(\w+)", printed, re.MULTILINE)), names)
         self.assertEqual(printed.count("here, quick: 3.0 min of one core"), 2)  # fig1 and fig2
         self.assertNotIn("here, full", printed)
+        self.assertIn("time of quick, 2 runs at a time, on a machine", printed)
         self.assertRegex(
-            printed, r"inherent_noise/fig1 +3\.3 min +0\.6 h"
-        )  # 2 runs of 200 s, or 3 of 1000 s, on 2 cores
+            printed, r"inherent_noise/fig1 +3\.3 min +33\.3 min "
+        )  # 2 of 200 s, or 3 of 1000 s, on 2 cores
+        self.assertRegex(printed, r"inherent_noise/lags +\? +\? ")
 
 
 class DurationsOfRuns(Runs):

@@ -70,3 +70,10 @@ class Durations:
         with replacing(self.file) as file:
             file.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return len({outcome.job.name for outcome in done})
+
+
+def in_words(seconds: float) -> str:
+    """In seconds, minutes or hours, whichever says it best."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -13,6 +13,7 @@ from pathlib import Path
 from sgdscope.catalogue import figures, jobs_of, papers, study_of
 from sgdscope.claims import CERTAIN, Claim, TooLittle, Verdict
 from sgdscope.document import Block, Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
+from sgdscope.durations import in_words
 from sgdscope.figure import Figure
 from sgdscope.files import replacing
 from sgdscope.plan import CIFAR10_SPLIT, Reproduction
@@ -115,7 +116,7 @@ def _facts(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[list
         ["LibTorch", _distinct(o.manifest["versions"]["libtorch"] for o in finished)],
         ["BLAS", _distinct(o.manifest["versions"]["blas"] for o in finished)],
         ["Processor", _distinct(o.machine for o in finished)],
-        ["Runs", f"{len(finished)} of {len(outcomes)} finished, {_duration(seconds)} in all"],
+        ["Runs", f"{len(finished)} of {len(outcomes)} finished, {in_words(seconds)} in all"],
         ["Report of", datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")],
     ]
 
@@ -204,13 +205,7 @@ def _run_row(outcome: Outcome) -> list[str]:
     if outcome.run is None:
         return [outcome.job.folder, outcome.problem.partition(": ")[2], str(manifest.get("steps_done", "")), "", ""]
     memory = f"{manifest['peak_memory_bytes'] / 1e6:.0f} MB"
-    return [outcome.job.folder, "done", str(manifest["steps_done"]), _duration(manifest["wall_seconds"]), memory]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return [outcome.job.folder, "done", str(manifest["steps_done"]), in_words(manifest["wall_seconds"]), memory]
 
 
 def _claims_csv(chapters: Sequence[Chapter]) -> str:
