@@ -6,9 +6,7 @@ Needs nothing but Python's standard library, from 3.9 on.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +15,7 @@ from sgdscope.errors import Error, exit_status_of
 from sgdscope.studies import Job, Study, expand, load_study, plain
 
 STUDY = ".study.json"
+HELP = "see scripts/grid.sh --help"
 
 
 @dataclass
@@ -44,7 +43,7 @@ def parse(arguments: Sequence[str]) -> CommandLine:
             path = _new_path("seed" if word == "--seeds" else _value_of(word, rest), found)
             found.varies[path] = list(_values_of(f"--vary {path}", rest))
         elif word.startswith("--"):
-            raise Error(word, "there is no such option", "see scripts/grid.sh --help")
+            raise Error(word, "there is no such option", HELP)
         elif found.file:
             raise Error("scripts/grid.sh", f"takes one config, but was given '{found.file}' and '{word}'", "name one")
         else:
@@ -53,27 +52,29 @@ def parse(arguments: Sequence[str]) -> CommandLine:
 
 
 def _value_of(option: str, rest: list[str]) -> str:
-    if not rest or rest[0].startswith("-"):
-        raise Error(
-            option, f"needs a value{f', not the option {rest[0]}' if rest else ''}", "see scripts/grid.sh --help"
-        )
+    if not rest:
+        raise Error(option, "needs a value", HELP)
     if not rest[0]:
-        raise Error(option, "its value is empty: an unset variable?", "see scripts/grid.sh --help")
+        raise Error(option, f"the value of {option} is empty: an unset variable?", HELP)
+    if rest[0].startswith("-"):
+        raise Error(
+            option, f"{option} needs a value, not the option {rest[0]} (a file of that name is ./{rest[0]})", HELP
+        )
     return rest.pop(0)
 
 
 def _values_of(option: str, rest: list[str]) -> Iterator[str]:
     if not rest or rest[0].startswith("--"):
-        raise Error(option, "needs values", "--seeds takes them, too; see scripts/grid.sh --help")
+        raise Error(option, "needs values", f"--seeds takes them, too; {HELP}")
     while rest and not rest[0].startswith("--"):
         if not rest[0]:
-            raise Error(option, "one of its values is empty: an unset variable?", "see scripts/grid.sh --help")
+            raise Error(option, "one of its values is empty: an unset variable?", HELP)
         yield rest.pop(0)
 
 
 def _new_path(path: str, found: CommandLine) -> str:
     if not path[:1].isascii() or not (path[:1].isalpha() or path[:1] == "_") or "=" in path:
-        raise Error(path, "is no PATH of a field, such as update.learning_rate", "see scripts/grid.sh --help")
+        raise Error(path, "is no PATH of a field, such as update.learning_rate", HELP)
     if path in found.sets or path in found.varies:
         raise Error(path, "is given twice", "name each field once")
     return path
@@ -82,7 +83,7 @@ def _new_path(path: str, found: CommandLine) -> str:
 def study_of(line: CommandLine) -> Study:
     """The grid of a command line, of which each run has a folder that is named after what varies."""
     if not line.file or not line.out:
-        raise Error("scripts/grid.sh", "needs CONFIG and --out DIR", "see scripts/grid.sh --help")
+        raise Error("scripts/grid.sh", "needs CONFIG and --out DIR", HELP)
     if not line.varies:
         raise Error(line.file, "nothing varies", "give --vary or --seeds")
     labels: list[str] = []
@@ -123,17 +124,7 @@ def lines_of(jobs: Iterable[Job], out: str) -> Iterator[str]:
         yield " ".join(map(quote, [*job.words(), "--output", f"{out.removesuffix('/')}/{job.folder}"]))
 
 
-def check(program: str, lines: Iterable[str]) -> None:
-    """Has the program resolve all jobs; its own words go to the terminal."""
-    with tempfile.NamedTemporaryFile("w", suffix=".jobs", encoding="utf-8", errors="surrogateescape") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
-        done = subprocess.run([program, "resolve", "--jobs", file.name], stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise Error("scripts/grid.sh", "not all jobs are valid", "sgdscope's own words are above")
-
-
-def print_jobs(program: str, arguments: Sequence[str]) -> None:
+def print_jobs(arguments: Sequence[str]) -> None:
     """The job file."""
     if any("\n" in word for word in arguments):
         raise Error("scripts/grid.sh", "a word has a line break in it, but a job is one line", "write it without")
@@ -148,13 +139,11 @@ def print_jobs(program: str, arguments: Sequence[str]) -> None:
         if line.size:
             raise Error(line.file, "is a config, which has no sizes", f"leave out --size, or name a file *{STUDY}")
         study, out = study_of(line), line.out
-    lines = list(lines_of(study.jobs(), out))
-    check(program, lines)
     print("#", *map(quote, ["scripts/grid.sh", *arguments]))
-    print(*lines, sep="\n")
+    print(*lines_of(study.jobs(), out), sep="\n")
 
 
 if __name__ == "__main__":
     # Names of files need not be UTF-8.
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.exit(exit_status_of(lambda: print_jobs(sys.argv[1], sys.argv[2:])))
+    sys.exit(exit_status_of(lambda: print_jobs(sys.argv[1:])))

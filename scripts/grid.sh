@@ -21,4 +21,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 [[ ${1:-} != --help ]] || { help && exit; }
 need_program
 python=$(command -v /usr/bin/python3 || command -v python3) || die "python3 is missing; install any version from 3.9 on"
-"$python" -S -E "$repository/scripts/grid.py" "$sgdscope" "$@" || exit 1
+jobs=$(mktemp --suffix=.jobs) || no_temporary
+trap 'rm -f "$jobs"' EXIT
+"$python" -S -E "$repository/scripts/grid.py" "$@" >"$jobs" || exit 1
+"$sgdscope" resolve --jobs "$jobs" >/dev/null || die "not all jobs are valid; sgdscope's own words are above"
+cat "$jobs"

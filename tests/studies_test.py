@@ -287,7 +287,7 @@ class Grid(Studies):
             (("mine.study.json",), "choose from quick, full"),
             (("mine.study.json", "--size", "quick", "--seeds", "1"), "is a study, which says itself what varies"),
             (("c.json", "--size", "quick", "--seeds", "1", "--out", "o"), "is a config, which has no sizes"),
-            (("c.json", "--out", "", "--seeds", "1"), "its value is empty: an unset variable?"),
+            (("c.json", "--out", "", "--seeds", "1"), "the value of --out is empty: an unset variable?"),
             (("c.json", "--out", "--seeds", "1"), "needs a value, not the option --seeds"),
             (("c.json", "--out", "o", "--vary", "seed", ""), "one of its values is empty"),
             (("c.json", "--out", "o", "--vary", "model.hidden", "[8]", "oops"), "not all jobs are valid"),

@@ -1,3 +1,5 @@
+#include "tests/shipped_configs.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,15 +25,6 @@ namespace sgdscope {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::vector<fs::path> ShippedConfigs() {
-  std::vector<fs::path> paths;
-  for (const auto& entry : fs::recursive_directory_iterator(SGDSCOPE_SOURCE_DIR "/configs")) {
-    if (entry.path().extension() == ".json") paths.push_back(entry.path());
-  }
-  std::ranges::sort(paths);
-  return paths;
-}
 
 Json ReadConfig(const fs::path& path) { return ParseConfig(ReadFile(path), path.string()); }
 

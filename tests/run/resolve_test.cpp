@@ -12,6 +12,7 @@
 #include "tests/expect_error.h"
 #include "tests/run/process.h"
 #include "tests/run/small_run.h"
+#include "tests/shipped_configs.h"
 
 // `sgdscope resolve`: what it prints is what `run` keeps in the run folder, for one config and for
 // each line of a job file.
@@ -77,9 +78,8 @@ TEST(Resolve, GivesEachShippedConfigItsDefaults) {
   TempFolder folder;
   std::vector<std::string> lines;
   std::vector<Json> expected;
-  for (const auto& entry : fs::recursive_directory_iterator(SGDSCOPE_SOURCE_DIR "/configs")) {
-    const std::string path = entry.path().string();
-    if (entry.path().extension() != ".json" || path.ends_with(".study.json")) continue;
+  for (const fs::path& file : ShippedConfigs()) {
+    const std::string path = file.string();
     const std::string output = "o/" + std::to_string(lines.size());
     lines.push_back("sgdscope run " + path + " --seed 5 --output " + output);
     Json json = ParseConfig(ReadFile(path), path);
