@@ -20,7 +20,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <array>
 
 #include "nn/layer.h"
 #include "nn/reduce.h"
@@ -76,18 +75,39 @@ at::MemoryFormat Packing(const at::Tensor& h) {
 
 at::Tensor Packed(const at::Tensor& h) { return h.contiguous(Packing(h)); }
 
+/// Whether a convolution looks at single pixels and skips some. It is one with stride 1 of those
+/// that it looks at, and is computed so: for few input channels oneDNN writes past its workspace
+/// (issue 6035 there) where it is asked to skip.
+bool SkipsPixels(const at::Tensor& weight, Stride how) {
+  return weight.size(2) == 1 && how.stride > 1 && how.padding == 0;
+}
+
+/// The pixels of h that it looks at; a view.
+at::Tensor Seen(const at::Tensor& h, Stride how) {
+  return h.slice(2, 0, {}, how.stride).slice(3, 0, {}, how.stride);
+}
+
 at::Tensor Convolve(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias,
                     Stride how) {
+  if (SkipsPixels(weight, how)) return at::conv2d(Packed(Seen(h, how)), weight, bias);
   return at::conv2d(Packed(h), weight, bias, {how.stride, how.stride}, {how.padding, how.padding});
 }
 
-/// Derivatives of <d, h * W> by what `mask` names: h, W, and a bias.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> Derivatives(const at::Tensor& d, const at::Tensor& h,
-                                                           const at::Tensor& weight, Stride how,
-                                                           std::array<bool, 3> mask) {
-  return at::convolution_backward(Packed(d), h, weight, at::IntArrayRef({weight.size(0)}),
-                                  {how.stride, how.stride}, {how.padding, how.padding}, {1, 1},
-                                  /*transposed=*/false, {0, 0}, /*groups=*/1, mask);
+/// The derivative of <d, h * W> by W, or by h, of which then only the shape counts.
+at::Tensor Derivative(bool by_weight, const at::Tensor& d, const at::Tensor& h,
+                      const at::Tensor& weight, Stride how) {
+  if (SkipsPixels(weight, how)) {
+    const at::Tensor some = Derivative(by_weight, d, Packed(Seen(h, how)), weight, {1, 0});
+    if (by_weight) return some;
+    const at::Tensor all = at::empty(h.sizes(), h.options(), Packing(h)).zero_();
+    Seen(all, how).copy_(some);
+    return all;
+  }
+  const auto [by_h, by_w, by_bias] = at::convolution_backward(
+      Packed(d), h, weight, at::IntArrayRef({weight.size(0)}), {how.stride, how.stride},
+      {how.padding, how.padding}, {1, 1}, /*transposed=*/false, {0, 0}, /*groups=*/1,
+      {!by_weight, by_weight, false});
+  return by_weight ? by_w : by_h;
 }
 
 /// h * W + b for constant W and b, a linear map, or its transpose, which takes d [n, out, ...] to
@@ -112,7 +132,7 @@ class ConvolutionMap : public torch::autograd::Function<ConvolutionMap> {
     context->saved_data["transposed"] = map.transposed;
     if (!map.transposed) return Convolve(x, map.weight, map.bias, map.how);
     const at::Tensor shape = at::empty(map.sizes, x.options(), Packing(x));
-    return std::get<0>(Derivatives(x, shape, map.weight, map.how, {true, false, false}));
+    return Derivative(/*by_weight=*/false, x, shape, map.weight, map.how);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -170,9 +190,11 @@ class Conv2d : public Layer {
 
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
-    const auto [weight, bias] = ByWeight(tap.input.detach(), output_gradient, bias_);
-    Unpack(weight, Weight(gradient));
-    if (bias_) Bias(gradient).copy_(bias);
+    Unpack(ByWeight(tap.input.detach(), output_gradient), Weight(gradient));
+    if (!bias_) return;
+    // In pairs: what ATen's convolution_backward would call adds them up one after another.
+    at::Tensor bias = Bias(gradient);
+    at::sum_out(bias, output_gradient, at::IntArrayRef({0, 2, 3}));
   }
 
   at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
@@ -184,7 +206,7 @@ class Conv2d : public Layer {
     WriteGradient(tap, d_slope, slope);
     if (!input_slope.defined()) return;
     const at::Tensor second = at::empty_like(Weight(slope));
-    Unpack(std::get<0>(ByWeight(Packed(input_slope), d, /*bias=*/false)), second);
+    Unpack(ByWeight(Packed(input_slope), d), second);
     Weight(slope).add_(second);
   }
 
@@ -296,15 +318,11 @@ class Conv2d : public Layer {
         h, ConvolutionMap::Constants{weight, bias, how, h.sizes().vec(), /*transposed=*/false});
   }
 
-  /// Derivatives of the losses by W and, if `bias`, by b, from d = dL/dz.
-  std::tuple<at::Tensor, at::Tensor> ByWeight(const at::Tensor& h, const at::Tensor& d,
-                                              bool bias) const {
-    // A weight is asked for, but only its shape and order count: no gradient of the input is
-    // computed.
+  /// The losses' derivative by W, from d = dL/dz.
+  at::Tensor ByWeight(const at::Tensor& h, const at::Tensor& d) const {
+    // A weight is asked for, but only its shape and order count.
     const at::Tensor shape = at::empty({out_, in_, kernel_, kernel_}, h.options(), Packing(h));
-    const auto [input, weight, sums] =
-        Derivatives(d, h, shape, {stride_, padding_}, {false, true, bias});
-    return {weight, sums};
+    return Derivative(/*by_weight=*/true, d, h, shape, {stride_, padding_});
   }
 
   /// Rows `weights` of u [n, K, P].
