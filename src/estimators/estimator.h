@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "config/fields.h"
 #include "core/torch.h"
@@ -53,6 +54,11 @@ class Estimator : public Configurable {
     Gradients gradients = oracle.Evaluate(batch, theta, NeedsGraph());
     at::Tensor g = Estimate({draw, batch, gradients, theta, oracle});
     return {std::move(gradients), std::move(g)};
+  }
+  /// Sizes of the parts of a batch of n examples that Estimate evaluates by themselves.
+  virtual std::vector<int64_t> Parts(int64_t n) const {
+    (void)n;
+    return {};
   }
   /// Indices [n] int64, CPU, of the second batch that Estimate draws for a batch of n examples.
   /// Undefined: it draws none.

@@ -71,6 +71,8 @@ class ExplicitSgd : public Estimator {
     }
   }
 
+  std::vector<int64_t> Parts(int64_t n) const override { return {n / updates_}; }
+
   at::Tensor Estimate(const EstimatorView& view) override {
     // A batch that a probe brings need not divide: then the parts are as equal as they can be.
     const int64_t n = view.batch.size();

@@ -62,6 +62,11 @@ class GradientNormPenalty : public Estimator {
                 "Give at most the batch's size, or leave it out for the whole batch.");
   }
 
+  std::vector<int64_t> Parts(int64_t n) const override {
+    if (WholeBatch()) return {};
+    return {std::min(*penalty_batch_size_, n), (n - 1) % *penalty_batch_size_ + 1};
+  }
+
   bool NeedsGraph() const override { return lambda_ > 0 && method_ == kExact && WholeBatch(); }
 
   at::Tensor Estimate(const EstimatorView& view) override {

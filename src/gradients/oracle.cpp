@@ -78,11 +78,11 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool kee
   return gradients;
 }
 
-at::Tensor Oracle::Statistics(const Gradients& evaluated) const {
+void Oracle::MoveStatistics(const Gradients& evaluated, const at::Tensor& running) const {
   at::NoGradGuard no_grad;
-  const at::Tensor statistics = at::empty({network_.statistics.size()}, evaluated.losses.options());
-  for (const Tap& tap : evaluated.taps) tap.layer->WriteStatistics(tap, statistics);
-  return statistics;
+  for (const Tap& tap : evaluated.taps) {
+    tap.layer->MoveStatistics(tap, network_.statistics_momentum, running);
+  }
 }
 
 const at::Tensor& Gradients::Mean() const {

@@ -84,8 +84,8 @@ class Oracle {
   /// batch: only of a network that does not mix examples.
   Gradients Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph = false) const;
 
-  /// Means and unbiased variances of the evaluated batch, laid out as Network::statistics.
-  at::Tensor Statistics(const Gradients& evaluated) const;
+  /// Moves the running statistics by those of the evaluated batch (Layer::MoveStatistics).
+  void MoveStatistics(const Gradients& evaluated, const at::Tensor& running) const;
 
   /// Logits [n, classes] at theta; no graph. `running`: the statistics that batch normalization
   /// takes; undefined: those of the batch.

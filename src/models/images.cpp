@@ -28,6 +28,11 @@ void CheckImages(const std::string& model, const std::vector<int64_t>& shape, in
               "Use larger images, or a network with fewer strides (convnet with \"pool\": 1).");
 }
 
+int64_t HalvedPixels(const std::vector<int64_t>& shape, int64_t times) {
+  const int64_t by = int64_t{1} << times;
+  return ((shape[1] + by - 1) / by) * ((shape[2] + by - 1) / by);
+}
+
 void VisitChannels(FieldVisitor& visitor, int64_t& channels) {
   visitor.Visit({.name = "channels",
                  .help = "output channels of the first convolution; all other widths are in "
@@ -72,8 +77,10 @@ void Normalization::Fields(FieldVisitor& visitor) {
                  .max = 1e9},
                 ghost_batch_size_);
   visitor.Visit({.name = "statistics_momentum",
-                 .help = "weight of a step's batch in the running mean and variance, which only "
-                         "evaluations use",
+                 .help = "weight of a batch in the running mean and variance, which only "
+                         "evaluations use: they move once a step, or once for each ghost batch of "
+                         "it, by what is seen at the weights before the step (also where the "
+                         "update moves several times on the batch)",
                  .min = 0,
                  .max = 1,
                  .above_min = true},
@@ -88,7 +95,8 @@ void Normalization::Check(const std::string& path) const {
               "It is the number of examples that \"norm\": \"ghost\" normalizes together.");
 }
 
-void Normalization::Settle(Network& network) const {
+void Normalization::Settle(Network& network, int64_t pixels) const {
+  if (norm_ != Without() && pixels == 1) network.fewest_normalized = 2;
   network.statistics_momentum = statistics_momentum_;
   network.ghost_batch_size = ghost_batch_size_.value_or(0);
 }

@@ -16,6 +16,9 @@ namespace sgdscope {
 void CheckImages(const std::string& model, const std::vector<int64_t>& shape, int64_t smallest,
                  const std::string& path);
 
+/// Pixels of images of `shape` that are halved so many times, rounded up.
+int64_t HalvedPixels(const std::vector<int64_t>& shape, int64_t times);
+
 /// Field `channels`: output channels of a network's first convolution.
 void VisitChannels(FieldVisitor& visitor, int64_t& channels);
 
@@ -51,8 +54,9 @@ class Normalization {
   /// Throws an Error of kind kConfig where they don't fit together. `path`: of the model.
   void Check(const std::string& path) const;
 
-  /// Tells the network what follows for its batches and its running statistics.
-  void Settle(Network& network) const;
+  /// Tells the network what follows for its batches and its running statistics. `pixels`: of the
+  /// smallest images that are normalized.
+  void Settle(Network& network, int64_t pixels) const;
   /// A convolution under `name`, with a bias only where there is no normalization.
   void AppendConvolution(const std::string& name, const Convolution& convolution, Network& network,
                          Sequence& sequence) const;

@@ -21,6 +21,9 @@ struct Network {
   ParameterTable statistics;
   double statistics_momentum = 0;  // the weight of a new batch in them
   int64_t ghost_batch_size = 0;    // examples that are normalized together; 0: the whole batch
+  /// The fewest examples that can be normalized together: 2 where some channel has a single value an
+  /// example.
+  int64_t fewest_normalized = 1;
 
   /// Whether an example's logits depend on the others of its batch, so that gradients of single
   /// examples are undefined.

@@ -29,7 +29,7 @@ class ResNet : public Model {
     CheckImages(kind_.name, shape, int64_t{1} << (kind_.blocks.size() - 1), path);
     Network network;
     network.init = init_;
-    norm_.Settle(network);
+    norm_.Settle(network, HalvedPixels(shape, std::ssize(kind_.blocks) - 1));
     auto sequence = std::make_unique<Sequence>();
     AppendNormed("conv", {shape[0], channels_, 3, 1}, network, *sequence);
     sequence->Append(MakeActivation("relu"));

@@ -59,7 +59,7 @@ class Vgg final : public Model {
     CheckImages("vgg", shape, int64_t{1} << std::min(depths_.size(), kMostStacks), path);
     Network network;
     network.init = init_;
-    norm_.Settle(network);
+    norm_.Settle(network, /*pixels=*/4);  // at least: the last pool needs them
     auto sequence = std::make_unique<Sequence>();
     FullyConnected end = {.widths = {AppendStacks(shape, network, *sequence)}};
     end.widths.insert(end.widths.end(), hidden_.begin(), hidden_.end());

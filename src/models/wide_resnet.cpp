@@ -54,7 +54,7 @@ class WideResNet : public Model {
     CheckImages("wide_resnet", shape, int64_t{1} << (kGroups - 1), path);
     Network network;
     network.init = init_;
-    norm_.Settle(network);
+    norm_.Settle(network, HalvedPixels(shape, kGroups - 1));
     auto sequence = std::make_unique<Sequence>();
     norm_.AppendConvolution("conv", {shape[0], channels_, 3, 1}, network, *sequence);
     int64_t in = channels_;

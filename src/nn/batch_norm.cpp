@@ -1,18 +1,31 @@
 // Batch normalization, for each channel:  z = gamma x + beta,  x = c r,  c = h - mean(h),
-// r = (var + epsilon)^(-1/2),  var = mean(c^2), where means go over the examples of a part of the
-// batch and over their positions. With dz = dL/dz:  dL/dgamma = sum dz x,  dL/dbeta = sum dz.
+// r = (var + epsilon)^(-1/2),  var = mean(c^2), where means go over the N values of a part of the
+// batch: its examples and their positions. With dz = dL/dz:  dL/dgamma = sum dz x,  dL/dbeta = sum
+// dz, and
+//   dL/dh = gamma r (dz - mean(dz) - c r^2 mean(dz c)),
+// which is linear in dz, and symmetric. Where u = dS/d(dL/dh) of a scalar S, dS/d(dz) is therefore
+// the same of u, and with u~ = u - mean(u), dz~ = dz - mean(dz)
+//   dS/dh = gamma (c (3 r^5 sum(u c) sum(dz c) / N^2 - r^3 sum(u~ dz~) / N)
+//                  - u~ r^3 mean(dz c) - dz~ r^3 mean(u c)).
 //
 // Along theta + s (dgamma, dbeta), with h(s), at s = 0:
 //   v' = 2 mean(c h'),             v'' = 2 (mean((h' - mean(h'))^2) + mean(c h''))
 //   r' = -1/2 r^3 v',              r'' = 3/4 r^5 v'^2 - 1/2 r^3 v''
 //   z'  = gamma (c' r + c r') + dgamma c r + dbeta
 //   z'' = gamma (c'' r + 2 c' r' + c r'') + 2 dgamma (c' r + c r')
-// so z' is linear in h' and h, and z'' in h'', h' and h, with one coefficient for each channel: two
-// or three passes beside the sums.
+// so z' is linear in h' and h, and z'' in h'', h' and h, with one coefficient for each channel.
+//
+// Everything is thus made of sums and linear combinations of each channel. The sums are in double:
+// where an error of the moments moves a value across the kink of a ReLU, the gradient jumps.
+
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
+#include "core/error.h"
+#include "nn/channels.h"
 #include "nn/layer.h"
 #include "nn/taps.h"
 
@@ -27,15 +40,183 @@ struct Part {
   int64_t size;
 };
 
-/// h [n, ...] itself where the part is all of it: a slice would cost autograd a copy.
+/// The parts of batches of these sizes that follow one another.
+std::vector<Part> PartsOf(const std::vector<int64_t>& batches, int64_t ghost) {
+  std::vector<Part> parts;
+  int64_t begin = 0;
+  for (const int64_t size : batches) {
+    const int64_t most = ghost > 0 ? ghost : size;
+    for (const int64_t end = begin + size; begin < end;) {
+      parts.push_back({begin, std::min(most, end - begin)});
+      begin += parts.back().size;
+    }
+  }
+  return parts;
+}
+
+/// h [n, ...] itself where the part is all of it.
 at::Tensor Of(const at::Tensor& h, Part part) {
   return h.defined() && h.size(0) != part.size ? h.narrow(0, part.begin, part.size) : h;
 }
 
-/// Parts put together again; undefined where they are.
-at::Tensor Joined(const std::vector<at::Tensor>& parts) {
-  if (!parts.front().defined()) return {};
-  return parts.size() == 1 ? parts.front() : at::cat(parts);
+/// A tensor for what becomes of h, with the channels together.
+at::Tensor RoomFor(const at::Tensor& h) {
+  return at::empty(h.movedim(1, -1).sizes(), h.options()).movedim(-1, 1);
+}
+
+double CountOf(const at::Tensor& h) {  // N
+  return static_cast<double>(h.numel() / h.size(1));
+}
+
+/// mean and r [2, channels] in double of a part.
+at::Tensor MomentsOf(const at::Tensor& h) {
+  const double count = CountOf(h);
+  if (count == 1) {
+    throw Error(ErrorKind::kConfig, "model.norm",
+                "batch normalization of a single value a channel, whose variance is always 0: one "
+                "example, of which one pixel is left",
+                "Use larger batches, larger images, or a norm without batches.");
+  }
+  // A value of the channel itself: (value - mean)^2 <= N var, so that what is subtracted below
+  // costs no digits that matter.
+  const at::Tensor shift = h[0].reshape({h.size(1), -1}).select(1, 0).to(at::kDouble);
+  const at::Tensor sums = ChannelSums(h, shift, h, shift);
+  const at::Tensor offset = sums[0].div(count);
+  const at::Tensor variance = sums[1].div(count).sub(offset.square()).clamp_min(0);
+  return at::stack({shift.add(offset), variance.add(kEpsilon).rsqrt()});
+}
+
+/// Of each part, [parts, 2, channels].
+at::Tensor MomentsOf(const at::Tensor& h, const std::vector<Part>& parts) {
+  std::vector<at::Tensor> moments;
+  for (const Part part : parts) moments.push_back(MomentsOf(Of(h, part)));
+  return at::stack(moments);
+}
+
+/// What is not differentiated; all in double.
+struct Normalizing {
+  at::Tensor moments;  // [parts, 2, channels]
+  at::Tensor gamma;    // [channels]
+  at::Tensor beta;     // [channels]
+  int64_t ghost;
+};
+
+/// dL/dh from dz = dL/dz and h.
+class Backward : public torch::autograd::Function<Backward> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& given,
+                            const at::Tensor& h, const Normalizing& how) {
+    const at::Tensor dz = ChannelsTogether(given);
+    const at::Tensor result = RoomFor(h);
+    std::vector<at::Tensor> sums;  // of dz and dz c
+    const auto parts = PartsOf({h.size(0)}, how.ghost);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const at::Tensor some_h = Of(h, parts[i]), some_dz = Of(dz, parts[i]);
+      const at::Tensor moments = how.moments[static_cast<int64_t>(i)];
+      sums.push_back(ChannelSums(some_dz, {}, some_h, moments[0]));
+      WriteProduct(some_dz, some_h, sums.back(), moments, how.gamma, Of(result, parts[i]));
+    }
+    context->save_for_backward({dz, h, how.moments, how.gamma, at::stack(sums)});
+    context->saved_data["ghost"] = how.ghost;
+    return result;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& given) {
+    if (at::GradMode::is_enabled()) {
+      throw Error(ErrorKind::kInternal, "batch norm", "is differentiable twice, not three times");
+    }
+    const auto saved = context->get_saved_variables();
+    const at::Tensor u = ChannelsTogether(given[0]), dz = saved[0], h = saved[1];
+    const at::Tensor by_dz = RoomFor(h), by_h = RoomFor(h);
+    const auto parts = PartsOf({h.size(0)}, context->saved_data["ghost"].toInt());
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const auto of = [&](const at::Tensor& t) { return Of(t, parts[i]); };
+      const at::Tensor moments = saved[2][static_cast<int64_t>(i)];
+      const at::Tensor& gamma = saved[3];
+      const at::Tensor of_dz = saved[4][static_cast<int64_t>(i)];  // sums of dz and dz c
+      const at::Tensor of_u = ChannelSums(of(u), {}, of(h), moments[0]);
+      WriteProduct(of(u), of(h), of_u, moments, gamma, of(by_dz));
+
+      const double count = CountOf(of(h));
+      const at::Tensor mean_u = of_u[0].div(count), mean_dz = of_dz[0].div(count);
+      const at::Tensor both = ChannelSums(of(u), mean_u, of(dz), mean_dz)[1];
+      const at::Tensor square = moments[1].square();  // r^2
+      const at::Tensor factor = gamma.mul(moments[1]).mul(square).div(-count);
+      const at::Tensor by_c = both.sub(of_u[1].mul(of_dz[1]).mul(square).mul(3 / count));
+      WriteCombination({{of(h), moments[0], factor.mul(by_c)},
+                        {of(u), mean_u, factor.mul(of_dz[1])},
+                        {of(dz), mean_dz, factor.mul(of_u[1])}},
+                       at::zeros_like(gamma), of(by_h));
+    }
+    return {by_dz, by_h, {}};
+  }
+
+ private:
+  /// gamma r (dz - mean(dz) - c r^2 mean(dz c)). sums: of dz and dz c.
+  static void WriteProduct(const at::Tensor& dz, const at::Tensor& h, const at::Tensor& sums,
+                           const at::Tensor& moments, const at::Tensor& gamma,
+                           const at::Tensor& out) {
+    const at::Tensor means = sums.div(CountOf(h));
+    const at::Tensor weight = gamma.mul(moments[1]);
+    const at::Tensor by_c = weight.mul(moments[1].square()).mul(means[1]).neg();
+    WriteCombination({{dz, means[0], weight}, {h, moments[0], by_c}}, at::zeros_like(gamma), out);
+  }
+};
+
+/// gamma x + beta.
+class Normalize : public torch::autograd::Function<Normalize> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& h,
+                            const Normalizing& how) {
+    context->save_for_backward({h, how.moments, how.gamma});
+    context->saved_data["ghost"] = how.ghost;
+    const at::Tensor z = RoomFor(h);
+    const auto parts = PartsOf({h.size(0)}, how.ghost);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const at::Tensor moments = how.moments[static_cast<int64_t>(i)];
+      WriteCombination({{Of(h, parts[i]), moments[0], how.gamma.mul(moments[1])}}, how.beta,
+                       Of(z, parts[i]));
+    }
+    return z;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& d) {
+    const auto saved = context->get_saved_variables();
+    return {
+        Backward::apply(d[0], saved[0],
+                        Normalizing{saved[1], saved[2], {}, context->saved_data["ghost"].toInt()}),
+        {}};
+  }
+};
+
+/// A part of the batch on a line: derivatives of the mean of h and of r, [channels] in double.
+struct Terms {
+  at::Tensor mean_slope;
+  at::Tensor scale_slope;
+  at::Tensor mean_curvature;   // undefined: zero
+  at::Tensor scale_curvature;  // undefined where it is not asked for
+};
+
+/// h.slope is defined. moments: [2, channels].
+Terms TermsOnLine(const Line& h, const at::Tensor& moments, bool curvature) {
+  const double count = CountOf(h.value);
+  const at::Tensor cube = moments[1].pow(3);
+  const at::Tensor first = ChannelSums(h.slope, {}, h.value, moments[0]).div(count);
+  const at::Tensor v1 = first[1].mul(2);
+  Terms terms{first[0], cube.mul(v1).mul(-0.5), {}, {}};
+  if (!curvature) return terms;
+  at::Tensor half_v2 =
+      ChannelSums(h.slope, terms.mean_slope, h.slope, terms.mean_slope)[1].div(count);
+  if (h.curvature.defined()) {
+    const at::Tensor second = ChannelSums(h.curvature, {}, h.value, moments[0]).div(count);
+    terms.mean_curvature = second[0];
+    half_v2 = half_v2.add(second[1]);
+  }
+  const at::Tensor steep = cube.mul(moments[1].square()).mul(v1.square()).mul(0.75);
+  terms.scale_curvature = steep.sub(cube.mul(half_v2));
+  return terms;
 }
 
 class BatchNorm : public Layer {
@@ -51,53 +232,48 @@ class BatchNorm : public Layer {
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
     if (pass.running.defined()) {
-      return std::get<0>(at::native_batch_norm(h, Gamma(pass.theta), Beta(pass.theta),
-                                               Mean(pass.running), Variance(pass.running),
-                                               /*training=*/false, 0, kEpsilon));
+      const at::Tensor running = Running(pass.running).to(at::kDouble);
+      const at::Tensor scale = running[1].add(kEpsilon).rsqrt();
+      const at::Tensor z = RoomFor(h);
+      WriteCombination({{h, running[0], Gamma(pass.theta).mul(scale)}}, Beta(pass.theta), z);
+      return z;
     }
-    std::vector<at::Tensor> outputs, moments;
-    for (const Part part : Parts({h.size(0)})) {
-      const auto [z, mean, scale] = Normalize(Of(h, part), Gamma(pass.theta), Beta(pass.theta));
-      outputs.push_back(z);
-      moments.push_back(at::stack({mean, scale}));
-    }
-    const at::Tensor z = Recorded(*this, h, Joined(outputs), pass);
-    if (pass.taps != nullptr) pass.taps->back().moments = at::stack(moments).detach();
-    return z;
+    const at::Tensor input = ChannelsTogether(h);
+    const auto [z, moments] = Normalized(input, pass.theta, {});
+    const at::Tensor output = Recorded(*this, input, z, pass);
+    if (pass.taps != nullptr) pass.taps->back().moments = moments;
+    return output;
   }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
-    std::vector<at::Tensor> value, slope, curvature, moved;
-    const at::Tensor moved_theta = Moved(pass);
-    const at::Tensor rest = h.moved.defined() ? h.moved : h.value;
     const auto sizes = pass.batches.empty() ? std::vector<int64_t>{h.value.size(0)} : pass.batches;
-    for (const Part part : Parts(sizes)) {
-      const Line some{Of(h.value, part), Of(h.slope, part), Of(h.curvature, part), {}};
-      const Line z = PartOnLine(some, pass);
-      value.push_back(z.value);
-      slope.push_back(z.slope);
-      curvature.push_back(z.curvature);
-      moved.push_back(std::get<0>(Normalize(Of(rest, part), moved_theta.narrow(0, 0, channels_),
-                                            moved_theta.narrow(0, channels_, channels_))));
+    const auto parts = PartsOf(sizes, ghost_);
+    const auto room = [&](bool wanted) { return wanted ? RoomFor(h.value) : at::Tensor(); };
+    const Line z{room(true), room(true), room(pass.curvature && h.slope.defined()), room(true)};
+    const at::Tensor end = pass.theta.add(pass.direction, pass.scale);
+    for (const Part part : parts) {
+      const auto of = [&](const Line& line) {
+        return Line{Of(line.value, part), Of(line.slope, part), Of(line.curvature, part),
+                    Of(line.moved, part)};
+      };
+      WriteLine(of(h), pass, end, of(z));
     }
-    return {Joined(value), Joined(slope), Joined(curvature), Joined(moved)};
+    return z;
   }
 
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
-    const at::Tensor place = Both(gradient);
-    place.zero_();
-    ForEachPart(tap, [&](Part part, const at::Tensor& mean, const at::Tensor& scale) {
-      place.add_(Derivatives(Of(tap.input.detach(), part), Of(output_gradient, part), mean, scale));
+    at::Tensor by_gamma = Zeros(gradient), by_beta = Zeros(gradient);
+    ForEachPart(tap, [&](Part part, const at::Tensor& moments) {
+      const at::Tensor sums = SumsOf(output_gradient, tap.input.detach(), moments, part);
+      by_beta.add_(sums[0]);
+      by_gamma.add_(sums[1].mul(moments[1]));
     });
+    Place(gradient).copy_(at::cat({by_gamma, by_beta}));
   }
 
   at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
-    std::vector<at::Tensor> parts;
-    for (const Part part : Parts({tap.input.size(0)})) {
-      parts.push_back(std::get<0>(Normalize(Of(tap.input, part), Gamma(v), Beta(v))));
-    }
-    return Joined(parts);
+    return Normalized(tap.input, v, tap.moments).first;
   }
 
   void WriteGradientSlope(const Tap& tap, const at::Tensor& input_slope, const at::Tensor& d,
@@ -105,28 +281,26 @@ class BatchNorm : public Layer {
     WriteGradient(tap, d_slope, slope);
     if (!input_slope.defined()) return;
     const at::Tensor h = tap.input.detach();
-    ForEachPart(tap, [&](Part part, const at::Tensor& mean, const at::Tensor& scale) {
+    at::Tensor by_gamma = Zeros(slope);
+    ForEachPart(tap, [&](Part part, const at::Tensor& moments) {
       // sum d x' = r sum d c' + r' sum d c
-      const at::Tensor some_d = Of(d, part);
       const at::Tensor move = Of(input_slope, part);
-      const Terms terms = TermsOnLine({Of(h, part), move, {}, {}}, {mean, scale}, false);
-      Gamma(slope).add_(CentredSum(some_d, move, terms.mean_slope).mul(scale));
-      Gamma(slope).add_(CentredSum(some_d, Of(h, part), mean).mul(terms.scale_slope));
+      const Terms terms = TermsOnLine({Of(h, part), move, {}, {}}, moments, false);
+      const at::Tensor moves = ChannelSums(Of(d, part), {}, move, terms.mean_slope)[1];
+      by_gamma.add_(moves.mul(moments[1]));
+      by_gamma.add_(SumsOf(d, h, moments, part)[1].mul(terms.scale_slope));
     });
+    Place(slope).narrow(0, 0, channels_).add_(by_gamma);
   }
 
-  void WriteStatistics(const Tap& tap, const at::Tensor& statistics) const override {
-    // Of several parts the mean, each with the weight of its examples.
-    const at::Tensor out = statistics.narrow(0, mean_offset_, 2 * channels_).view({2, channels_});
-    out.zero_();
-    const double positions =
-        static_cast<double>(tap.input.numel()) / static_cast<double>(tap.input.size(0) * channels_);
-    ForEachPart(tap, [&](Part part, const at::Tensor& mean, const at::Tensor& scale) {
+  void MoveStatistics(const Tap& tap, double momentum, const at::Tensor& running) const override {
+    const at::Tensor place = Running(running);
+    const double positions = CountOf(tap.input) / static_cast<double>(tap.input.size(0));
+    ForEachPart(tap, [&](Part part, const at::Tensor& moments) {
       const double count = static_cast<double>(part.size) * positions;
-      const at::Tensor biased = scale.pow(-2).sub(kEpsilon).clamp_min(0);
-      const at::Tensor variance = biased.mul(count / std::max(count - 1, 1.0));
-      out.add_(at::stack({mean, variance}),
-               static_cast<double>(part.size) / static_cast<double>(tap.input.size(0)));
+      const at::Tensor biased = moments[1].pow(-2).sub(kEpsilon).clamp_min(0);
+      const at::Tensor seen = at::stack({moments[0], biased.mul(count / (count - 1))});
+      place.lerp_(seen.to(place.scalar_type()), momentum);
     });
   }
 
@@ -136,154 +310,86 @@ class BatchNorm : public Layer {
   }
 
  private:
-  struct Moments {  // [channels] each
-    at::Tensor mean;
-    at::Tensor scale;  // r
-  };
-
-  /// What the moments are on a line: derivatives of the mean of h and of r, [channels].
-  struct Terms {
-    at::Tensor mean_slope;
-    at::Tensor scale_slope;
-    at::Tensor mean_curvature;   // undefined: zero
-    at::Tensor scale_curvature;  // undefined where it is not asked for
-  };
-
-  at::Tensor Both(const at::Tensor& theta) const {  // [2 channels], a view
+  at::Tensor Place(const at::Tensor& theta) const {  // [2 channels], a view: gamma, then beta
     return theta.narrow(0, gamma_offset_, 2 * channels_);
   }
-  at::Tensor Gamma(const at::Tensor& theta) const {  // [channels], a view
-    return theta.narrow(0, gamma_offset_, channels_);
+  at::Tensor Gamma(const at::Tensor& theta) const {  // [channels] in double
+    return theta.narrow(0, gamma_offset_, channels_).to(at::kDouble);
   }
-  at::Tensor Beta(const at::Tensor& theta) const {  // [channels], a view
-    return theta.narrow(0, gamma_offset_ + channels_, channels_);
+  at::Tensor Beta(const at::Tensor& theta) const {  // [channels] in double
+    return theta.narrow(0, gamma_offset_ + channels_, channels_).to(at::kDouble);
   }
-  at::Tensor Mean(const at::Tensor& statistics) const {
-    return statistics.narrow(0, mean_offset_, channels_);
+  at::Tensor Zeros(const at::Tensor& theta) const {  // [channels] in double
+    return at::zeros({channels_}, theta.options().dtype(at::kDouble));
   }
-  at::Tensor Variance(const at::Tensor& statistics) const {
-    return statistics.narrow(0, mean_offset_ + channels_, channels_);
-  }
-
-  /// gamma and beta at the end of the line [2 channels].
-  at::Tensor Moved(const LinePass& pass) const {
-    return Both(pass.theta).add(Both(pass.direction), pass.scale);
+  at::Tensor Running(const at::Tensor& statistics) const {  // [2, channels], a view
+    return statistics.narrow(0, mean_offset_, 2 * channels_).view({2, channels_});
   }
 
-  static std::vector<int64_t> Dims(const at::Tensor& h) {  // all but the channels'
-    std::vector<int64_t> dims = {0};
-    for (int64_t dim = 2; dim < h.dim(); ++dim) dims.push_back(dim);
-    return dims;
-  }
-
-  /// [channels] in the shape that meets h [n, channels, ...].
-  static at::Tensor PerChannel(const at::Tensor& numbers, const at::Tensor& h) {
-    std::vector<int64_t> shape(static_cast<size_t>(h.dim()), 1);
-    shape[1] = numbers.size(0);
-    return numbers.view(shape);
-  }
-
-  /// The parts of batches of these sizes that follow one another.
-  std::vector<Part> Parts(const std::vector<int64_t>& batches) const {
-    std::vector<Part> parts;
-    int64_t begin = 0;
-    for (const int64_t size : batches) {
-      const int64_t most = ghost_ > 0 ? ghost_ : size;
-      for (int64_t end = begin + size; begin < end;) {
-        parts.push_back({begin, std::min(most, end - begin)});
-        begin += parts.back().size;
-      }
-    }
-    return parts;
-  }
-
-  /// Calls use(part, mean, scale) for each part of the tap's batch.
+  /// Calls use(part, moments) for each part of the tap's batch.
   template <class Use>
   void ForEachPart(const Tap& tap, const Use& use) const {
-    const auto parts = Parts({tap.input.size(0)});
+    const auto parts = PartsOf({tap.input.size(0)}, ghost_);
     for (size_t i = 0; i < parts.size(); ++i) {
-      const at::Tensor moments = tap.moments[static_cast<int64_t>(i)];
-      use(parts[i], moments[0], moments[1]);
+      use(parts[i], tap.moments[static_cast<int64_t>(i)]);
     }
   }
 
-  /// z, and mean and 1 / sqrt(var + epsilon) [channels].
-  static std::tuple<at::Tensor, at::Tensor, at::Tensor> Normalize(const at::Tensor& h,
-                                                                  const at::Tensor& gamma,
-                                                                  const at::Tensor& beta) {
-    return at::native_batch_norm(h, gamma, beta, {}, {}, /*training=*/true, 0, kEpsilon);
+  /// sum d and sum d c over a part.
+  static at::Tensor SumsOf(const at::Tensor& d, const at::Tensor& h, const at::Tensor& moments,
+                           Part part) {
+    return ChannelSums(Of(d, part), {}, Of(h, part), moments[0]);
   }
 
-  /// The losses' derivatives by gamma and beta, one after the other: [2 channels].
-  static at::Tensor Derivatives(const at::Tensor& h, const at::Tensor& d, const at::Tensor& mean,
-                                const at::Tensor& scale) {
-    const auto [input, gamma, beta] =
-        at::native_batch_norm_backward(d, h, {}, {}, {}, mean, scale,
-                                       /*train=*/true, kEpsilon, {false, true, true});
-    return at::cat({gamma, beta});
+  /// z by gamma and beta of theta, and the moments of the parts, which are `known` if defined.
+  std::pair<at::Tensor, at::Tensor> Normalized(const at::Tensor& h, const at::Tensor& theta,
+                                               const at::Tensor& known) const {
+    const auto parts = PartsOf({h.size(0)}, ghost_);
+    if (!h.is_cpu() || theta.requires_grad()) return ByAten(h, theta, parts);
+    const at::Tensor moments = known.defined() ? known : MomentsOf(h.detach(), parts);
+    return {Normalize::apply(h, Normalizing{moments, Gamma(theta), Beta(theta), ghost_}), moments};
   }
 
-  /// sum a (b - mean) of each channel, in one pass: what batch normalization's own backward pass
-  /// computes for gamma.
-  static at::Tensor CentredSum(const at::Tensor& a, const at::Tensor& b, const at::Tensor& mean) {
-    return std::get<1>(at::native_batch_norm_backward(a, b, {}, {}, {}, mean, at::ones_like(mean),
-                                                      /*train=*/true, kEpsilon,
-                                                      {false, true, false}));
-  }
-
-  /// h.slope is defined.
-  static Terms TermsOnLine(const Line& h, const Moments& at, bool curvature) {
-    const auto count = static_cast<double>(h.value.numel() / at.mean.numel());
-    const std::vector<int64_t> dims = Dims(h.value);
-    const auto covariance = [&](const at::Tensor& a, const at::Tensor& b, const at::Tensor& mean) {
-      return CentredSum(a, b, mean).div(count);
-    };
-    const at::Tensor cube = at.scale.pow(3);
-    const at::Tensor v1 = covariance(h.slope, h.value, at.mean).mul(2);
-    Terms terms{h.slope.mean(dims), cube.mul(v1).mul(-0.5), {}, {}};
-    if (!curvature) return terms;
-    at::Tensor half_v2 = covariance(h.slope, h.slope, terms.mean_slope);
-    if (h.curvature.defined()) {
-      terms.mean_curvature = h.curvature.mean(dims);
-      half_v2 = half_v2.add(covariance(h.curvature, h.value, at.mean));
+  /// The same by ATen: differentiable in theta, and faster on a GPU.
+  std::pair<at::Tensor, at::Tensor> ByAten(const at::Tensor& h, const at::Tensor& theta,
+                                           const std::vector<Part>& parts) const {
+    const auto affine = Place(theta).split(channels_);
+    std::vector<at::Tensor> outputs, moments;
+    for (const Part part : parts) {
+      const auto [z, mean, scale] = at::native_batch_norm(Of(h, part), affine[0], affine[1], {}, {},
+                                                          /*training=*/true, 0, kEpsilon);
+      outputs.push_back(z);
+      moments.push_back(at::stack({mean, scale}).detach().to(at::kDouble));
     }
-    const at::Tensor steep = cube.mul(at.scale.square()).mul(v1.square()).mul(0.75);
-    terms.scale_curvature = steep.sub(cube.mul(half_v2));
-    return terms;
+    return {outputs.size() == 1 ? outputs[0] : at::cat(outputs), at::stack(moments)};
   }
 
-  Line PartOnLine(const Line& h, const LinePass& pass) const {
-    const auto channel = [&](const at::Tensor& t) { return PerChannel(t, h.value); };
-    const at::Tensor gamma = Gamma(pass.theta);
+  /// z of a part, to where it belongs. end: theta at the end of the line.
+  void WriteLine(const Line& h, const LinePass& pass, const at::Tensor& end, const Line& z) const {
+    const at::Tensor rest = h.moved.defined() ? h.moved : h.value;
+    const at::Tensor moments = MomentsOf(h.value);
+    const at::Tensor moved = h.moved.defined() ? MomentsOf(h.moved) : moments;
+    WriteCombination({{rest, moved[0], Gamma(end).mul(moved[1])}}, Beta(end), z.moved);
+    const at::Tensor gamma = Gamma(pass.theta), scale = moments[1];
+    WriteCombination({{h.value, moments[0], gamma.mul(scale)}}, Beta(pass.theta), z.value);
+
     const at::Tensor gamma_move = Gamma(pass.direction).mul(pass.scale);
     const at::Tensor beta_move = Beta(pass.direction).mul(pass.scale);
-    const auto [value, mean, scale] = Normalize(h.value, gamma, Beta(pass.theta));
-    Line z;
-    z.value = value;
-    // The coefficients of h, and of h', in z'.
-    at::Tensor by_value = gamma_move.mul(scale);
-    const at::Tensor by_slope = gamma.mul(scale);
     if (!h.slope.defined()) {
-      const at::Tensor rest = beta_move.sub(mean.mul(by_value));
-      z.slope = at::addcmul(channel(rest), h.value, channel(by_value));
-      return z;
+      return WriteCombination({{h.value, moments[0], gamma_move.mul(scale)}}, beta_move, z.slope);
     }
-    const Terms terms = TermsOnLine(h, {mean, scale}, pass.curvature);
-    by_value = by_value.add(gamma.mul(terms.scale_slope));
-    at::Tensor rest = beta_move.sub(mean.mul(by_value)).sub(terms.mean_slope.mul(by_slope));
-    z.slope =
-        at::addcmul(channel(rest), h.value, channel(by_value)).addcmul_(h.slope, channel(by_slope));
-    if (!pass.curvature) return z;
-    const at::Tensor twice =
-        gamma.mul(terms.scale_slope).add(gamma_move.mul(scale)).mul(2);  // of h' in z''
+    const Terms terms = TermsOnLine(h, moments, pass.curvature);
+    const at::Tensor by_slope = gamma.mul(scale);  // of h' in z', and of h'' in z''
+    const at::Tensor by_value = gamma_move.mul(scale).add(gamma.mul(terms.scale_slope));
+    WriteCombination({{h.value, moments[0], by_value}, {h.slope, terms.mean_slope, by_slope}},
+                     beta_move, z.slope);
+    if (!pass.curvature) return;
     const at::Tensor bend =
-        gamma.mul(terms.scale_curvature).add(gamma_move.mul(terms.scale_slope).mul(2));  // of h
-    rest = mean.mul(bend).add(terms.mean_slope.mul(twice)).neg();
-    if (h.curvature.defined()) rest = rest.sub(terms.mean_curvature.mul(by_slope));
-    z.curvature =
-        at::addcmul(channel(rest), h.value, channel(bend)).addcmul_(h.slope, channel(twice));
-    if (h.curvature.defined()) z.curvature.addcmul_(h.curvature, channel(by_slope));
-    return z;
+        gamma.mul(terms.scale_curvature).add(gamma_move.mul(terms.scale_slope).mul(2));
+    std::vector<ChannelTerm> bends = {{h.value, moments[0], bend},
+                                      {h.slope, terms.mean_slope, by_value.mul(2)}};
+    if (h.curvature.defined()) bends.push_back({h.curvature, terms.mean_curvature, by_slope});
+    WriteCombination(bends, at::zeros_like(gamma), z.curvature);
   }
 
   int64_t channels_;

@@ -73,7 +73,7 @@ void Layer::WriteGradientSlope(const Tap&, const at::Tensor&, const at::Tensor&,
   HasNoParameters(*this);
 }
 
-void Layer::WriteStatistics(const Tap&, const at::Tensor&) const {}
+void Layer::MoveStatistics(const Tap&, double, const at::Tensor&) const {}
 
 at::Tensor Layer::SquaredNorms(const Tap&, const at::Tensor&) const { HasNoParameters(*this); }
 

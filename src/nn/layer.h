@@ -62,7 +62,7 @@ struct Tap {
   at::Tensor input;   // [n, ...]
   at::Tensor output;  // [n, ...], before the nonlinearity
   /// Of a layer that normalizes: mean and 1 / sqrt(variance + epsilon) of each of the parts of the
-  /// batch that it normalizes by themselves, [parts, 2, channels].
+  /// batch that it normalizes by themselves, [parts, 2, channels] in double.
   at::Tensor moments = {};
 };
 
@@ -158,9 +158,10 @@ class Layer {
                                   const at::Tensor& d, const at::Tensor& d_slope,
                                   const at::Tensor& slope) const;
 
-  /// Writes the mean and the unbiased variance of each channel of the recorded input to this
-  /// layer's place in `statistics` (Network::statistics). Most layers keep none.
-  virtual void WriteStatistics(const Tap& tap, const at::Tensor& statistics) const;
+  /// Moves this layer's place in the running statistics (Network::statistics) to (1 - momentum)
+  /// running + momentum seen, where `seen` is the mean and the unbiased variance of each channel of
+  /// the recorded input; once for each part that was normalized by itself. Most layers keep none.
+  virtual void MoveStatistics(const Tap& tap, double momentum, const at::Tensor& running) const;
 
   // What single examples contribute, without ever forming [n, p]. d [n, ...]: derivative of the
   // losses by `tap.output`; g_i: this layer's piece of the gradient of example i, whose loss has

@@ -54,6 +54,8 @@ class GeneralizationGap : public Probe {
     return values;
   }
 
+  std::vector<int64_t> OwnBatches() const override { return {size_}; }
+
   at::Tensor Measure(const StepView& view) override {
     Stream stream(seed_, "generalization_gap", static_cast<uint64_t>(view.step));
     const Batch test = view.test.Load(DrawDistinct(stream, size_, view.test.size()));

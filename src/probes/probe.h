@@ -61,6 +61,8 @@ class Probe : public Configurable {
   }
   /// Cross-checks against the run (kConfig at context.path) and settles the cadence.
   void Prepare(const ProbeContext& context);
+  /// Sizes of the batches that Measure makes for itself; known from Prepare on.
+  virtual std::vector<int64_t> OwnBatches() const { return {}; }
   /// Makes the state, on theta's device, once before the first step.
   virtual void Allocate(const at::Tensor& theta) { (void)theta; }
 

@@ -44,9 +44,7 @@ Stepper::Measured Stepper::Step(int64_t step) {
     measured.probes.push_back(due ? (*probe)->Measure(view) : at::Tensor());
   }
   theta_.add_(update.direction, update.scale);
-  if (experiment_.network().MixesExamples()) {
-    running_.lerp_(oracle.Statistics(gradients), experiment_.network().statistics_momentum);
-  }
+  oracle.MoveStatistics(gradients, running_);
   return measured;
 }
 

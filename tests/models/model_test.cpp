@@ -209,6 +209,34 @@ TEST_P(EveryModel, BatchesOnALineStayApart) {
   }
 }
 
+/// A single value a channel has no variance, which the network knows before it meets one.
+TEST_P(EveryModel, SaysHowFewExamplesItNormalizes) {
+  int64_t built = 0;
+  for (const int64_t extent : {2, 4, 5, 8, 9, 16, 17, 64}) {
+    Network network;
+    try {
+      network = MakeModel(GetParam())->Build({2, extent, extent}, 3, "model");
+    } catch (const Error&) {
+      continue;  // smaller images than the model takes
+    }
+    ++built;
+    const at::Tensor theta = InitialTheta(network, 1, at::kFloat);
+    const auto forward = [&](int64_t n) {
+      network.root->Forward(at::ones({n, 2, extent, extent}), {theta});
+    };
+    forward(2);
+    if (network.fewest_normalized == 1) {
+      forward(1);
+      continue;
+    }
+    EXPECT_TRUE(network.MixesExamples());
+    ExpectError(ErrorKind::kConfig, {"model.norm"}, [&] { forward(1); });
+    if (network.ghost_batch_size == 0) continue;
+    ExpectError(ErrorKind::kConfig, {"model.norm"}, [&] { forward(network.ghost_batch_size + 1); });
+  }
+  EXPECT_GT(built, 0);
+}
+
 /// Where examples don't mix: one pass over two batches, and over each alone.
 TEST_P(EveryModel, JoinedBatchesHaveTheirOwnGradients) {
   const ModelCase it(GetParam());
