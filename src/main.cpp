@@ -1,11 +1,15 @@
 // The command line: parses arguments, prints results and errors, and returns the exit status
 // (src/README.md): 0 done, 1 a bug, 2 config or usage, 3 data, 4 diverged, 5 resource, 128 + signal.
 
+#include <fcntl.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -26,15 +30,27 @@ using namespace sgdscope;  // NOLINT: this file is the program
 
 volatile std::sig_atomic_t stop_signal = 0;
 
-/// The first signal asks the run to stop at the next step; a second one ends the process at once.
+/// A descriptor from 0 to 2 that is closed would be that of the next file that is opened, and what
+/// is printed would end up in a CSV. Nothing can be written to what takes its place.
+void OpenStandardStreams() {
+  for (int stream = 0; stream <= 2; ++stream) {
+    if (fcntl(stream, F_GETFD) < 0) open("/dev/null", O_RDONLY);
+  }
+}
+
+/// The first signal asks the run to stop at the next step; a second SIGINT or SIGTERM ends the
+/// process at once. SIGHUP, which tells that the terminal is gone, often comes twice; where it is
+/// ignored from the start (nohup), it stays so.
 void InstallSignalHandlers() {
   struct sigaction action{};
   action.sa_handler = [](int signal) { stop_signal = signal; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+  action.sa_flags = SA_RESTART;
+  struct sigaction hangup{};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
+  action.sa_flags |= static_cast<int>(SA_RESETHAND);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
-  // Beyond a file size limit (ulimit -f), writing then fails with an error that says so.
-  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 struct Arguments {
@@ -91,37 +107,44 @@ std::string ReasonOf(const std::exception& error) {
   return torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
 }
 
+/// With the data read: from here on there is something to lose.
+Outcome Train(Experiment& experiment, const RunFolder& folder, Manifest& manifest, bool quiet,
+              const std::string& changes) {
+  if (!folder.earlier()) manifest.Write("running", "", 0);
+  folder.Begin();
+  Console console(folder.log(), quiet);
+  if (!folder.warning().empty()) console.Warn(folder.warning());
+  if (!changes.empty()) console.Warn("rows may differ in the last bits from here on: " + changes);
+  Trainer trainer(experiment, folder, console, manifest, stop_signal);
+  const Outcome outcome = trainer.Run();
+  if (outcome.status == "done") console.Info("results: " + folder.path().string());
+  return outcome;
+}
+
 int Run(const Arguments& arguments) {
+  // A run goes on without its terminal, and without whoever read what it prints.
+  std::signal(SIGPIPE, SIG_IGN);
   const auto config = Load(arguments);
   Experiment experiment(*config);
   const IfExists if_exists = arguments.resume      ? IfExists::kResume
                              : arguments.overwrite ? IfExists::kOverwrite
                                                    : IfExists::kRefuse;
-  const RunFolder folder(config->output, ResolvedConfig(*config), if_exists);
-  if (folder.resumed() && StatusOf(folder.manifest()) == "done") {
+  const RunFolder folder(config->output, ResolvedConfig(*config), if_exists, arguments.config);
+  if (folder.earlier() && (*folder.earlier())["status"] == "done") {
     if (!arguments.quiet)
       std::fprintf(stderr, "%s: this run is done already\n", config->output.c_str());
     return 0;
   }
   experiment.LoadData();
-  folder.Begin();
-  Console console(folder.log(), arguments.quiet);
   Manifest manifest(folder.manifest(), *config);
-  if (folder.resumed()) {
-    const std::string changes = manifest.ContinueFrom(folder.manifest());
-    if (!changes.empty()) console.Warn("rows may differ in the last bits from here on: " + changes);
-  }
+  const std::string changes = folder.earlier() ? manifest.ContinueFrom(*folder.earlier()) : "";
   manifest.SetData(experiment.data());
   InstallSignalHandlers();
   try {
-    Trainer trainer(experiment, folder, console, manifest, stop_signal);
-    const Outcome outcome = trainer.Run();
-    if (outcome.status == "done") console.Info("results: " + folder.path().string());
-    return outcome.exit_status;
+    return Train(experiment, folder, manifest, arguments.quiet, changes).exit_status;
   } catch (const std::exception& error) {
-    console.EndProgress();
     try {
-      manifest.Write("failed", ReasonOf(error), manifest.steps_done());
+      manifest.Fail(ReasonOf(error));
     } catch (const Error&) {
       // The disk may be what failed; the error that follows says so.
     }
@@ -274,12 +297,26 @@ int Fail(ErrorKind kind, const std::string& message) {
   return static_cast<int>(kind);
 }
 
+/// `status`, unless a result that was printed did not get to where it was to go.
+int Printed(int status) {
+  const bool failed_before = std::ferror(stdout) != 0;
+  if (failed_before) std::fputc('\n', stdout);  // so that the system gives its reason again
+  errno = 0;
+  if (std::fflush(stdout) == 0 && !failed_before) return status;
+  const std::string reason = errno == 0 ? "" : std::string(": ") + std::strerror(errno);
+  return Fail(ErrorKind::kResource, "standard output: cannot write" + reason +
+                                        "\n  What was printed is not whole: send it elsewhere.");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  OpenStandardStreams();
   RestartWithFastBlas(argv);
+  // Beyond a file size limit (ulimit -f), writing then fails with an error that says so.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return Main(argc, argv);
+    return Printed(Main(argc, argv));
   } catch (const Error& error) {
     return Fail(error.kind(), error.what());
   } catch (const std::bad_alloc&) {

@@ -32,6 +32,9 @@ size_t WriteAll(int descriptor, std::string_view text);
 
 /// An error with the system's reason, errno being still that of the failed call, and with what to
 /// do. `action` completes "cannot ...".
-Error SystemError(ErrorKind kind, const std::filesystem::path& path, const std::string& action);
+Error SystemError(ErrorKind kind, const std::filesystem::path& path, const std::string& action,
+                  const std::string& hint);
+/// The same for what a run writes: kResource, and what to do by the system's reason.
+Error WriteError(const std::filesystem::path& path, const std::string& action);
 
 }  // namespace sgdscope

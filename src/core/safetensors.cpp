@@ -1,14 +1,12 @@
 #include "core/safetensors.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <bit>
-#include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "core/crc32.h"
 #include "core/error.h"
 #include "core/files.h"
 
@@ -49,22 +47,6 @@ int64_t BytesOf(DType dtype, const std::vector<int64_t>& shape) {
   }
   return bytes;
 }
-
-class Crc32 {
- public:
-  void Add(std::string_view text) {
-    if (text.empty()) return;  // it may have no address, which zlib takes for a restart
-    value_ = crc32_z(value_, reinterpret_cast<const Bytef*>(text.data()), text.size());
-  }
-  std::string Hex() const {
-    char text[9];
-    std::snprintf(text, sizeof(text), "%08lx", value_);
-    return text;
-  }
-
- private:
-  unsigned long value_ = crc32_z(0, nullptr, 0);
-};
 
 std::string_view TextOf(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -273,7 +255,7 @@ void WriteSafetensors(const std::filesystem::path& path,
 }
 
 SafetensorsFile ReadSafetensors(const std::filesystem::path& path) {
-  return ParseSafetensors(ReadFile(path), path.string());
+  return ParseSafetensors(ReadFile(path, ErrorKind::kResource, kMakeReadable), path.string());
 }
 
 SafetensorsFile ParseSafetensors(std::string_view content, const std::string& where) {

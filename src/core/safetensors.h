@@ -46,7 +46,8 @@ void WriteSafetensors(const std::filesystem::path& path,
 
 /// Reads and checks a file: lengths, offsets (no overlap, no gap), dtypes, checksum. Error kData
 /// names the file, the offset or tensor, what was found and what was expected. A file without our
-/// checksum (written by another program) is refused.
+/// checksum (written by another program) is refused. Error kResource if the system cannot read the
+/// file, which says nothing about its content.
 SafetensorsFile ReadSafetensors(const std::filesystem::path& path);
 /// The same for a file's content; `where` is its name in errors.
 SafetensorsFile ParseSafetensors(std::string_view content, const std::string& where);

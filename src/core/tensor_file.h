@@ -18,7 +18,7 @@ struct TensorFile {
 /// float32 and float64 only.
 void WriteTensorFile(const std::filesystem::path& path, const TensorFile& file);
 
-/// Reads and checks the file; Error kData as ReadSafetensors.
+/// Reads and checks the file; errors as of ReadSafetensors.
 TensorFile ReadTensorFile(const std::filesystem::path& path);
 
 }  // namespace sgdscope

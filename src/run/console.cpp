@@ -23,8 +23,9 @@ std::shared_ptr<spdlog::logger> MakeFileLogger(const std::filesystem::path& path
     logger->set_error_handler([](const std::string&) {});
     return logger;
   } catch (const spdlog::spdlog_ex& error) {
-    throw Error(ErrorKind::kResource, path.string(), error.what(),
-                "Free some space, or choose another --output.");
+    throw Error(
+        ErrorKind::kResource, path.string(), error.what(),
+        "Check that there is space and that you may write to it, or choose another --output.");
   }
 }
 

@@ -18,6 +18,10 @@ class Console {
  public:
   /// `log_file` is appended to. `quiet`: warnings and errors only.
   Console(const std::filesystem::path& log_file, bool quiet);
+  /// Ends the progress line, so that what follows starts on its own.
+  ~Console() { EndProgress(); }
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
 
   void Info(const std::string& message);
   void Warn(const std::string& message);
@@ -33,12 +37,12 @@ class Console {
   void Progress(const Status& status);
   /// Whether Progress would show something now, so that its numbers need fetching.
   bool ProgressDue() const;
-  /// Ends the progress line, so that what follows starts on its own.
-  void EndProgress();
   /// Sets the step from which speed is measured.
   void StartAt(int64_t step);
 
  private:
+  void EndProgress();
+
   using Clock = std::chrono::steady_clock;
 
   std::shared_ptr<spdlog::logger> terminal_;

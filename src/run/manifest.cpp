@@ -5,8 +5,6 @@
 #include <torch/version.h>
 #include <unistd.h>
 
-#include <exception>
-
 #include "core/blas.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -52,14 +50,6 @@ Json Versions() {
   return versions;
 }
 
-Json ReadManifest(const std::filesystem::path& path) {
-  try {
-    return Json::parse(ReadFile(path));
-  } catch (const std::exception&) {
-    return Json::object();  // absent, or not a manifest: the caller treats both alike
-  }
-}
-
 /// The files may have moved; their content may not have changed.
 std::vector<Json> ChecksumsOf(const Json& files) {
   std::vector<Json> checksums;
@@ -77,10 +67,24 @@ int64_t PeakMemory() {
   return usage.ru_maxrss * 1024;
 }
 
-std::string StatusOf(const std::filesystem::path& manifest) {
-  const Json json = ReadManifest(manifest);
-  return json.contains("status") && json["status"].is_string() ? json["status"].get<std::string>()
-                                                               : "";
+std::optional<Json> ReadManifest(const std::filesystem::path& path) {
+  if (!Exists(path)) return std::nullopt;
+  Json json = Json::parse(ReadFile(path, ErrorKind::kResource, kMakeReadable), nullptr,
+                          /*allow_exceptions=*/false);
+  const auto holds = [&](const char* key, auto is_type) {
+    return json.is_object() && json.contains(key) && (json[key].*is_type)();
+  };
+  if (!holds("status", &Json::is_string) || !holds("steps_done", &Json::is_number_integer) ||
+      !holds("wall_seconds", &Json::is_number) || !holds("versions", &Json::is_object) ||
+      !json["versions"].contains("sgdscope")) {
+    return std::nullopt;
+  }
+  return json;
+}
+
+bool BeginsManifest(std::string_view text) {
+  constexpr std::string_view kBegin = "{\n  \"status\": \"";
+  return text.starts_with(kBegin) || kBegin.starts_with(text);
 }
 
 Manifest::Manifest(std::filesystem::path path, const RunConfig& config) : path_(std::move(path)) {
@@ -91,19 +95,14 @@ Manifest::Manifest(std::filesystem::path path, const RunConfig& config) : path_(
   facts_["versions"] = Versions();
 }
 
-std::string Manifest::ContinueFrom(const std::filesystem::path& earlier) {
-  const Json json = ReadManifest(earlier);
-  if (json.contains("wall_seconds") && json["wall_seconds"].is_number()) {
-    earlier_seconds_ = json["wall_seconds"].get<double>();
-  }
-  if (json.contains("steps_done") && json["steps_done"].is_number_integer()) {
-    steps_done_ = json["steps_done"].get<int64_t>();
-  }
-  if (json.contains("data")) facts_["data"] = json["data"];
+std::string Manifest::ContinueFrom(const Json& earlier) {
+  earlier_seconds_ = earlier["wall_seconds"].get<double>();
+  steps_done_ = earlier["steps_done"].get<int64_t>();
+  if (earlier.contains("data")) facts_["data"] = earlier["data"];
   std::string changes;
   for (const char* key : {"cpu", "versions"}) {
-    if (!json.contains(key) || json[key] == facts_[key]) continue;
-    changes += std::string(changes.empty() ? "" : "; ") + key + " was " + json[key].dump() +
+    if (!earlier.contains(key) || earlier[key] == facts_[key]) continue;
+    changes += std::string(changes.empty() ? "" : "; ") + key + " was " + earlier[key].dump() +
                ", is " + facts_[key].dump();
   }
   return changes;
@@ -138,6 +137,11 @@ void Manifest::Write(const std::string& status, const std::string& reason, int64
   manifest["peak_memory_bytes"] = PeakMemory();
   manifest.update(facts_);
   WriteFileAtomically(path_, manifest.dump(2) + "\n");
+  written_ = true;
+}
+
+void Manifest::Fail(const std::string& reason) {
+  if (written_) Write("failed", reason, steps_done_);
 }
 
 }  // namespace sgdscope

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/json.h"
@@ -17,10 +19,10 @@ namespace sgdscope {
 class Manifest {
  public:
   Manifest(std::filesystem::path path, const RunConfig& config);
-  /// Goes on with the wall time, the steps and the data of an earlier process of this run, if there
-  /// is one. Returns what has changed since and may change results in the last bits (another
-  /// LibTorch, another processor); "" if nothing has.
-  std::string ContinueFrom(const std::filesystem::path& earlier);
+  /// Goes on with the wall time, the steps and the data of `earlier`, the manifest of an earlier
+  /// process of this run. Returns what has changed since and may change results in the last bits
+  /// (another LibTorch, another processor); "" if nothing has.
+  std::string ContinueFrom(const Json& earlier);
 
   /// Records the data files and, with label noise, the number of corrupt examples. Error kData if
   /// an earlier process of this run read other files.
@@ -29,6 +31,9 @@ class Manifest {
   /// `reason`: a sentence, empty for running and for a run that is done at full length;
   /// `steps_done`: steps whose rows are final.
   void Write(const std::string& status, const std::string& reason, int64_t steps_done);
+  /// Writes the status failed, if this process has begun the run or gone on with it; otherwise the
+  /// folder stays as it is.
+  void Fail(const std::string& reason);
   int64_t steps_done() const { return steps_done_; }  // as last written
 
  private:
@@ -36,11 +41,16 @@ class Manifest {
   Json facts_;
   double earlier_seconds_ = 0;
   int64_t steps_done_ = 0;
+  bool written_ = false;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// The status in a manifest.json; "" if there is no readable one.
-std::string StatusOf(const std::filesystem::path& manifest);
+/// The manifest.json of a run; nothing if there is no such file, or another program's. Error
+/// kResource if the system cannot read it.
+std::optional<Json> ReadManifest(const std::filesystem::path& path);
+
+/// Whether a text is what an interruption leaves of a manifest.json that is being written.
+bool BeginsManifest(std::string_view text);
 
 /// Largest resident memory of this process so far, in bytes.
 int64_t PeakMemory();

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "run/checkpoint.h"
+#include "run/manifest.h"
 
 namespace sgdscope {
 namespace {
@@ -18,6 +20,11 @@ void MakeFolder(const fs::path& path) {
               "can't make this folder" + (error ? ": " + error.message() : std::string()),
               "Choose another place with --output FOLDER.");
 }
+
+/// The name under which WriteFileAtomically writes a file.
+fs::path Temporary(fs::path path) { return path += ".tmp"; }
+
+bool IsTemporary(const fs::path& path) { return path.extension() == ".tmp"; }
 
 /// The first JSON path at which a and b differ, with both values; "" if they are equal.
 std::string FirstDifference(const Json& a, const Json& b, const std::string& path) {
@@ -47,28 +54,99 @@ std::string FirstDifference(const Json& a, const Json& b, const std::string& pat
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& path, Json config, IfExists if_exists)
-    : path_(path), config_(std::move(config)) {
+RunFolder::RunFolder(const fs::path& path, Json config, IfExists if_exists, const fs::path& input)
+    : path_(path), config_(std::move(config)), config_text_(config_.dump(2) + "\n") {
   MakeFolder(path_);
+  // Before the lock, which is a file, is made in a folder that is not ours.
+  if (!ReadManifest(manifest())) CheckNothingInTheWay();
   lock_ = std::make_unique<FolderLock>(path_);
-  const bool exists = fs::exists(this->config()) || fs::exists(manifest());
-  if (exists && if_exists == IfExists::kRefuse) {
+  earlier_ = RunToResume(if_exists, input);
+}
+
+std::optional<Json> RunFolder::RunToResume(IfExists if_exists, const fs::path& input) const {
+  const auto found = ReadManifest(manifest());
+  if (!found) {
+    CheckNothingInTheWay();
+    return std::nullopt;
+  }
+  if (if_exists == IfExists::kRefuse) {
     throw Error(ErrorKind::kConfig, path_.string(), "there is a run in this folder",
                 "--resume continues it, --overwrite replaces it, --output FOLDER goes elsewhere.");
   }
-  if (!exists || if_exists != IfExists::kResume) return;
+  const bool begun = (*found)["steps_done"] > 0 || Exists(config());
+  if (if_exists == IfExists::kOverwrite || !begun) {
+    CheckReplaceable(input);
+    return std::nullopt;
+  }
   CheckSameConfig();
-  resumed_ = true;
+  return found;
 }
 
 void RunFolder::Begin() const {
-  if (resumed_) return;
-  RemoveRun();
-  WriteFileAtomically(config(), config_.dump(2) + "\n");
+  for (const fs::path& file : RunFiles()) {
+    const bool replaced = file == manifest() || file == config();
+    if (earlier_ ? IsTemporary(file) : !replaced) fs::remove(file);
+  }
+  if (!earlier_ && !HoldsConfig()) WriteFileAtomically(config(), config_text_);
+}
+
+std::vector<fs::path> RunFolder::RunFiles() const {
+  std::vector<fs::path> files;
+  const auto add_steps = [&](const fs::path& folder, size_t digits) {
+    for (const fs::path& file : FilesIn(folder)) {
+      const fs::path name = IsTemporary(file) ? file.stem() : file.filename();
+      if (IsStepName(name.string(), digits)) files.push_back(file);
+    }
+  };
+  // First, so that an interrupted removal leaves no checkpoint without the rows before it.
+  add_steps(checkpoints(), kCheckpointDigits);
+  add_steps(snapshots(), 1);
+  for (const fs::path& file : {config(), manifest(), metrics(), eval(), learned(), label_noise(),
+                               log(), Temporary(config()), Temporary(manifest()),
+                               Temporary(learned()), Temporary(label_noise())}) {
+    if (Exists(file)) files.push_back(file);
+  }
+  return files;
+}
+
+bool RunFolder::HoldsConfig() const {
+  return IsFile(config()) &&
+         ReadFile(config(), ErrorKind::kResource, kMakeReadable) == config_text_;
+}
+
+void RunFolder::CheckNothingInTheWay() const {
+  for (const fs::path& file : RunFiles()) {
+    if (file == config() && HoldsConfig()) continue;
+    if (file == Temporary(manifest()) && IsFile(file) && BeginsManifest(ReadFile(file))) continue;
+    throw Error(ErrorKind::kConfig, file.string(),
+                "is in the way: a run needs this name, and the folder has no manifest.json that "
+                "tells that a run wrote it",
+                "Move it away, or choose another folder with --output.");
+  }
+}
+
+void RunFolder::CheckReplaceable(const fs::path& input) const {
+  for (const fs::path& file : RunFiles()) {
+    std::error_code differs;
+    if (fs::is_directory(fs::symlink_status(file))) {
+      throw Error(ErrorKind::kConfig, file.string(), "is a folder, which no run makes here",
+                  "Move it away, or choose another folder with --output.");
+    }
+    if (!fs::equivalent(file, input, differs) || (file == config() && HoldsConfig())) continue;
+    throw Error(ErrorKind::kConfig, file.string(),
+                "is the config that was given, and the new run would replace it",
+                "Copy it out of the folder first, or choose another folder with --output.");
+  }
 }
 
 void RunFolder::CheckSameConfig() const {
-  const Json saved = ParseConfig(ReadFile(this->config()), this->config().string());
+  if (!Exists(config())) {
+    throw Error(ErrorKind::kData, config().string(),
+                "is gone, and nothing else tells what made this run",
+                "Bring it back, or start the run anew with --overwrite.");
+  }
+  const Json saved =
+      ParseConfig(ReadFile(this->config(), ErrorKind::kResource, kMakeReadable), config().string());
   // The folder may have been moved, or be named in another way.
   Json there = saved;
   Json here = config_;
@@ -76,17 +154,9 @@ void RunFolder::CheckSameConfig() const {
   here.erase("output");
   const std::string difference = FirstDifference(there, here, "");
   if (difference.empty()) return;
-  throw Error(ErrorKind::kConfig, this->config().string(),
+  throw Error(ErrorKind::kConfig, config().string(),
               "this run was made by another config: " + difference,
               "Resume with the same config (the saved one is one), or use another --output.");
-}
-
-void RunFolder::RemoveRun() const {
-  // Only what runs write: the user may keep other things here.
-  for (const auto& name : {"config.json", "manifest.json", "metrics.csv", "eval.csv", "learned.csv",
-                           "label_noise.safetensors", "log.txt", "checkpoints", "snapshots"}) {
-    fs::remove_all(path_ / name);
-  }
 }
 
 }  // namespace sgdscope

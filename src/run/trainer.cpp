@@ -42,32 +42,45 @@ Outcome Trainer::Run() {
 }
 
 void Trainer::Open() {
-  const auto metrics_columns = MetricsLog::Columns(experiment_);
-  const auto eval_columns = EvalColumns(experiment_.config());
   const Split& train = experiment_.data().train;
-  if (train.corrupt.defined()) WriteLabelNoise(folder_.label_noise(), train);
   if (experiment_.config().learned) learned_.emplace(train);
   if (experiment_.config().train_loss == kByEpochMean) {
     epoch_mean_.emplace(experiment_.sampler().steps_per_epoch(), experiment_.device());
   }
-  std::optional<Checkpoint> checkpoint;
-  if (folder_.resumed()) {
-    checkpoint = LoadLastCheckpoint(folder_.checkpoints(),
-                                    [&](const std::string& message) { console_.Warn(message); });
-    console_.Info(checkpoint ? "resuming at step " + std::to_string(checkpoint->step)
-                             : "no checkpoint yet: starting from step 0");
+  if (!folder_.earlier() || !Resume()) {
+    metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), MetricsLog::Columns(experiment_));
+    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_.config()));
   }
-  if (checkpoint) {
-    RestoreState(checkpoint->state, State(), folder_.checkpoints().string());
-    start_ = checkpoint->step;
-    metrics_csv_ =
-        std::make_unique<CsvWriter>(folder_.metrics(), metrics_columns, checkpoint->metrics_bytes);
-    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), eval_columns, checkpoint->eval_bytes);
-  } else {
-    metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), metrics_columns);
-    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), eval_columns);
-  }
+  if (train.corrupt.defined()) WriteLabelNoise(folder_.label_noise(), train);
   metrics_.emplace(experiment_, *metrics_csv_);
+}
+
+bool Trainer::Resume() {
+  const auto checkpoint = LoadLastCheckpoint(
+      folder_.checkpoints(), [&](const std::string& message) { console_.Warn(message); });
+  if (!checkpoint) {
+    const Json& earlier = *folder_.earlier();
+    // A run may diverge before its first checkpoint.
+    if (earlier["steps_done"] > 0 && earlier["status"] != "diverged") {
+      throw Error(ErrorKind::kData, folder_.checkpoints().string(),
+                  "there is no checkpoint, but the manifest tells of " +
+                      earlier["steps_done"].dump() + " steps",
+                  "Nothing was changed. Bring the checkpoints back and --resume, or start the run "
+                  "anew with --overwrite.");
+    }
+    console_.Info("no checkpoint yet: starting from step 0");
+    return false;
+  }
+  RestoreState(checkpoint->state, State(), folder_.checkpoints().string());
+  metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), MetricsLog::Columns(experiment_),
+                                             checkpoint->metrics);
+  eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_.config()),
+                                          checkpoint->eval);
+  metrics_csv_->CutBack();
+  eval_csv_->CutBack();
+  start_ = checkpoint->step;
+  console_.Info("resuming at step " + std::to_string(start_));
+  return true;
 }
 
 Outcome Trainer::Loop() {
@@ -137,7 +150,7 @@ void Trainer::Save(int64_t step) {
   // The rows must be on the disk before a checkpoint says that they are there.
   metrics_csv_->Sync();
   eval_csv_->Sync();
-  SaveCheckpoint(folder_.checkpoints(), {step, metrics_csv_->bytes(), eval_csv_->bytes(), State()});
+  SaveCheckpoint(folder_.checkpoints(), {step, metrics_csv_->mark(), eval_csv_->mark(), State()});
   manifest_.Write("running", "", step);
 }
 

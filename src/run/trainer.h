@@ -39,6 +39,9 @@ class Trainer {
 
  private:
   void Open();
+  /// The state and the CSVs as the last checkpoint has them; all is checked before anything is cut
+  /// back. False if the run was stopped before its first checkpoint.
+  bool Resume();
   Outcome Loop();
   /// Evaluates theta as it is; false if the run has diverged.
   bool Evaluate();

@@ -1,10 +1,14 @@
 #include "core/files.h"
 
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -14,6 +18,17 @@
 #include "tests/expect_error.h"
 #include "tests/full_disk.h"
 #include "tests/temp_folder.h"
+
+namespace {
+int flock_error = 0;  // 0: none
+}
+
+/// Takes the place of the C library's, so that a test can have the errors of other file systems.
+extern "C" int flock(int descriptor, int operation) noexcept {
+  if (flock_error == 0) return static_cast<int>(syscall(SYS_flock, descriptor, operation));
+  errno = flock_error;
+  return -1;
+}
 
 namespace sgdscope {
 namespace {
@@ -62,6 +77,45 @@ TEST(Files, ReadErrorsNameTheFileAndTheReason) {
   ExpectError(ErrorKind::kData, {"missing", "No such file"}, [&] { ReadFile(folder / "missing"); });
   ExpectError(ErrorKind::kData, {folder.path().string(), "Is a directory"},
               [&] { ReadFile(folder.path()); });
+  ExpectError(ErrorKind::kResource, {"missing", "No such file", "do this"},
+              [&] { ReadFile(folder / "missing", ErrorKind::kResource, "do this"); });
+}
+
+/// A name that is there, and that the system cannot follow: for root as for everybody.
+void MakeLoop(const std::filesystem::path& path) {
+  std::filesystem::create_symlink(path.filename(), path);
+}
+
+TEST(Files, WhatTheSystemCannotTellIsAnErrorAndNotAnAbsence) {
+  const TempFolder folder;
+  MakeLoop(folder / "loop");
+  std::filesystem::create_symlink("nowhere", folder / "dangling");
+  WriteFileAtomically(folder / "file", std::string_view("text"));
+  std::filesystem::create_symlink("file", folder / "link");
+
+  EXPECT_TRUE(Exists(folder / "file"));
+  EXPECT_TRUE(Exists(folder / "dangling"));
+  EXPECT_TRUE(Exists(folder / "loop"));
+  EXPECT_FALSE(Exists(folder / "missing"));
+  EXPECT_FALSE(Exists(folder / "file/below"));
+  ExpectError(ErrorKind::kResource, {"loop/below", "symbolic links", "Nothing was changed"},
+              [&] { Exists(folder / "loop/below"); });
+
+  EXPECT_TRUE(IsFile(folder / "link"));
+  EXPECT_FALSE(IsFile(folder.path()));
+  EXPECT_FALSE(IsFile(folder / "missing"));
+  ExpectError(ErrorKind::kResource, {"loop", "symbolic links"}, [&] { IsFile(folder / "loop"); });
+
+  EXPECT_EQ(FilesIn(folder.path()),
+            (std::vector<std::filesystem::path>{folder / "dangling", folder / "file",
+                                                folder / "link", folder / "loop"}));
+  EXPECT_TRUE(FilesIn(folder / "missing").empty());
+  for (const std::string name : {"loop", "dangling"}) {
+    ExpectError(ErrorKind::kResource, {name, "cannot list", "--overwrite"},
+                [&] { FilesIn(folder / name); });
+  }
+  ExpectError(ErrorKind::kConfig, {"file", "in the way", "--output"},
+              [&] { FilesIn(folder / "file"); });
 }
 
 TEST(Files, AFailingWriteLeavesTheOldContent) {
@@ -163,6 +217,29 @@ TEST(FolderLock, IsNotInheritedByPrograms) {
   close(hold[0]);
   close(started[0]);
   waitpid(child, nullptr, 0);
+}
+
+TEST(FolderLock, AFileSystemWithoutLocksIsAWarningWithTheReason) {
+  const TempFolder folder;
+  EXPECT_EQ(FolderLock(folder.path()).warning(), "");
+  for (const int error : {ENOSYS, ENOLCK, EOPNOTSUPP, EINVAL}) {
+    flock_error = error;
+    const std::string warning = FolderLock(folder.path()).warning();
+    flock_error = 0;
+    for (const std::string& part : {folder.path().string(), std::string(std::strerror(error))}) {
+      EXPECT_NE(warning.find(part), std::string::npos) << warning;
+    }
+  }
+}
+
+TEST(FolderLock, AnotherFailureIsAnErrorWithTheReason) {
+  const TempFolder folder;
+  for (const int error : {EIO, ESTALE}) {
+    flock_error = error;
+    ExpectError(ErrorKind::kResource, {".lock", std::strerror(error), "--output"},
+                [&] { FolderLock lock(folder.path()); });
+    flock_error = 0;
+  }
 }
 
 TEST(FolderLock, NamesAMissingFolder) {

@@ -301,7 +301,8 @@ TEST_F(SafetensorsTest, RefusesToWriteWhatItCouldNotRead) {
 }
 
 TEST_F(SafetensorsTest, AMissingFileIsNamed) {
-  ExpectError(ErrorKind::kData, {path_.string(), "No such file"}, [&] { ReadSafetensors(path_); });
+  ExpectError(ErrorKind::kResource, {path_.string(), "No such file", "Nothing was changed"},
+              [&] { ReadSafetensors(path_); });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "core/files.h"
 #include "core/tensor_file.h"
+#include "tests/expect_error.h"
 #include "tests/run/small_run.h"
 #include "tests/temp_folder.h"
 
@@ -16,7 +18,10 @@ namespace sgdscope {
 namespace {
 
 Checkpoint CheckpointAt(int64_t step) {
-  return {step, 10 * step, 20 * step, {{"theta", at::full({3}, static_cast<double>(step))}}};
+  return {step,
+          {10 * step, "0000000a"},
+          {20 * step, "0000000b"},
+          {{"theta", at::full({3}, static_cast<double>(step))}}};
 }
 
 struct Loaded {
@@ -36,12 +41,16 @@ TEST(Checkpoint, LoadsWhatWasSaved) {
   TempFolder folder;
   const at::Tensor theta = at::tensor({1.5, -0.0, 1e-300}, at::kDouble);
   const at::Tensor velocity = at::tensor({0.1f, 3e-41f}, at::kFloat);
-  SaveCheckpoint(folder / "checkpoints", {7, 100, 200, {{"theta", theta}, {"update.v", velocity}}});
+  SaveCheckpoint(
+      folder / "checkpoints",
+      {7, {100, "0000000a"}, {200, "0000000b"}, {{"theta", theta}, {"update.v", velocity}}});
   const Loaded loaded = LoadLast(folder);
   ASSERT_TRUE(loaded.checkpoint.has_value());
   EXPECT_EQ(loaded.checkpoint->step, 7);
-  EXPECT_EQ(loaded.checkpoint->metrics_bytes, 100);
-  EXPECT_EQ(loaded.checkpoint->eval_bytes, 200);
+  EXPECT_EQ(loaded.checkpoint->metrics.bytes, 100);
+  EXPECT_EQ(loaded.checkpoint->metrics.crc32, "0000000a");
+  EXPECT_EQ(loaded.checkpoint->eval.bytes, 200);
+  EXPECT_EQ(loaded.checkpoint->eval.crc32, "0000000b");
   ASSERT_EQ(loaded.checkpoint->state.size(), 2);
   EXPECT_TRUE(at::equal(loaded.checkpoint->state.at("theta"), theta));
   EXPECT_TRUE(at::equal(loaded.checkpoint->state.at("update.v"), velocity));
@@ -91,9 +100,58 @@ TEST(Checkpoint, AnyFlippedBitOrMissingEndIsPassedOver) {
     ASSERT_NE(loaded.warnings[0].find(last.string()), std::string::npos) << loaded.warnings[0];
   }
   WriteFileAtomically(folder / "checkpoints/step_0000000000000001.safetensors", "");
-  const Loaded loaded = LoadLast(folder);
-  EXPECT_FALSE(loaded.checkpoint.has_value());
-  EXPECT_EQ(loaded.warnings.size(), 2);
+  ExpectError(
+      ErrorKind::kData,
+      {(folder / "checkpoints").string() + ": all checkpoints are damaged", "0002.safetensors",
+       "0001.safetensors", "holds 0 bytes", "Nothing was changed", "--overwrite"},
+      [&] { LoadLast(folder); });
+}
+
+/// What the system cannot read may be whole: it is neither passed over nor taken for absent.
+TEST(Checkpoint, OneThatCannotBeReadIsAnError) {
+  TempFolder folder;
+  SaveCheckpoint(folder / "checkpoints", CheckpointAt(1));
+  const auto last = folder / "checkpoints/step_0000000000000002.safetensors";
+  const auto expect = [&](const std::string& reason) {
+    ExpectError(ErrorKind::kResource, {last.string(), reason, "Nothing was changed", "--overwrite"},
+                [&] { LoadLast(folder); });
+    std::filesystem::remove(last);
+  };
+  std::filesystem::create_symlink(last.filename(), last);
+  expect("symbolic links");
+  std::filesystem::create_symlink("not_mounted", last);
+  expect("No such file");
+  std::filesystem::create_directory(last);
+  expect("Is a directory");
+  std::filesystem::remove_all(folder / "checkpoints");
+  std::filesystem::create_symlink("not_mounted", folder / "checkpoints");
+  ExpectError(ErrorKind::kResource, {(folder / "checkpoints").string(), "No such file"},
+              [&] { LoadLast(folder); });
+}
+
+TEST(Checkpoint, TheNextOneTakesThePlaceOfDamagedOnes) {
+  TempFolder folder;
+  SaveCheckpoint(folder / "checkpoints", CheckpointAt(1));
+  WriteFileAtomically(folder / "checkpoints/step_0000000000000008.safetensors", "");
+  WriteFileAtomically(folder / "checkpoints/step_0000000000000009.safetensors", "");
+  SaveCheckpoint(folder / "checkpoints", CheckpointAt(2));
+  EXPECT_EQ(CheckpointNames(folder.path()),
+            (std::vector<std::string>{"step_0000000000000001.safetensors",
+                                      "step_0000000000000002.safetensors"}));
+}
+
+TEST(Checkpoint, FilesOfOtherNamesAreNoneOfOurs) {
+  TempFolder folder;
+  const std::vector<std::string> mine = {
+      "step_1000.safetensors", "step_000000000000000x.safetensors", "step_final.safetensors"};
+  std::filesystem::create_directory(folder / "checkpoints");
+  for (const std::string& name : mine) WriteFileAtomically(folder / "checkpoints" / name, "mine");
+  EXPECT_FALSE(LoadLast(folder).checkpoint.has_value());
+  for (const int64_t step : {1, 2, 3}) SaveCheckpoint(folder / "checkpoints", CheckpointAt(step));
+  for (const std::string& name : mine) {
+    EXPECT_EQ(ReadFile(folder / "checkpoints" / name), "mine");
+  }
+  EXPECT_EQ(LoadLast(folder).checkpoint->step, 3);
 }
 
 TEST(Checkpoint, AnotherTensorFileIsNoCheckpoint) {
@@ -110,6 +168,12 @@ TEST(Checkpoint, AnotherTensorFileIsNoCheckpoint) {
   EXPECT_NE(loaded.warnings[0].find("eval_bytes"), std::string::npos) << loaded.warnings[0];
   write({{"step", "-2"}, {"metrics_bytes", "5"}, {"eval_bytes", "5"}});
   EXPECT_EQ(LoadLast(folder).checkpoint->step, 1);
+  // As an earlier version wrote it: nothing is known of the content of the CSVs.
+  write({{"step", "2"}, {"metrics_bytes", "5"}, {"eval_bytes", "6"}});
+  loaded = LoadLast(folder);
+  EXPECT_EQ(loaded.checkpoint->step, 2);
+  EXPECT_EQ(loaded.checkpoint->metrics.crc32, "");
+  EXPECT_EQ(loaded.checkpoint->eval.bytes, 6);
 }
 
 TEST(Checkpoint, WhatACrashLeavesBehindIsNotTaken) {

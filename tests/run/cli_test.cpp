@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <csignal>
@@ -409,10 +410,139 @@ TEST(Cli, ARunningFolderIsLockedAndAnInterruptSavesTheRun) {
   const auto checkpoint = LoadLastCheckpoint(run / "checkpoints", [](const std::string&) {});
   ASSERT_TRUE(checkpoint.has_value());
   EXPECT_EQ(checkpoint->step, manifest["steps_done"]);
-  EXPECT_EQ(checkpoint->metrics_bytes, fs::file_size(run / "metrics.csv"));
+  EXPECT_EQ(checkpoint->metrics.bytes, fs::file_size(run / "metrics.csv"));
   const auto rows = Lines(ReadFile(run / "metrics.csv"));
   EXPECT_EQ(rows.size() - 1, manifest["steps_done"]) << "one row a step, up to the interrupt";
   EXPECT_EQ(Lines(ReadFile(run / "learned.csv")).size(), 201) << "a row for each example";
+}
+
+/// Until a signal ends it.
+Json EndlessConfig() {
+  Json json = SmallConfig();
+  json["steps"] = 100'000'000;
+  return json;
+}
+
+void ExpectInterrupted(const Ended& ended, int signal, const fs::path& run) {
+  EXPECT_EQ(ended.status, 128 + signal) << ended.err;
+  const Json manifest = ReadJson(run / "manifest.json");
+  EXPECT_EQ(manifest["status"], "interrupted");
+  const auto checkpoint = LoadLastCheckpoint(run / "checkpoints", [](const std::string&) {});
+  ASSERT_TRUE(checkpoint.has_value());
+  EXPECT_EQ(checkpoint->step, manifest["steps_done"]);
+}
+
+/// The kernel and the shell may both tell of a terminal that is gone.
+TEST(CliSignals, AHangupSavesTheRunHoweverOftenItComes) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  fs::create_directory(run);
+  const FolderWatch watch(run);
+  Process process({"run", WriteConfig(folder, EndlessConfig()), "--output", run.string()});
+  ASSERT_TRUE(watch.UntilSize(process, run / "metrics.csv", 1000));
+  for (int i = 0; i < 10; ++i) process.Signal(SIGHUP);
+  ExpectInterrupted(process.Wait(), SIGHUP, run);
+}
+
+TEST(CliSignals, AHangupThatIsIgnoredFromTheStartStaysSo) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  fs::create_directory(run);
+  const FolderWatch watch(run);
+  Process process(ShellLine("trap '' HUP; exec \"$0\" run \"$1\" --output \"$2\"",
+                            {WriteConfig(folder, EndlessConfig()), run.string()}),
+                  "/bin/sh");
+  ASSERT_TRUE(watch.UntilSize(process, run / "metrics.csv", 1000));
+  process.Signal(SIGHUP);
+  ASSERT_TRUE(
+      watch.UntilSize(process, run / "metrics.csv", 1000 + fs::file_size(run / "metrics.csv")));
+  process.Signal(SIGTERM);
+  ExpectInterrupted(process.Wait(), SIGTERM, run);
+}
+
+TEST(CliOutput, ARunGoesOnWithoutTheReaderOfWhatItPrints) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  close(ends[0]);
+  const Ended ended =
+      RunShell("exec \"$0\" run \"$1\" --output \"$2\" >&$3 2>&$3",
+               {WriteConfig(folder, SmallConfig()), run.string(), std::to_string(ends[1])});
+  close(ends[1]);
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "done");
+  EXPECT_NE(ReadFile(run / "log.txt").find("results: "), std::string::npos);
+}
+
+TEST(CliOutput, NoFileOfARunTakesThePlaceOfAClosedStandardStream) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig());
+  const fs::path open = folder / "open";
+  const fs::path closed = folder / "closed";
+  RunWell({"run", config, "--output", open.string()});
+  const Ended ended =
+      RunShell("exec \"$0\" run \"$1\" --output \"$2\" <&- >&- 2>&-", {config, closed.string()});
+  EXPECT_EQ(ended.status, 0);
+  for (const std::string name : {"metrics.csv", "eval.csv", ".lock"}) {
+    EXPECT_EQ(ReadFile(closed / name), ReadFile(open / name)) << name;
+  }
+}
+
+/// What cannot be delivered is no success, however short.
+TEST(CliOutput, AResultThatCannotBeWrittenExitsWith5) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig());
+  for (const std::string command : {"list", "schema", "validate \"$1\"", "describe \"$1\"",
+                                    "--help", "--version", "run --help"}) {
+    const Ended full = RunShell("exec \"$0\" " + command + " >/dev/full", {config});
+    EXPECT_EQ(full.status, 5) << command;
+    EXPECT_NE(full.err.find("standard output: cannot write: No space left"), std::string::npos)
+        << command << ": " << full.err;
+    const Ended closed = RunShell("exec \"$0\" " + command + " >&-", {config});
+    EXPECT_EQ(closed.status, 5) << command;
+    EXPECT_NE(closed.err.find("standard output: cannot write"), std::string::npos) << closed.err;
+  }
+  const Ended limited =
+      RunShell("ulimit -f 1; exec \"$0\" schema >\"$1\"", {(folder / "out").string()});
+  EXPECT_EQ(limited.status, 5);
+  EXPECT_NE(limited.err.find("File too large"), std::string::npos) << limited.err;
+}
+
+TEST(CliFolder, AFolderWithOtherFilesOfTheSameNamesIsLeftAlone) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig());
+  const fs::path run = folder / "project";
+  fs::create_directory(run);
+  WriteFileAtomically(run / "metrics.csv", "a,b");
+  for (const std::string option : {"--quiet", "--resume", "--overwrite"}) {
+    ExpectFailure({"run", config, "--output", run.string(), option}, 2,
+                  {(run / "metrics.csv").string(), "in the way", "--output"});
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(run), fs::directory_iterator()), 1);
+  EXPECT_EQ(ReadFile(run / "metrics.csv"), "a,b");
+}
+
+TEST(CliFolder, TheSavedConfigReplacesItsRunButNotItself) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  RunWell({"run", WriteConfig(folder, SmallConfig()), "--output", run.string()});
+  const std::string saved = (run / "config.json").string();
+  RunWell({"run", saved, "--overwrite"});
+  ExpectFailure({"run", saved, "--overwrite", "--seed", "9"}, 2,
+                {saved, "the config that was given", "--output"});
+  EXPECT_EQ(ReadJson(saved)["seed"], 3);
+  EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "done");
+}
+
+/// A run that cannot go on leaves no file that says that it runs.
+TEST(CliFolder, AFailureWhileARunBeginsStandsInItsManifest) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  const Ended ended = RunShell("ulimit -f 2; exec \"$0\" run \"$1\" --output \"$2\"",
+                               {WriteConfig(folder, SmallConfig()), run.string()});
+  EXPECT_EQ(ended.status, 5) << ended.err;
+  EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "failed");
 }
 
 }  // namespace

@@ -27,9 +27,11 @@ struct Ended {
 /// The sgdscope executable as a process of its own, killed at the latest when this object goes.
 class Process {
  public:
-  /// Signals start with their default actions, whatever they are in this process.
-  explicit Process(const std::vector<std::string>& arguments) {
-    std::vector<char*> argv = {const_cast<char*>(SGDSCOPE_BINARY)};
+  /// Signals start with their default actions, whatever they are in this process. `program`:
+  /// another one, such as a shell that starts sgdscope.
+  explicit Process(const std::vector<std::string>& arguments,
+                   const char* program = SGDSCOPE_BINARY) {
+    std::vector<char*> argv = {const_cast<char*>(program)};
     for (const std::string& argument : arguments)
       argv.push_back(const_cast<char*>(argument.data()));
     argv.push_back(nullptr);
@@ -46,10 +48,10 @@ class Process {
     sigfillset(&all);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-    const int error = posix_spawn(&id_, SGDSCOPE_BINARY, &files, &attributes, argv.data(), environ);
+    const int error = posix_spawn(&id_, program, &files, &attributes, argv.data(), environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&files);
-    if (error != 0) throw std::runtime_error("cannot start " SGDSCOPE_BINARY);
+    if (error != 0) throw std::runtime_error(std::string("cannot start ") + program);
     descriptor_ = static_cast<int>(syscall(SYS_pidfd_open, id_, 0));
   }
   ~Process() {
@@ -88,6 +90,19 @@ class Process {
 
 inline Ended RunProgram(const std::vector<std::string>& arguments) {
   return Process(arguments).Wait();
+}
+
+/// What /bin/sh is to be given for a line in which "$0" is the executable, and $1, $2 ... these
+/// arguments.
+inline std::vector<std::string> ShellLine(const std::string& line,
+                                          const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = {"-c", line, SGDSCOPE_BINARY};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return words;
+}
+
+inline Ended RunShell(const std::string& line, const std::vector<std::string>& arguments) {
+  return Process(ShellLine(line, arguments), "/bin/sh").Wait();
 }
 
 }  // namespace sgdscope

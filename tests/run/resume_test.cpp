@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 
@@ -242,19 +243,127 @@ TEST(Resume, ARunThatWasAboutToStopStopsAtTheSameStep) {
   }
 }
 
-TEST(Resume, WithoutAWholeCheckpointStartsAgain) {
-  const Reference reference(ProbedConfig(60));
-  for (const std::string& name : CheckpointNames(reference.run())) {
-    WriteFileAtomically(reference.run() / "checkpoints" / name, "");
+/// A run as if it had been killed after its last checkpoint.
+class Killed {
+ public:
+  Killed() : reference_(ProbedConfig(60)) { SetStatus("running"); }
+  fs::path run() const { return reference_.run(); }
+
+  void SetStatus(const std::string& status) const {
+    Json manifest = ReadJson(run() / "manifest.json");
+    manifest["status"] = status;
+    WriteFileAtomically(run() / "manifest.json", manifest.dump(2));
   }
-  const std::string metrics = ReadFile(reference.run() / "metrics.csv");
-  Json manifest = ReadJson(reference.run() / "manifest.json");
-  manifest["status"] = "running";  // as if it had been killed
-  WriteFileAtomically(reference.run() / "manifest.json", manifest.dump());
-  const Ended ended = RunProgram(reference.Arguments(reference.run()));
+  Ended Resume() const { return RunProgram(reference_.Arguments(run())); }
+
+  /// Resumes; expects that it ends with this status, says all parts, and changes nothing.
+  void ExpectRefused(int status, const std::vector<std::string>& parts) const {
+    const auto before = Contents();
+    const Ended ended = Resume();
+    EXPECT_EQ(ended.status, status) << ended.err;
+    for (const std::string& part : parts) {
+      EXPECT_NE(ended.err.find(part), std::string::npos) << part << " is missing in\n" << ended.err;
+    }
+    EXPECT_EQ(ended.err.find("step 0"), std::string::npos) << ended.err;
+    EXPECT_TRUE(Contents() == before);
+  }
+
+ private:
+  std::map<std::string, std::string> Contents() const {
+    std::map<std::string, std::string> contents;
+    for (const auto& entry : fs::recursive_directory_iterator(run())) {
+      if (entry.is_symlink() || !entry.is_regular_file()) continue;
+      contents[entry.path()] = ReadFile(entry.path());
+    }
+    return contents;
+  }
+  Reference reference_;
+};
+
+TEST(Resume, WithDamagedCheckpointsOnlyIsRefused) {
+  const Killed killed;
+  const auto names = CheckpointNames(killed.run());
+  for (const std::string& name : names) {
+    fs::resize_file(killed.run() / "checkpoints" / name, 100);
+  }
+  killed.ExpectRefused(
+      3, {"all checkpoints are damaged", names[0], names[1], "Nothing was changed", "--overwrite"});
+}
+
+TEST(Resume, WithCheckpointsThatCannotBeReadIsRefused) {
+  const Killed killed;
+  const fs::path last = killed.run() / "checkpoints" / CheckpointNames(killed.run()).back();
+  fs::remove(last);
+  fs::create_symlink(last.filename(), last);
+  killed.ExpectRefused(5, {last.string(), "symbolic links", "Nothing was changed", "--overwrite"});
+}
+
+TEST(Resume, WithoutTheCheckpointsThatTheManifestTellsOfIsRefused) {
+  const Killed killed;
+  const fs::path checkpoints = killed.run() / "checkpoints";
+  fs::rename(checkpoints, killed.run() / "elsewhere");
+  killed.ExpectRefused(3, {checkpoints.string(), "there is no checkpoint", "60 steps",
+                           "Nothing was changed", "--overwrite"});
+  fs::create_symlink("not_mounted", checkpoints);
+  killed.ExpectRefused(5, {checkpoints.string(), "No such file"});
+  fs::remove(checkpoints);
+  // A run may diverge before its first checkpoint.
+  killed.SetStatus("diverged");
+  const std::string metrics = ReadFile(killed.run() / "metrics.csv");
+  const Ended ended = killed.Resume();
   EXPECT_EQ(ended.status, 0) << ended.err;
   EXPECT_NE(ended.err.find("starting from step 0"), std::string::npos) << ended.err;
-  EXPECT_EQ(ReadFile(reference.run() / "metrics.csv"), metrics);
+  EXPECT_EQ(ReadFile(killed.run() / "metrics.csv"), metrics);
+}
+
+TEST(Resume, RowsThatWereChangedAreFoundBeforeAnythingIsCutBack) {
+  const Killed killed;
+  for (const std::string name : {"metrics.csv", "eval.csv"}) {
+    const fs::path csv = killed.run() / name;
+    const std::string content = ReadFile(csv);
+    std::string changed = content;
+    char& digit = changed[changed.find("\n0,") + 6];
+    digit = digit == '1' ? '2' : '1';
+    WriteFileAtomically(csv, changed);
+    killed.ExpectRefused(3, {csv.string(), "checksum", "was changed after the checkpoint",
+                             "Restore it", "--overwrite"});
+    std::string converted;
+    for (const std::string& line : Lines(content)) converted += line + "\r\n";
+    WriteFileAtomically(csv, converted);
+    killed.ExpectRefused(3, {csv.string(), "CR LF", "Restore it"});
+    WriteFileAtomically(csv, content + "7,half a ro");  // after the checkpoint
+  }
+  const Ended ended = killed.Resume();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+}
+
+/// A kill while the run begins, at each of its first files.
+TEST(Resume, AfterAnInterruptedStartEndsWithTheSameBytes) {
+  const Reference reference(ProbedConfig(60));
+  const fs::path run = reference.NewRun();
+  for (const std::string last :
+       {"manifest.json", "config.json", "log.txt", "metrics.csv", "eval.csv"}) {
+    fs::remove_all(run);
+    fs::create_directory(run);
+    for (const std::string name :
+         {"manifest.json", "config.json", "log.txt", "metrics.csv", "eval.csv"}) {
+      if (name == "manifest.json") {
+        Json manifest = ReadJson(reference.run() / name);
+        manifest["status"] = "running";
+        manifest["steps_done"] = 0;
+        WriteFileAtomically(run / name, manifest.dump(2));
+      } else {
+        WriteFileAtomically(
+            run / name, name == "config.json" ? ReadFile(reference.run() / name) : std::string());
+      }
+      if (name == last) break;
+    }
+    WriteFileAtomically(run / "manifest.json.tmp", "{");
+    const Ended ended = RunProgram(reference.Arguments(run));
+    ASSERT_EQ(ended.status, 0) << ended.err;
+    reference.ExpectSame(run);
+    EXPECT_FALSE(fs::exists(run / "manifest.json.tmp"));
+  }
 }
 
 TEST(Resume, OfAFinishedRunDoesNothing) {
