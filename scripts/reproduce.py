@@ -15,14 +15,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import ROOT, figures, jobs_of, papers, sizes_of_paper, study_file
+from sgdscope.catalogue import ROOT, figures, jobs_of, papers, sizes_of_paper, with_size
 from sgdscope.claims import Verdict
 from sgdscope.durations import CORES, Durations, in_words
 from sgdscope.errors import exit_status_of, need_matplotlib
 from sgdscope.plan import Reproduction, default_folder, open_reproduction, plan
 from sgdscope.report import write_report
 from sgdscope.results import load_outcome, seconds_of
-from sgdscope.studies import sizes_of
 
 
 def show_list() -> None:
@@ -43,13 +42,9 @@ def show_list() -> None:
                 print(f"  {'':{width}}  {line}")
 
 
-def _with_size(paper: str, names: Sequence[str], size: str) -> list[str]:
-    return [name for name in names if size in sizes_of(study_file(paper, name))]
-
-
 def _time(durations: Durations, paper: str, names: Sequence[str], size: str) -> str:
     """How long the figures' runs take; a question mark where that was never measured."""
-    seconds = durations.of_all(size, jobs_of(paper, _with_size(paper, names, size), size))
+    seconds = durations.of_all(size, jobs_of(paper, with_size(paper, names, size), size))
     return "?" if seconds is None else in_words(seconds)
 
 
@@ -57,7 +52,7 @@ def _measured_here(paper: str, names: Sequence[str], sizes: Sequence[str]) -> It
     """How long the figures' runs took that are in the default folders."""
     for size in sizes:
         folder = default_folder(paper, size)
-        jobs = jobs_of(paper, _with_size(paper, names, size), size)
+        jobs = jobs_of(paper, with_size(paper, names, size), size)
         seconds = seconds_of([load_outcome(job, folder / "runs") for job in jobs])
         if seconds:
             yield f"here, {size}: {seconds / 60:.1f} min of one core, in {folder.relative_to(ROOT)}"

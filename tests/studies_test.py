@@ -181,6 +181,13 @@ class Refusals(Studies):
             ({"only": ["al"]}, ("only: there is no curve 'al'", "did you mean all?")),
             ({"seeds": [1, 1]}, ("seeds: found [1, 1]", "each once")),
             ({"seeds": [0.5]}, ("write whole numbers",)),
+            ({"name": 3}, ("name: found 3", "write a list of texts")),
+            ({"only": [1]}, ("only: found [1]",)),
+            ({"extends": "mine.study.json"}, ("extends: the study extends itself",)),
+            (
+                {"common": {"a": "{n}"}, "curves": {"all": {"vary": [{"n": 1}, {"m": 2}]}}},
+                ("curves.all: config or common speaks of 'n', which has no value here",),
+            ),
             ({"name": "a/b"}, ("found the name 'a/b'",)),
             ({"name": "a" * 201}, ("at most 200 characters",)),
             (

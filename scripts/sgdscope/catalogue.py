@@ -45,12 +45,17 @@ def sizes_of_paper(paper: str) -> list[str]:
     return list(dict.fromkeys(size for name in figures(paper) for size in sizes_of(study_file(paper, name))))
 
 
+def with_size(paper: str, names: Iterable[str], size: str) -> list[str]:
+    """Those figures of a paper that have a size."""
+    return [name for name in names if size in sizes_of(study_file(paper, name))]
+
+
 def choose(target: str, size: str) -> tuple[str, list[str]]:
     """The paper and the names of its figures that PAPER or PAPER/FIGURE means: of a whole paper those with the size."""
     paper, slash, figure = target.partition("/")
     known = {key: list(figures(key)) for key in papers()}
     if paper in known and not slash:
-        names = [name for name in known[paper] if size in sizes_of(study_file(paper, name))]
+        names = with_size(paper, known[paper], size)
         if not names:
             raise Error(target, f"no figure has the size '{size}'", suggestion(size, sizes_of_paper(paper)))
         return paper, names

@@ -133,12 +133,12 @@ def read_json(file: str | os.PathLike[str]) -> Any:
 
 def sizes_of(file: str | os.PathLike[str]) -> list[str]:
     """The sizes that a study has."""
-    return list(_read(str(file)).get("sizes", {}))
+    return list(_read(os.path.normpath(file)).get("sizes", {}))
 
 
 def load_study(file: str | os.PathLike[str], size: str) -> Study:
     """A study file at a size."""
-    raw = _read(str(file))
+    raw = _read(os.path.normpath(file))
     known = raw.get("sizes", {})
     if size not in known and (size or known):
         what = f"there is no size '{size}'" if size else "the study has several sizes, and none was named"
@@ -146,8 +146,10 @@ def load_study(file: str | os.PathLike[str], size: str) -> Study:
     return expand(raw, str(file), size)
 
 
-def _read(file: str) -> dict[str, Any]:
+def _read(file: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """A study with those keys that it takes from the one it extends; configs are paths from here on."""
+    if file in extending:
+        raise Error(f"{file}: extends", "the study extends itself", f"break the circle: {' extends '.join(extending)}")
     raw = read_json(file)
     _check(raw, "study", file)
     for place, part in _with_config(raw):
@@ -155,7 +157,8 @@ def _read(file: str) -> dict[str, Any]:
         part["config"] = os.path.normpath(os.path.join(os.path.dirname(file), config))
     if "extends" not in raw:
         return raw
-    return _merge(_read(os.path.join(os.path.dirname(file), _text_at(raw.pop("extends"), f"{file}: extends"))), raw)
+    other = os.path.join(os.path.dirname(file), _text_at(raw.pop("extends"), f"{file}: extends"))
+    return _merge(_read(os.path.normpath(other), (*extending, file)), raw)
 
 
 def _with_config(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -180,6 +183,9 @@ def _check(raw: Any, kind: str, place: str) -> None:
             raise Error(
                 f"{place}{separator}{key}", f"found {json.dumps(value)[:60]}, expected an object", "write {...}"
             )
+        if key in ("name", "only") and not isinstance(value, str):
+            if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+                raise Error(f"{place}{separator}{key}", f"found {json.dumps(value)[:60]}", "write a list of texts")
         if key == "vary" and not all(isinstance(grid, dict) for grid in _grids(raw)):
             raise Error(f"{place}.{key}", f"found {json.dumps(value)[:60]}", "write a grid: {NAME: [VALUE, ...]}")
         for part_kind, parts in (("size", "sizes"), ("curve", "curves")):
@@ -261,7 +267,12 @@ def _settings(
             scope = _Scope({**fixed, **varied}, defaults, declared, place)
             for missing in varied.keys() - scope.all().keys():
                 raise Error(f"{place}.vary.{missing}", f"'{grid[missing]}' has no value here", "give it one in values")
-            yield _setting(raw, curve, scope)
+            try:
+                setting = _setting(raw, curve, scope)
+            except _Absent as absent:
+                hint = "give it one in values; only parts of the name and what is set may do without"
+                raise Error(place, f"config or common speaks of '{absent}', which has no value here", hint) from None
+            yield setting
 
 
 def _points(scope: _Scope, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -380,7 +391,7 @@ class _Scope:
         if name not in self.declared:
             raise Error(self.place, f"'{name}' has no value anywhere in the study", suggestion(name, self.declared))
         if name not in self.raw:
-            raise _Absent
+            raise _Absent(name)
         if name in self.open:
             circle = " needs ".join([*self.open[self.open.index(name) :], name])
             raise Error(self.place, f"a value needs itself: {circle}", "give one of them without the other")
