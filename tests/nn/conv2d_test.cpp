@@ -331,8 +331,7 @@ double ExpectRightGradients(const Grid& grid) {
 
 /// oneDNN writes past its workspace for some of these (see SkipsPixels in conv2d.cpp).
 TEST(Conv2dLayer, GradientsAreRightOnSeveralThreads) {
-  ExpectRightGradients(
-      {.channels = {1, 4, 8, 12, 15, 16}, .batches = {1, 9, 25}, .threads = {2, 3}});
+  ExpectRightGradients({.channels = {4, 8, 15}, .batches = {9, 33}, .threads = {2}});
 }
 
 TEST(Conv2dLayerSlow, GradientsAreRightForAllSizes) {
