@@ -341,8 +341,7 @@ TEST(Resume, RowsThatWereChangedAreFoundBeforeAnythingIsCutBack) {
 TEST(Resume, AfterAnInterruptedStartEndsWithTheSameBytes) {
   const Reference reference(ProbedConfig(60));
   const fs::path run = reference.NewRun();
-  for (const std::string last :
-       {"manifest.json", "config.json", "log.txt", "metrics.csv", "eval.csv"}) {
+  for (const std::string last : {"manifest.json", "config.json", "eval.csv"}) {
     fs::remove_all(run);
     fs::create_directory(run);
     for (const std::string name :
