@@ -10,9 +10,10 @@
 //   norm      |dg|, measured
 //   distance  |dg - equation 12| / |equation 12|, with exact Hessian-vector products
 //   order     log2 of the error |dg - equation 12| at eta over that at eta / 2: 2 where the loss is
-//             smooth. Where it is quadratic equation 12 is exact, and only rounding is left. Units
-//             with kinks (ReLU) add what the Hessians don't see, and it falls to about 1/2: the
-//             kinks crossed grow in number with eta, and their parts have any direction
+//             smooth. Where it is quadratic equation 12 is exact, and only rounding is left (not
+//             measured where not even that is). Units with kinks (ReLU) add what the Hessians don't
+//             see, and it falls to about 1/2: the kinks crossed grow in number with eta, and their
+//             parts have any direction
 // And of the average over all ways to cut X into halves (if `draws`):
 //   average.norm      |-(1/2) d<de>|, the right side of equation 13, with <de> = eta tr Sigma / n
 //   average.distance  |mean dg - right side| / |right side|, the mean over `draws` random cuts
@@ -182,9 +183,9 @@ class SgdGdGap : public Probe {
     const at::Tensor error = gap.sub(leading, learning_rate_).norm();
     const double halved = learning_rate_ / 2;
     const at::Tensor halved_error = measured(halved).sub(leading, halved).norm();
-    return at::stack(
-        {gap.norm(), Ratio(error, leading.norm().mul(learning_rate_)),
-         error.div(halved_error).log2().masked_fill(halved_error.eq(0), kNotMeasured)});
+    const at::Tensor exact = at::minimum(error, halved_error).eq(0);  // no order
+    return at::stack({gap.norm(), Ratio(error, leading.norm().mul(learning_rate_)),
+                      error.div(halved_error).log2().masked_fill(exact, kNotMeasured)});
   }
 
   /// The five values of the average over cuts.

@@ -248,6 +248,23 @@ TEST(SgdGdGap, RandomCutsAgreeWithEquation13WithinTheirStandardError) {
   EXPECT_NEAR(squares / 20, 1, 3 * std::sqrt(2. / 20));
 }
 
+/// With one weight and a quadratic loss equation 12 is exact, and often without any rounding: then
+/// there is no order, rather than one of minus infinity.
+TEST(SgdGdGap, WithoutAnyErrorThereIsNoOrder) {
+  int not_measured = 0;
+  for (uint64_t index = 0; index < 100; ++index) {
+    Stream stream(114, "one weight", index);
+    RandomMlp random;
+    random.mlp = {{1, 1}, "identity", false, "mean_squared_error"};
+    random.theta = {1 + stream.Uniform()};
+    for (int i = 0; i < 2; ++i) random.examples.push_back({{stream.Uniform()}, 0});
+    const double order = Measure(random, {{"learning_rate", 0.25}}).at("order");
+    not_measured += IsNotMeasured(order) ? 1 : 0;
+    EXPECT_TRUE(std::isfinite(order) || IsNotMeasured(order)) << index << ": " << order;
+  }
+  EXPECT_GT(not_measured, 0);
+}
+
 TEST(SgdGdGap, CutsAreAFunctionOfSeedAndStep) {
   const RandomMlp random = Tanh(0, 8);
   const auto distance = [&](uint64_t seed, int64_t step) {
