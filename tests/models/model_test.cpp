@@ -298,15 +298,16 @@ TEST_P(EveryModel, SingleExamplesAgreeWithALoop) {
   }
 }
 
-/// C + (lambda / 4) |grad C|^2 on average over micro-batches, where C is the whole batch's.
+/// C + (lambda / 4) |grad C|^2 on average over micro-batches, each normalized by itself.
 double ModifiedLoss(const ModelCase& it, const at::Tensor& theta, double lambda, int64_t micro) {
-  double loss = it.LossAt(theta);
+  double loss = 0;
   const int64_t n = it.batch.size();
   for (int64_t begin = 0; begin < n; begin += micro) {
     const Batch part = Part(it.batch, begin, std::min(micro, n - begin));
-    const at::Tensor g = it.oracle.Evaluate(part, theta).Mean();
-    loss += static_cast<double>(part.size()) / static_cast<double>(n) * lambda / 4 *
-            g.square().sum().item<double>();
+    const Gradients gradients = it.oracle.Evaluate(part, theta);
+    const double penalty = lambda / 4 * gradients.Mean().square().sum().item<double>();
+    loss += static_cast<double>(part.size()) / static_cast<double>(n) *
+            (MeanLoss(gradients.losses).item<double>() + penalty);
   }
   return loss;
 }
