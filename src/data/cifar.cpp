@@ -41,15 +41,7 @@ class Cifar : public FileDataset {
     const std::string content = ReadFile(files[0]);
     records.push_back(RecordOf(files[0], content));
     const auto size = static_cast<int64_t>(content.size());
-    if (size == 0 || size % record_size() != 0) {
-      throw Error(ErrorKind::kData,
-                  files[0].string() + ": offset " + std::to_string(size - size % record_size()),
-                  "found " + std::to_string(size % record_size()) +
-                      " bytes and the end of the file, expected records of " +
-                      std::to_string(record_size()) + " bytes (truncated, oversized, or not the " +
-                      "binary version?)",
-                  hint);
-    }
+    CheckSize(size, files[0].string(), hint);
     const int64_t count = size / record_size();
     Split part{at::empty({count, kChannels, kSide, kSide}, at::kByte),
                at::empty({count}, at::kLong)};
@@ -62,6 +54,16 @@ class Cifar : public FileDataset {
       std::memcpy(image, record + label_bytes(), kPixels);
     }
     return part;
+  }
+
+  void CheckSize(int64_t size, const std::string& file, const std::string& hint) const {
+    const int64_t rest = size % record_size();
+    if (size > 0 && rest == 0) return;
+    throw Error(ErrorKind::kData, file + ": offset " + std::to_string(size - rest),
+                "found " + std::to_string(rest) + " bytes and the end of the file, expected " +
+                    "records of " + std::to_string(record_size()) +
+                    " bytes (truncated, oversized, or not the binary version?)",
+                hint);
   }
 
   void CheckLabels(const uint8_t* record, const std::string& file, int64_t offset,
@@ -77,8 +79,9 @@ class Cifar : public FileDataset {
 
   int64_t CountPart(Files files) const override {
     std::error_code unreadable;
-    const auto size = std::filesystem::file_size(files[0], unreadable);
-    return unreadable ? 0 : static_cast<int64_t>(size) / record_size();
+    const auto size = static_cast<int64_t>(std::filesystem::file_size(files[0], unreadable));
+    CheckSize(unreadable ? 0 : size, files[0].string(), "");
+    return size / record_size();
   }
 
   std::vector<int64_t> shape() const override { return {kChannels, kSide, kSide}; }

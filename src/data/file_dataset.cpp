@@ -122,13 +122,15 @@ int64_t FileDataset::Count(const Wanted& wanted, const std::string& path) const 
   try {
     const std::vector<fs::path> files = Find(wanted);
     const size_t step = usual_.part.size();
-    for (size_t i = 0; i < files.size(); i += step)
+    for (size_t i = 0; i < files.size(); i += step) {
       count += CountPart(Files(files).subspan(i, step));
+    }
   } catch (const Error&) {
-    count = 0;  // Load tells what is wrong: without the data a config can still be checked
+    // Load tells what is wrong: without the data a config can still be checked.
+    return wanted.limit.value_or(0);
   }
   if (!wanted.limit) return count;
-  if (count > 0) CheckLimit(path, wanted.split, *wanted.limit, count);
+  CheckLimit(path, wanted.split, *wanted.limit, count);
   return *wanted.limit;
 }
 

@@ -42,7 +42,9 @@ class FileDataset : public Dataset {
   /// Reads and checks the files of one part; appends their records.
   virtual Split ReadPart(Files files, const std::string& hint,
                          std::vector<FileRecord>& records) const = 0;
-  /// The number of examples that a part claims to hold. May throw.
+  /// The number of examples of a part, without reading all of it. Error where its files are found
+  /// not to be sound: the number then counts as unknown, and reading them tells the fault before
+  /// any check of the number.
   virtual int64_t CountPart(Files files) const = 0;
   virtual std::vector<int64_t> shape() const = 0;  // of one example
   virtual int64_t classes() const = 0;

@@ -62,12 +62,32 @@ at::Tensor ReadBytes(ByteReader& reader, const std::vector<int64_t>& shape) {
   return bytes;
 }
 
+// Reads the header of a file of images; gives their number.
+int64_t ReadImagesHeader(ByteReader& reader) {
+  const int64_t count = ReadCount(reader, kImagesMagic);
+  ExpectSide(reader, 8, "rows");
+  ExpectSide(reader, 12, "columns");
+  return count;
+}
+
 void CheckLabels(const ByteReader& reader, const at::Tensor& labels) {
   const uint8_t* label = labels.data_ptr<uint8_t>();
   for (int64_t i = 0; i < labels.numel(); ++i) {
     if (label[i] < kClasses) continue;
     reader.Fail(8 + i, "label " + std::to_string(label[i]), "0 to " + std::to_string(kClasses - 1));
   }
+}
+
+// Reads the file of labels that belongs to `count` images: [count], bytes.
+at::Tensor ReadLabels(ByteReader& reader, int64_t count, const std::filesystem::path& images) {
+  const int64_t labelled = ReadCount(reader, kLabelsMagic);
+  if (labelled != count) {
+    reader.Fail(4, std::to_string(labelled) + " labels",
+                std::to_string(count) + ", as many as images in " + images.string());
+  }
+  at::Tensor labels = ReadBytes(reader, {count});
+  CheckLabels(reader, labels);
+  return labels;
 }
 
 class Idx : public FileDataset {
@@ -90,27 +110,22 @@ class Idx : public FileDataset {
                  std::vector<FileRecord>& records) const override {
     ByteReader images(files[0], hint);
     records.push_back(images.record());
-    const int64_t count = ReadCount(images, kImagesMagic);
-    ExpectSide(images, 8, "rows");
-    ExpectSide(images, 12, "columns");
+    const int64_t count = ReadImagesHeader(images);
     const at::Tensor inputs = ReadBytes(images, {count, 1, kSide, kSide});
 
     ByteReader labels(files[1], hint);
     records.push_back(labels.record());
-    const int64_t labelled = ReadCount(labels, kLabelsMagic);
-    if (labelled != count) {
-      labels.Fail(4, std::to_string(labelled) + " labels",
-                  std::to_string(count) + ", as many as images in " + files[0].string());
-    }
-    const at::Tensor classes = ReadBytes(labels, {count});
-    CheckLabels(labels, classes);
-    return {inputs, classes.to(at::kLong)};
+    return {inputs, ReadLabels(labels, count, files[0]).to(at::kLong)};
   }
 
-  // From the labels' header: that file is the small one.
+  // From the images' header; the labels are read, since that file is a small one.
   int64_t CountPart(Files files) const override {
+    ByteReader images = ByteReader::OfHeader(files[0]);
+    const int64_t count = ReadImagesHeader(images);
+    images.RequireRoomFor(count * kSide * kSide);
     ByteReader labels(files[1], "");
-    return ReadCount(labels, kLabelsMagic);
+    ReadLabels(labels, count, files[0]);
+    return count;
   }
 
   std::vector<int64_t> shape() const override { return {1, kSide, kSide}; }

@@ -110,6 +110,16 @@ TEST_F(Cifar10Files, BadFilesAreErrors) {
   }
 }
 
+// Else a check of the number would speak first, with advice for a number that is wrong.
+TEST_F(Cifar10Files, TheNumberInACutFileCountsAsUnknown) {
+  for (const size_t size : {size_t{0}, size_t{3072}, size_t{6145}}) {
+    Write("data_batch_2.bin", (CifarRecord({1}, 0) + CifarRecord({2}, 1)).substr(0, size));
+    EXPECT_EQ(Make()->Shape("data").train_size, 0) << size;
+    ExpectError(ErrorKind::kData, {"data_batch_2.bin"},
+                [&] { Make({{"train_limit", 11}})->Load(0); });
+  }
+}
+
 class Cifar100Files : public ::testing::Test {
  protected:
   Cifar100Files() {

@@ -92,6 +92,70 @@ TEST_F(IdxFiles, GzipIsToldByContentNotByName) {
   ExpectExamples(data.test, 5, kTestLabels);
 }
 
+// As bgzip, pigz and `cat a.gz b.gz` make them.
+TEST_F(IdxFiles, GzipOfSeveralMembersIsReadAsGunzipDoes) {
+  const std::string images = IdxImages(5);
+  const std::string two = Gzip(images.substr(0, 1000)) + Gzip(images.substr(1000));
+  const std::string header = Gzip(images.substr(0, 16)) + Gzip(images.substr(16));
+  std::string many;
+  for (size_t begin = 0; begin < images.size(); begin += 100) {
+    many += Gzip(images.substr(begin, 100)) + Gzip("");
+  }
+  for (const std::string& packed : {two, header, many, Gzip("") + Gzip(images),
+                                    two + std::string(512, '\0'), Gzip(images) + '\0'}) {
+    Write("train-images-idx3-ubyte", packed);
+    EXPECT_EQ(Make()->Shape("data").train_size, 5);
+    ExpectExamples(Load().train, 0, kTrainLabels);
+  }
+}
+
+TEST_F(IdxFiles, FaultsOfLaterMembersAreErrors) {
+  const std::string images = IdxImages(5);
+  const std::string first = Gzip(images.substr(0, 1000));
+  const std::string second = Gzip(images.substr(1000));
+  const std::string begin = "offset " + std::to_string(first.size()) + " of the gzip file";
+  const std::string end = std::to_string(first.size() + second.size());
+  std::string damaged = second;
+  damaged[damaged.size() - 8] = static_cast<char>(~damaged[damaged.size() - 8]);
+  const auto refuse = [&](const std::string& packed, const std::vector<std::string>& parts) {
+    Write("train-images-idx3-ubyte", packed);
+    ExpectError(ErrorKind::kData, parts, [&] { Load(); });
+  };
+  refuse(first, {"offset 1000 of the unpacked content", "2936 more bytes"});
+  refuse(first + second.substr(0, second.size() / 2), {"end of the file (truncated?)"});
+  refuse(first + second.substr(0, second.size() - 4), {"end of the file (truncated?)"});
+  refuse(first + second.substr(0, 5), {"end of the file (truncated?)"});
+  refuse(first + damaged, {"incorrect data check"});
+  refuse(first + '\0' + second, {"offset 1000 of the unpacked content", "2936 more bytes"});
+  refuse(first + second + first, {"offset 3936 of the unpacked content", "more bytes"});
+  refuse(first + second + "abc", {"offset " + end + " of the gzip file", "3 bytes behind it"});
+  refuse(first + second + std::string(4, '\0') + "a", {"5 bytes behind it"});
+}
+
+// Else a check of the number would speak first, with advice for a number that is wrong.
+TEST_F(IdxFiles, TheNumberInFilesThatAreNotSoundCountsAsUnknown) {
+  const auto count = [&](const std::string& name, const std::string& bytes,
+                         const std::string& good) {
+    Write(name, bytes);
+    const int64_t found = Make()->Shape("data").train_size;
+    EXPECT_EQ(Make({{"train_limit", 3}})->Shape("data").train_size, 3);
+    ExpectError(ErrorKind::kData, {name}, [&] { Load({{"train_limit", 6}}); });
+    Write(name, good);
+    return found;
+  };
+  const std::string labels = IdxLabels(kTrainLabels);
+  const std::string images = IdxImages(5);
+  const std::string four = IdxLabels({1, 2, 3, 4});
+  EXPECT_EQ(count("train-labels-idx1-ubyte", four, labels), 0);
+  EXPECT_EQ(count("train-labels-idx1-ubyte", Gzip(four), labels), 0);
+  EXPECT_EQ(count("train-labels-idx1-ubyte", labels.substr(0, 12), labels), 0);
+  EXPECT_EQ(count("train-labels-idx1-ubyte", IdxLabels({1, 2, 3, 10, 4}), labels), 0);
+  EXPECT_EQ(count("train-images-idx3-ubyte", IdxImages(6), images), 0);
+  EXPECT_EQ(count("train-images-idx3-ubyte", images.substr(0, 3000), images), 0);
+  EXPECT_EQ(count("train-images-idx3-ubyte", labels, images), 0);
+  EXPECT_EQ(Make()->Shape("data").train_size, 5);
+}
+
 TEST_F(IdxFiles, DottedNames) {
   fs::rename(folder_ / "train-images-idx3-ubyte", folder_ / "train-images.idx3-ubyte");
   Write("t10k-labels.idx1-ubyte.gz", Gzip(IdxLabels(kTestLabels)));
