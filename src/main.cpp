@@ -13,6 +13,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/json.h"
@@ -169,14 +170,44 @@ int Validate(const Arguments& arguments) {
 
 int DescribeConfig(const Arguments& arguments) {
   const auto config = Load(arguments);
-  std::fputs(Describe(*config).c_str(), stdout);
+  Describe(*config, [](const std::string& text) {
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+  });
   return 0;
 }
 
-CLI::Option* AddConfigOptions(CLI::App& command, Arguments& arguments) {
-  CLI::Option* config =
-      command.add_option("config", arguments.config, "the experiment, a JSON file");
-  config->required();
+/// The option of that name, "--output"; null if the command has none.
+const CLI::Option* OptionOf(const CLI::App& command, const std::string& name) {
+  return name.starts_with("-") ? command.get_option_no_throw(name) : nullptr;
+}
+
+/// Refuses empty arguments and options without a value, from an unset shell variable most likely:
+/// CLI11 would go on without the option, or take the next option's name for its value.
+void CheckArguments(const CLI::App& command, const std::vector<std::string>& arguments) {
+  const std::string hint = "Is a shell variable unset? Give a value, or leave it out.";
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument.empty()) {
+      throw Error(ErrorKind::kConfig, "argument " + std::to_string(i + 1), "it is empty", hint);
+    }
+    const size_t equals = argument.find('=');
+    const std::string name = argument.substr(0, equals);
+    const CLI::Option* option = OptionOf(command, name);
+    if (option == nullptr) continue;
+    if (equals != std::string::npos && equals + 1 < argument.size()) continue;
+    if (equals == std::string::npos && option->get_items_expected_max() == 0) continue;  // a flag
+    const bool has_next = equals == std::string::npos && ++i < arguments.size();
+    const std::string next = has_next ? arguments[i] : "";
+    if (next.empty()) throw Error(ErrorKind::kConfig, name, "the option is empty", hint);
+    if (!next.starts_with("--") && OptionOf(command, next) == nullptr) continue;
+    throw Error(ErrorKind::kConfig, name, "the option is empty: " + next + " follows it",
+                hint + " A value like an option is given as " + name + "=" + next + ".");
+  }
+}
+
+void AddConfigOptions(CLI::App& command, Arguments& arguments) {
+  command.add_option("config", arguments.config, "the experiment, a JSON file")->required();
   command
       .add_option("--set", arguments.overrides,
                   "PATH=VALUE: overrides the file, e.g. model.hidden=[64]")
@@ -270,8 +301,12 @@ int Main(int argc, char** argv) {
   list->add_option("kind", arguments.kind, "only one kind, e.g. probes");
   CLI::App* schema = app.add_subcommand("schema", "JSON Schema of configs, for editors");
 
-  const std::vector<std::string> commands = {"run",     "validate", "describe",
-                                             "resolve", "list",     "schema"};
+  const auto named = [&](const CLI::App* command) {
+    return argc > 1 && command->check_name(argv[1]);
+  };
+  const auto given = std::as_const(app).get_subcommands(named);
+  CheckArguments(given.empty() ? app : *given[0], {argv + 1, argv + argc});
+  const std::vector<std::string> commands = {"run", "validate", "describe", "list", "schema"};
   if (argc > 1 && argv[1][0] != '-' && std::ranges::find(commands, argv[1]) == commands.end()) {
     const std::string near = Nearest(argv[1], commands);
     throw Error(ErrorKind::kConfig, argv[1], "unknown command",

@@ -14,6 +14,9 @@ namespace {
 
 // No config nests deeper, and what copies and prints JSON does it recursively.
 constexpr int kMaxDepth = 64;
+// No object of a config has more keys, and nlohmann's ordered objects look for each new key among
+// all earlier ones.
+constexpr size_t kMaxKeys = 1000;
 // An override may extend a list by one element only, so no index is longer.
 constexpr size_t kMaxIndexDigits = 9;
 
@@ -45,21 +48,42 @@ class StrictCallback {
     }
     if (event == Json::parse_event_t::object_start) keys_.emplace_back();
     if (event == Json::parse_event_t::object_end) keys_.pop_back();
-    if (event == Json::parse_event_t::key &&
-        !keys_.back().insert(parsed.get<std::string>()).second) {
-      Fail("the key " + ShortText(parsed) + " is given twice in one object", "Remove one of them.");
+    if (event == Json::parse_event_t::key) AddKey(parsed);
+    if (event == Json::parse_event_t::value && parsed.is_number_float() && parsed == 0.0) {
+      CheckZero();
     }
     return true;
   }
 
   /// An error at the byte that was read last.
   [[noreturn]] void Fail(const std::string& what, const std::string& hint) const {
-    const auto read = stream_.rdbuf()->pubseekoff(0, std::ios::cur, std::ios::in);
-    throw Error(ErrorKind::kConfig, Position(where_, text_, static_cast<size_t>(read) - 1), what,
-                hint);
+    throw Error(ErrorKind::kConfig, Position(where_, text_, BytesRead() - 1), what, hint);
   }
 
  private:
+  size_t BytesRead() const {
+    return static_cast<size_t>(stream_.rdbuf()->pubseekoff(0, std::ios::cur, std::ios::in));
+  }
+
+  void AddKey(const Json& key) {
+    if (!keys_.back().insert(key.get<std::string>()).second) {
+      Fail("the key " + ShortText(key) + " is given twice in one object", "Remove one of them.");
+    }
+    if (keys_.back().size() <= kMaxKeys) return;
+    Fail("more than " + std::to_string(kMaxKeys) + " keys in one object",
+         "No object of a config has so many: is this the right file?");
+  }
+
+  // The number that was read last has become 0: it must be written as a 0.
+  void CheckZero() const {
+    const size_t last = text_.find_last_of("0123456789", BytesRead() - 1);
+    const size_t begin = text_.find_last_not_of("0123456789+-.eE", last) + 1;  // npos + 1 is 0
+    const std::string number = text_.substr(begin, last + 1 - begin);
+    if (number.find_first_of("123456789") >= number.find_first_of("eE")) return;
+    Fail("the number " + ShortText(number) + " is too close to 0 to be told from it",
+         "Write 0, or a number of 1e-307 or more.");
+  }
+
   const std::string& where_;
   const std::string& text_;
   std::istream& stream_;
@@ -142,7 +166,10 @@ class PathWalker {
 
   void TakeKey() {
     const std::string key(rest_.substr(0, rest_.find_first_of(".[]")));
-    if (key.empty()) Fail("a key is missing after '" + done_ + "'");
+    if (key.empty()) {
+      Fail(done_.empty() ? "a key is missing at its beginning"
+                         : "a key is missing after '" + done_ + "'");
+    }
     rest_.remove_prefix(key.size());
     Enter(node_->is_object(), Json::object(), "an object");
     is_new_ = !node_->contains(key);
@@ -197,6 +224,10 @@ void ApplyOverride(Json& config, const std::string& assignment) {
                 "Write KEY=VALUE, as in update.learning_rate=0.1.");
   }
   CheckUtf8(assignment);
+  if (equals + 1 == assignment.size()) {
+    throw Error(ErrorKind::kConfig, "--set " + assignment, "the value is empty",
+                "Is a shell variable unset? An empty string is written '" + assignment + "\"\"'.");
+  }
   const std::string path = assignment.substr(0, equals);
   Json value = OverrideValue(assignment.substr(equals + 1), "--set " + assignment);
   PathWalker(config, assignment, path).Walk() = std::move(value);

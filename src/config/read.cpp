@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -50,6 +51,18 @@ bool FitsInt64(const Json& json) {
   return json.is_number_integer() || std::abs(json.get<double>()) <= kMaxExactInteger;
 }
 
+// What to write in place of a string that holds a number, ".5" or "0.1".
+template <class T>
+std::string NumberHint(const Json& json) {
+  if (!json.is_string()) return "";
+  const auto text = json.get<std::string>();
+  T number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return "";
+  const Json meant = number;
+  return meant.dump() == "null" ? "" : "Write it as JSON does, without quotes: " + meant.dump();
+}
+
 // One Convert for each type of field.
 
 void Convert(const Json& json, const Place& place, bool& value) {
@@ -58,14 +71,18 @@ void Convert(const Json& json, const Place& place, bool& value) {
 }
 
 void Convert(const Json& json, const Place& place, double& value) {
-  if (!json.is_number() || !std::isfinite(json.get<double>())) place.Fail(json);
+  if (!json.is_number() || !std::isfinite(json.get<double>())) {
+    place.Fail(json, NumberHint<double>(json));
+  }
   CheckRange(json, json.get<double>(), place);
   value = json.get<double>();
 }
 
 void Convert(const Json& json, const Place& place, int64_t& value) {
   const double number = json.is_number() ? json.get<double>() : 0;
-  if (!json.is_number() || number != std::trunc(number)) place.Fail(json);
+  if (!json.is_number() || number != std::trunc(number)) {
+    place.Fail(json, NumberHint<int64_t>(json));
+  }
   if (!FitsInt64(json))
     place.Fail(json, "It must be below 2^63, and below 2^53 with a point or exponent.");
   CheckRange(json, number, place);
@@ -73,11 +90,20 @@ void Convert(const Json& json, const Place& place, int64_t& value) {
 }
 
 void Convert(const Json& json, const Place& place, std::string& value) {
+  const auto& allowed = place.field.allowed;
   if (!json.is_string()) {
-    place.Fail(json, json.is_primitive() ? "Write it in quotes: \"" + ShortText(json) + "\"." : "");
+    const std::string quoted = std::string("\"").append(ShortText(json)).append("\"");
+    const bool would_do = json.is_primitive() && allowed.empty();
+    place.Fail(json, would_do ? "Write it in quotes: " + quoted + "; on the command line '" +
+                                    place.path + "=" + quoted + "'."
+                              : "");
   }
   const auto text = json.get<std::string>();
-  const auto& allowed = place.field.allowed;
+  if (text.find('\0') != std::string::npos) {
+    throw Error(ErrorKind::kConfig, place.path,
+                "found " + ShortText(json) + ", which holds a NUL character",
+                "Remove the \\u0000: it would end a file name.");
+  }
   if (!allowed.empty() && std::ranges::find(allowed, text) == allowed.end()) {
     place.Fail(json, DidYouMean(text, allowed));
   }
@@ -85,10 +111,46 @@ void Convert(const Json& json, const Place& place, std::string& value) {
 }
 
 template <class T>
-void Convert(const Json& json, const Place& place, std::vector<T>& value) {
-  if (!json.is_array()) {
-    place.Fail(json, json.is_primitive() ? "Write it as a list: [" + ShortText(json) + "]." : "");
+void Convert(const Json& json, const Place& place, std::vector<T>& value);
+
+// What may be meant by something that is no list: its one element; or, by the text "64,64", the
+// elements of a list or strings between commas.
+std::vector<Json> ReadingsAsList(const Json& json) {
+  constexpr size_t kLongest = 60;  // characters of a text that can be shown
+  if (!json.is_string() || json.get_ref<const std::string&>().size() > kLongest) {
+    return {Json::array({json})};
   }
+  const auto text = json.get<std::string>();
+  Json strings = Json::array();
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    strings.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return {
+      Json::parse(std::string("[").append(text).append("]"), nullptr, /*allow_exceptions=*/false),
+      strings};
+}
+
+// The first of these that would be taken.
+template <class T>
+std::string ListHint(const Json& json, const Place& place) {
+  for (const Json& reading : ReadingsAsList(json)) {
+    std::vector<T> ignored;
+    try {
+      if (!reading.is_array() || reading.empty()) continue;
+      Convert(reading, place, ignored);
+    } catch (const Error&) {
+      continue;
+    }
+    return "Write it as a list: " + ShortText(reading) + ".";
+  }
+  return "";
+}
+
+template <class T>
+void Convert(const Json& json, const Place& place, std::vector<T>& value) {
+  if (!json.is_array()) place.Fail(json, ListHint<T>(json, place));
   std::vector<T> elements(json.size());
   const std::string allowed = AllowedText(place.field, WordsOf(T()));
   for (size_t i = 0; i < json.size(); ++i) Convert(json[i], place.Element(i, allowed), elements[i]);

@@ -1,8 +1,12 @@
 #include "run/run_config.h"
 
+#include <cmath>
 #include <cstdio>
+#include <limits>
 #include <set>
 
+#include "config/text.h"
+#include "core/csv.h"
 #include "core/error.h"
 #include "gradients/loss.h"
 
@@ -44,6 +48,26 @@ void CheckThresholds(const RunConfig& config) {
                 *drop);
   throw Error(ErrorKind::kConfig, "stop.train_loss", text,
               "Lower it, or raise the schedule's train_loss.");
+}
+
+/// That float32 holds the numbers in `value`, at `path` of the config, with all of its digits. A
+/// learning rate of 1e-46 would be 0 there, one of 1e-40 be kept in 17 bits.
+void CheckFloat32(const Json& value, const std::string& path) {
+  if (value.is_object()) {
+    for (const auto& [key, child] : value.items()) CheckFloat32(child, JoinPath(path, key));
+  }
+  for (size_t i = 0; value.is_array() && i < value.size(); ++i) {
+    CheckFloat32(value[i], path + "[" + std::to_string(i) + "]");
+  }
+  if (!value.is_number_float()) return;
+  const double magnitude = std::abs(value.get<double>());
+  using Float = std::numeric_limits<float>;
+  if (magnitude == 0 || (magnitude >= Float::min() && magnitude <= Float::max())) return;
+  std::string number;
+  AppendNumber(value.get<double>(), number);
+  throw Error(ErrorKind::kConfig, path,
+              "found " + number + ", but float32 holds 0 and magnitudes from 1.18e-38 to 3.4e38",
+              "Choose a number within, or \"dtype\": \"float64\".");
 }
 
 void SettleLabels(RunConfig& config) {
@@ -155,11 +179,15 @@ void RunConfig::Fields(FieldVisitor& visitor) {
 std::unique_ptr<RunConfig> ReadRunConfig(const Json& json) {
   auto config = std::make_unique<RunConfig>();
   ReadFields(json, "", [&](FieldVisitor& visitor) { config->Fields(visitor); });
+  if (config->name.empty()) {
+    throw Error(ErrorKind::kConfig, "name", "is empty", "The run folder is runs/NAME.");
+  }
   CheckLength(*config);
   CheckStop(*config);
   CheckThresholds(*config);
   SettleLabels(*config);
   if (config->output.empty()) config->output = "runs/" + config->name;
+  if (config->scalar_type() == at::kFloat) CheckFloat32(ResolvedConfig(*config), "");
   return config;
 }
 

@@ -75,6 +75,31 @@ TEST(ConfigParse, NulIsAnError) {
               [] { ParseConfig(std::string("{}\n \0 {\"a\": 1}", 14), "FILE"); });
 }
 
+TEST(ConfigParse, ManyKeysInOneObjectAreAnError) {
+  const auto object = [](int keys) {
+    std::string text = "{\"a\": 1";
+    for (int i = 1; i < keys; ++i) text += ",\n\"k" + std::to_string(i) + "\": {}";
+    return text + "}";
+  };
+  EXPECT_NO_THROW(ParseConfig("[" + object(1000) + ", " + object(1000) + "]", "FILE"));
+  // The time of an object grows with the square of its keys.
+  ExpectError(ErrorKind::kConfig, {"FILE:1001:7: ", "1000 keys in one object", "the right file?"},
+              [&] { ParseConfig(object(3'000'000), "FILE"); });
+}
+
+TEST(ConfigParse, ANumberThatWouldBecomeZeroIsAnError) {
+  const auto refuse = [](const std::string& text, const std::vector<std::string>& parts) {
+    ExpectError(ErrorKind::kConfig, parts, [&] { ParseConfig(text, "FILE"); });
+  };
+  refuse("{\"a\": 1,\n \"b\": 1e-400}", {"FILE:2:13: ", "the number \"1e-400\"", "close to 0"});
+  refuse("[0, -12.5E-999 ]", {"\"-12.5E-999\""});
+  refuse("1e-400", {"\"1e-400\""});
+  for (const std::string zero : {"0", "0.0", "-0.00", "0e-9", "0.0E+5", "0e400"}) {
+    EXPECT_EQ(ParseConfig("[1, " + zero + ", 2]", "FILE")[1], 0.0) << zero;
+  }
+  EXPECT_EQ(ParseConfig("5e-324", "FILE"), 5e-324);
+}
+
 TEST(ConfigParse, DeepNestingIsAnError) {
   const auto nested = [](int depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   EXPECT_NO_THROW(ParseConfig(nested(64), "FILE"));
@@ -103,7 +128,7 @@ TEST(ConfigOverride, SetsValues) {
 TEST(ConfigOverride, WhatIsNotJsonIsAString) {
   EXPECT_EQ(Overridden("{}", "a=mnist"), R"({"a":"mnist"})");
   EXPECT_EQ(Overridden("{}", "a=x=y"), R"({"a":"x=y"})");
-  EXPECT_EQ(Overridden("{}", "a="), R"({"a":""})");
+  EXPECT_EQ(Overridden("{}", "a=\"\""), R"({"a":""})");
   EXPECT_EQ(Overridden("{}", "a=[1"), R"({"a":"[1"})");
   EXPECT_EQ(Overridden("{}", "a=\"12\""), R"({"a":"12"})");
   EXPECT_EQ(Overridden("{}", "a=1 // no comments here"), R"({"a":"1 // no comments here"})");
@@ -122,7 +147,8 @@ TEST(ConfigOverride, Errors) {
                 [&] { Overridden(R"({"a": 1, "p": [{}], "n": null})", assignment); });
   };
   refuse("a", {"--set a: ", "no '=' in it", "KEY=VALUE"});
-  refuse("=1", {"a key is missing"});
+  refuse("=1", {"a key is missing at its beginning"});
+  refuse("p[0].e=", {"--set p[0].e=: ", "the value is empty", "'p[0].e=\"\"'"});
   refuse("a.=1", {"a key is missing after 'a'"});
   refuse(".a=1", {"a key is missing"});
   refuse("p[0]..x=1", {"a key is missing after 'p[0]'"});
@@ -141,6 +167,7 @@ TEST(ConfigOverride, Errors) {
   refuse("a=\xff", {"not valid UTF-8"});
   refuse(R"(a={"b": 1, "b": 2})", {"\"b\" is given twice"});
   refuse("a=1e999", {"number overflow"});
+  refuse("a=1e-999", {"\"1e-999\" is too close to 0"});
   refuse("a=" + std::string(100'000, '['), {"64 levels"});
   std::string deep = "x";
   for (int i = 0; i < 100'000; ++i) deep += ".x";
@@ -256,7 +283,7 @@ TEST(ConfigRead, WrongTypes) {
   ExpectRefusedWith("nesterov", "1", {"nesterov: found 1, must be true or false"});
   ExpectRefusedWith("deterministic", "\"no\"", {"must be true or false"});
   ExpectRefusedWith("name", "12",
-                    {"name: found 12, must be a string", "Write it in quotes: \"12\"."});
+                    {"name: found 12, must be a string", "in quotes: \"12\"", "'name=\"12\"'"});
   ExpectRefusedWith("hidden", "64",
                     {"hidden: found 64, must be a list of whole numbers, each >= 1 and <= 10000",
                      "Write it as a list: [64]."});
@@ -266,6 +293,54 @@ TEST(ConfigRead, WrongTypes) {
   ExpectRefusedWith("noise", "0.5", {"noise: found 0.5, must be an object"});
   ExpectRefusedWith("probes", "{}", {"probes: found {}, must be a list of objects"});
   ExpectRefused("[1]", {"config: found [1], must be an object"});
+}
+
+TEST(ConfigRead, NulCharactersAreAnError) {
+  ExpectRefusedWith("name", R"("a\u0000b")", {R"(name: found "a\u0000b")", "NUL", R"(\u0000)"});
+  ExpectRefusedWith("data", R"({"path": "\u0000"})", {"data.path: found", "NUL"});
+  ExpectRefusedWith("augment", R"(["flip", "crop\u0000"])", {"augment[1]: found", "NUL"});
+}
+
+/// That `value` is refused with a remedy, and that the remedy is taken.
+void ExpectRemedy(const std::string& key, const std::string& value, const std::string& remedy) {
+  ExpectRefusedWith(key, value, {key + ": found " + value, " " + remedy});
+  Config config;
+  EXPECT_NO_THROW(ReadWith(key, remedy, config)) << remedy;
+}
+
+TEST(ConfigRead, RemediesForWrongTypesWork) {
+  ExpectRemedy("hidden", "\"64,32\"", "[64,32]");
+  ExpectRemedy("hidden", "\"64\"", "[64]");
+  ExpectRemedy("hidden", "64", "[64]");
+  ExpectRemedy("augment", "\"flip,crop\"", "[\"flip\",\"crop\"]");
+  ExpectRemedy("augment", "\"flip\"", "[\"flip\"]");
+  ExpectRemedy("name", "12", "\"12\"");
+  ExpectRemedy("shift", "\".5\"", "0.5");
+  ExpectRemedy("offset", "\"1\"", "1");
+}
+
+TEST(ConfigRead, WithoutARemedyTheHelpIsGiven) {
+  const auto refused = [](const std::string& key, const std::string& value) {
+    Config config;
+    try {
+      ReadWith(key, value, config);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, std::string>>{{"hidden", "\"64;32\""},
+                                                        {"hidden", "0"},
+                                                        {"augment", "\"\""},
+                                                        {"order", "5"},
+                                                        {"shift", "\"inf\""},
+                                                        {"shift", "\"1,5\""},
+                                                        {"offset", "\"1.5\""}}) {
+    const std::string message = refused(key, value);
+    EXPECT_NE(message, "") << key << "=" << value;
+    EXPECT_EQ(message.find("Write it"), std::string::npos) << message;
+  }
 }
 
 TEST(ConfigRead, NullIsAnErrorEverywhere) {

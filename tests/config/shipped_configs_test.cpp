@@ -118,6 +118,62 @@ TEST(RunConfig, ProbesOfOneKindNeedLabels) {
   EXPECT_EQ(ResolvedConfig(*config)["probes"][0]["label"], "gradient_norm");
 }
 
+TEST(RunConfig, LabelsMakeColumnsOfTheirOwn) {
+  // Both have a value "predicted", but the first in front of it the number of shared examples.
+  const std::string overlap =
+      R"({"name": "overlap", "label": "x", "learning_rate": 0.1, "overlap": [0, 5]})";
+  const auto gap = [](const std::string& label) {
+    return R"({"name": "generalization_gap", "label": ")" + label + "\"}";
+  };
+  ExpectRefused({"probes=[" + overlap + ", " + gap("x.shared5") + "]"},
+                {"probes[1].label: 'x.shared5'", "the column 'x.shared5.predicted'",
+                 "probes[0] ('x')", "another label"});
+  Json json = ParseConfig(kSmallest, "FILE");
+  ApplyOverride(json, "probes=[" + overlap + ", " + gap("x.shared6") + "]");
+  const auto config = ReadRunConfig(json);
+  EXPECT_NO_THROW(Experiment{*config});
+}
+
+TEST(RunConfig, NumbersThatTheDtypeCannotHoldAreRefused) {
+  const std::vector<std::string> words = {"float32", "1.18e-38", "3.4e38",
+                                          "\"dtype\": \"float64\""};
+  const auto refuse = [&](const std::vector<std::string>& changes, const std::string& where) {
+    std::vector<std::string> parts = words;
+    parts.push_back(where);
+    ExpectRefused(changes, parts);
+    std::vector<std::string> in_double = changes;
+    in_double.push_back("dtype=float64");
+    Json json = ParseConfig(kSmallest, "FILE");
+    for (const std::string& change : in_double) ApplyOverride(json, change);
+    EXPECT_NO_THROW(ReadRunConfig(json)) << where;
+  };
+  refuse({"update.learning_rate=1e39"}, "update.learning_rate: found 1e+39, ");
+  refuse({"update.learning_rate=1e-46"}, "update.learning_rate: found 1e-46, ");
+  refuse({"update.learning_rate=1e-40"}, "update.learning_rate: found 1e-40, ");
+  refuse({"update.momentum=1e-39"}, "update.momentum: ");
+  refuse({"update.weight_decay=4e38"}, "update.weight_decay: ");
+  refuse({R"(update={"name": "adam", "learning_rate": 1, "epsilon": 1e-50})"}, "update.epsilon: ");
+  refuse({R"(update.learning_rate={"name": "step_decay", "value": 1e300})"},
+         "update.learning_rate.value: ");
+  refuse({R"(gradient={"name": "noise_enhanced", "alpha": 1e39})"}, "gradient.alpha: ");
+  refuse({R"(gradient={"name": "gradient_norm_penalty", "lambda": 1e39})"}, "gradient.lambda: ");
+  refuse({R"(probes=[{"name": "overlap", "overlap": [1], "learning_rate": 1e39}])"},
+         "probes[0].learning_rate: ");
+  refuse({"data.std=1e39"}, "data.std: ");
+  Json json = ParseConfig(kSmallest, "FILE");
+  for (const std::string rate : {"3.4e38", "1.18e-38"}) {
+    ApplyOverride(json, "update.learning_rate=" + rate);
+    EXPECT_NO_THROW(ReadRunConfig(json)) << rate;
+  }
+}
+
+TEST(RunConfig, ANameIsNotEmpty) { ExpectRefused({"name=\"\""}, {"name: is empty"}); }
+
+TEST(RunConfig, SizesBeyondAnyMachineAreRefused) {
+  ExpectRefused({"model.hidden=[10000000, 10000000]"}, {"model", "10^12", "linear2.weight"});
+  ExpectRefused({"model.hidden=[10000000]", "data.shape=[20, 5001]"}, {"model", "linear1.weight"});
+}
+
 TEST(RunConfig, WhatDoesNotFitTogetherIsRefused) {
   ExpectRefused({"batch_size=30"}, {"sampler.drop_last", "30", "100"});
   ExpectRefused({"batch_size=101"}, {"sampler", "100"});

@@ -11,6 +11,7 @@
 #include "core/tensor_file.h"
 #include "core/torch.h"
 #include "run/checkpoint.h"
+#include "tests/data/data_files.h"
 #include "tests/run/folder_watch.h"
 #include "tests/run/process.h"
 #include "tests/run/small_run.h"
@@ -65,6 +66,58 @@ TEST(Cli, ConfigErrorsExitWith2AndNamePathAndRemedy) {
   ExpectFailure({"describe", (folder / "broken.json").string()}, 2, {"broken.json:2:"});
   WriteFileAtomically(folder / "list.json", "[1]");
   ExpectFailure({"validate", (folder / "list.json").string(), "--device", "cpu"}, 2, {"an object"});
+}
+
+TEST(Cli, EmptyArgumentsExitWith2) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig());
+  for (const std::string option : {"--seed", "--device", "--output", "--set"}) {
+    ExpectFailure({"run", config, option, ""}, 2, {option + ": the option is empty", "unset"});
+    ExpectFailure({"run", config, option + "="}, 2, {option + ": the option is empty"});
+    ExpectFailure({"run", config, option}, 2, {option + ": the option is empty"});
+    ExpectFailure({"run", config, option + "=", "--resume"}, 2, {option + ": the option is empty"});
+    ExpectFailure({"run", option, "--quiet", config}, 2, {option, "--quiet follows it"});
+    ExpectFailure({"run", config, option, "-h"}, 2, {option, "-h follows it"});
+    ExpectFailure({"validate", config, option, "--no-such"}, 2, {option, "--no-such follows it"});
+  }
+  ExpectFailure({"run", config, "--quiet="}, 2, {"--quiet: the option is empty"});
+  ExpectFailure({"run", config, "--set", "=3"}, 2, {"--set =3", "a key is missing"});
+  ExpectFailure({"run", config, "--set", "output="}, 2, {"--set output=", "the value is empty"});
+  ExpectFailure({"run", ""}, 2, {"argument 2: it is empty"});
+  ExpectFailure({"list", ""}, 2, {"argument 2: it is empty"});
+  ExpectFailure({""}, 2, {"argument 1: it is empty"});
+  EXPECT_FALSE(fs::exists("runs/small")) << "a run has begun";
+}
+
+TEST(Cli, AValueLikeAnOptionIsGivenWithAnEqualsSign) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig());
+  const Ended ended = RunProgram({"validate", config, "--output=--resume", "--set=seed=5"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  ExpectFailure({"validate", config, "--seed", "-1"}, 2, {"seed: found -1, must be"});
+}
+
+TEST(Cli, FaultsOfTheDataComeBeforeAdviceForTheirNumber) {
+  TempFolder folder;
+  WriteBytes(folder / "train-images-idx3-ubyte", IdxImages(40));
+  WriteBytes(folder / "train-labels-idx1-ubyte", IdxLabels(std::vector<int>(39, 1)));
+  WriteBytes(folder / "t10k-images-idx3-ubyte", IdxImages(2));
+  WriteBytes(folder / "t10k-labels-idx1-ubyte", IdxLabels({1, 2}));
+  Json json = SmallConfig();
+  json["data"] = {{"name", "mnist"}, {"path", folder.path().string()}};
+  const std::string output = (folder / "run").string();
+  ExpectFailure({"run", WriteConfig(folder, json), "--output", output}, 3,
+                {"train-labels-idx1-ubyte", "39 labels, expected 40"});
+  for (int i = 1; i <= 5; ++i) {
+    const std::string bytes = CifarRecord({1}, 0) + CifarRecord({2}, 1) + CifarRecord({3}, 2);
+    WriteBytes(folder / ("data_batch_" + std::to_string(i) + ".bin"),
+               bytes.substr(0, i == 3 ? 9000 : bytes.size()));
+  }
+  WriteBytes(folder / "test_batch.bin", CifarRecord({1}, 0));
+  json["data"]["name"] = "cifar10";
+  ExpectFailure({"run", WriteConfig(folder, json), "--output", output}, 3,
+                {"data_batch_3.bin", "offset 6146", "truncated"});
+  EXPECT_FALSE(fs::exists(folder / "run/config.json"));
 }
 
 TEST(Cli, MissingDataExitsWith3) {
@@ -155,7 +208,7 @@ TEST(Cli, InputsThatAreNotFiniteEndAWinsorizedRunAtTheFirstStep) {
   TempFolder folder;
   const fs::path run = folder / "run";
   Json json = SmallConfig();
-  json["data"]["std"] = 1e300;  // infinite in float32
+  json["data"]["std"] = 3e38;  // most inputs are infinite in float32
   json["gradient"] = {{"name", "winsorized"}, {"percentile", 10}};
   json["eval"] = {{"every", 60}};
   ExpectFailure({"run", WriteConfig(folder, json), "--output", run.string()}, 4,
