@@ -6,12 +6,25 @@
 #include "nn/reduce.h"
 
 namespace sgdscope {
+namespace {
+
+// More than any machine's memory holds, and so few that no product of sizes overflows.
+constexpr int64_t kMostParameters = 1'000'000'000'000;
+
+}  // namespace
 
 int64_t ParameterTable::Add(const std::string& name, const std::vector<int64_t>& shape,
                             int64_t fan_in, int64_t fan_out, bool is_bias,
                             std::optional<double> start) {
   int64_t size = 1;
-  for (const int64_t extent : shape) size *= extent;
+  for (const int64_t extent : shape) {
+    if (extent > (kMostParameters - size_) / size) {
+      throw Error(ErrorKind::kConfig, "model",
+                  "more than 10^12 parameters, counted from the first layer to " + name,
+                  "Use fewer or narrower layers.");
+    }
+    size *= extent;
+  }
   const int64_t offset = size_;
   parameters_.push_back({name, shape, offset, size, fan_in, fan_out, is_bias, start});
   size_ += size;

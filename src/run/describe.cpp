@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "core/error.h"
 #include "run/console.h"
 #include "run/manifest.h"
+#include "run/memory.h"
 #include "run/stepper.h"
 
 namespace sgdscope {
@@ -31,8 +33,9 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return text;
 }
 
-/// Random inputs of the data's kind: enough examples that batches don't all come from the cache.
-LoadedData RandomData(const DataShape& shape, int64_t train_size, bool bytes) {
+/// Random inputs of the data's kind and size: enough examples that batches don't all come from the
+/// cache. A test set of unknown size is as large as the training set.
+LoadedData RandomData(const DataShape& shape, bool bytes) {
   const auto split = [&](int64_t size) {
     std::vector<int64_t> sizes = {size};
     sizes.insert(sizes.end(), shape.shape.begin(), shape.shape.end());
@@ -41,7 +44,8 @@ LoadedData RandomData(const DataShape& shape, int64_t train_size, bool bytes) {
     random.labels = at::randint(shape.classes, {size}, at::kLong);
     return random;
   };
-  return {split(train_size), split(1), {}};
+  return {
+      split(shape.train_size), split(shape.test_size > 0 ? shape.test_size : shape.train_size), {}};
 }
 
 struct Speed {
@@ -49,37 +53,46 @@ struct Speed {
   int64_t steps;  // that were timed
 };
 
-/// Mean time of a step, probes included.
+/// Mean time of a step, probes included, over two seconds or, where a step takes longer, one step.
 Speed TimeSteps(Experiment& experiment) {
   using Clock = std::chrono::steady_clock;
   constexpr double kBudget = 2.0;  // seconds
-  constexpr int64_t kWarmUp = 3;
+  constexpr size_t kWarmUp = 3;    // steps that are not counted, if there are others
   Stepper stepper(experiment);
   std::vector<double> seconds;
   const auto begin = Clock::now();
   // Steps of the second half: by then every lag is filled.
-  const int64_t first = experiment.steps() / 2;
-  for (int64_t step = first; step < experiment.steps(); ++step) {
+  for (int64_t step = experiment.steps() / 2; step < experiment.steps(); ++step) {
     const auto start = Clock::now();
     // Reading the loss back makes a GPU's work part of the time.
     stepper.Step(step).loss.item<double>();
     const auto end = Clock::now();
-    if (step - first >= kWarmUp || experiment.steps() - first <= kWarmUp) {
-      seconds.push_back(std::chrono::duration<double>(end - start).count());
-    }
-    if (std::chrono::duration<double>(end - begin).count() > kBudget && !seconds.empty()) break;
+    seconds.push_back(std::chrono::duration<double>(end - start).count());
+    if (std::chrono::duration<double>(end - begin).count() > kBudget) break;
   }
+  if (seconds.size() > kWarmUp) seconds.erase(seconds.begin(), seconds.begin() + kWarmUp);
   double sum = 0;
   for (const double s : seconds) sum += s;
   return {sum / static_cast<double>(seconds.size()), static_cast<int64_t>(seconds.size())};
 }
 
+/// A folder name for probes that write files; they make the folder.
 struct ScratchFolder {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("sgdscope_describe_" + std::to_string(getpid()));
+  std::filesystem::path path = Temporary() / ("sgdscope_describe_" + std::to_string(getpid()));
   ~ScratchFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(path, ignored);
+  }
+
+  static std::filesystem::path Temporary() {
+    std::error_code error;
+    const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
+    if (!error) return folder;
+    const char* const name = std::getenv("TMPDIR");
+    throw Error(
+        ErrorKind::kResource, "TMPDIR",
+        std::string("'").append(name == nullptr ? "/tmp" : name).append("' is not a folder"),
+        "describe keeps there what probes write: set TMPDIR to a folder, or unset it.");
   }
 };
 
@@ -92,46 +105,53 @@ std::string ParameterLines(const Network& network) {
   return text;
 }
 
-}  // namespace
-
-std::string Describe(RunConfig& config) {
-  const ScratchFolder scratch;  // for probes that write files
-  config.output = scratch.path.string();
-  Experiment experiment(config);
-  const Network& network = experiment.network();
-  const DataShape& shape = experiment.shape();
-  const auto p = static_cast<double>(network.table.size());
-  std::string text = config.name + "\n\nlayers\n" + network.root->Describe() +
-                     "\n\nparameters (their places in theta)\n" + ParameterLines(network) + "  " +
-                     std::to_string(network.table.size()) + " in all\n\nlength\n";
-  if (!experiment.sized()) {
-    return text + "  known only after the data is read: its files are named in the config\n";
-  }
-  text += "  " + std::to_string(experiment.steps()) + " steps of " +
-          std::to_string(experiment.sampler().batch_size()) + " examples, " +
-          std::to_string(experiment.sampler().steps_per_epoch()) + " steps an epoch of " +
-          std::to_string(shape.train_size) + " examples\n";
-  const std::string estimates = config.gradient->Describe(experiment.sampler().batch_size());
-  if (!estimates.empty()) text += "\ngradient\n  " + estimates + "\n";
-
-  const bool bytes = config.data->InputType() == at::kByte;
-  experiment.UseData(RandomData(shape, shape.train_size, bytes));
-  const Speed speed = TimeSteps(experiment);
+std::string MemoryText(RunConfig& config, const Network& network) {
   const double element = config.scalar_type() == at::kDouble ? 8 : 4;
-  text += "\nmemory\n  theta " + BytesText(p * element) + ", process now at most " +
-          BytesText(static_cast<double>(PeakMemory())) + " with data of this size\n";
+  std::string text = "\nmemory\n  theta " +
+                     BytesText(static_cast<double>(network.table.size()) * element) +
+                     ", process now at most " + BytesText(static_cast<double>(PeakMemory())) +
+                     " with data of this size\n";
   for (const std::string& limit :
        MemoryLimits([&](FieldVisitor& visitor) { config.Fields(visitor); })) {
     text += "  " + limit + "\n";
   }
+  return text;
+}
+
+}  // namespace
+
+void Describe(RunConfig& config, const std::function<void(const std::string& text)>& show) {
+  const ScratchFolder scratch;
+  config.output = scratch.path.string();
+  Experiment experiment(config);
+  const Network& network = experiment.network();
+  const DataShape& shape = experiment.shape();
+  show(config.name + "\n\nlayers\n" + network.root->Describe() +
+       "\n\nparameters (their places in theta)\n" + ParameterLines(network) + "  " +
+       std::to_string(network.table.size()) + " in all\n\nlength\n");
+  if (!experiment.sized()) {
+    return show("  known only after the data is read: its files are named in the config\n");
+  }
+  const Sampler& sampler = experiment.sampler();
+  show("  " + std::to_string(experiment.steps()) + " steps of " +
+       std::to_string(sampler.batch_size()) + " examples, " +
+       std::to_string(sampler.steps_per_epoch()) + " steps an epoch of " +
+       std::to_string(shape.train_size) + " examples\n");
+  const std::string estimates = config.gradient->Describe(sampler.batch_size());
+  if (!estimates.empty()) show("\ngradient\n  " + estimates + "\n");
+
+  show("\ntime here, on random inputs\n");
+  CheckMemory(experiment);
+  experiment.UseData(RandomData(shape, config.data->InputType() == at::kByte));
+  const Speed speed = TimeSteps(experiment);
   char line[160];
-  std::snprintf(
-      line, sizeof(line),
-      "\ntime here, on random inputs\n  %.3g ms a step, probes included (mean of %lld steps)\n",
-      speed.seconds_per_step * 1e3, static_cast<long long>(speed.steps));
-  return text + line + "  about " +
-         DurationText(speed.seconds_per_step * static_cast<double>(experiment.steps())) +
-         " for all steps; evaluations come on top\n";
+  std::snprintf(line, sizeof(line), "  %.3g ms a step, probes included (mean of %lld steps)\n",
+                speed.seconds_per_step * 1e3, static_cast<long long>(speed.steps));
+  show(line +
+       ("  about " +
+        DurationText(speed.seconds_per_step * static_cast<double>(experiment.steps()))) +
+       " for all steps; evaluations come on top\n");
+  show(MemoryText(config, network));
 }
 
 }  // namespace sgdscope

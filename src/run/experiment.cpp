@@ -2,9 +2,13 @@
 
 #include <ATen/Parallel.h>
 
+#include <map>
+
 #include "core/allocator.h"
 #include "core/error.h"
+#include "core/machine.h"
 #include "gradients/per_example.h"
+#include "run/memory.h"
 
 namespace sgdscope {
 namespace {
@@ -28,6 +32,7 @@ void CheckDevice(at::Device device) {
 /// timing.
 void ConfigureDevice(const RunConfig& config) {
   UseHugePageAllocator();
+  CheckThreads(config.threads);
   at::set_num_threads(static_cast<int>(config.threads));
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowTF32CuDNN(false);
@@ -51,34 +56,21 @@ void CheckGhostBatches(const Network& network, const Sampler& sampler) {
 
 std::string ProbePath(size_t i) { return "probes[" + std::to_string(i) + "]"; }
 
-/// Batch normalization of a single value would train on nothing: it is its own mean. `path` names
-/// what makes batches of `size` examples.
-void CheckNormalized(const Network& network, int64_t size, const std::string& path,
-                     const std::string& hint) {
-  const int64_t ghost = network.ghost_batch_size;
-  const int64_t fewest = ghost == 0 ? size : (size - 1) % ghost + 1;
-  if (fewest >= network.fewest_normalized) return;
-  throw Error(ErrorKind::kConfig, path,
-              "batch normalization of " + std::to_string(fewest) + " example (of a batch of " +
-                  std::to_string(size) +
-                  ") where a channel is left with a single pixel: a single value has no variance",
-              hint + ", or use larger images or another model.norm.");
-}
-
-/// All batches that the run normalizes by their own statistics.
-void CheckNormalized(const Network& network, const RunConfig& config) {
-  const Sampler& sampler = *config.sampler;
-  CheckNormalized(network, sampler.batch_size(), "batch_size", "Give a larger batch_size");
-  CheckNormalized(network, sampler.smallest_batch(), "sampler.drop_last",
-                  "Set it to true, which leaves out the smaller last batch of an epoch");
-  for (const int64_t n : {sampler.batch_size(), sampler.smallest_batch()}) {
-    for (const int64_t size : config.gradient->Parts(n)) {
-      CheckNormalized(network, size, "gradient", "Cut the batches into larger parts");
-    }
-  }
-  for (size_t i = 0; i < config.probes.choices().size(); ++i) {
-    for (const int64_t size : (*config.probes.choices()[i])->OwnBatches()) {
-      CheckNormalized(network, size, ProbePath(i), "Let the probe take larger batches");
+/// That no two probes have a column in common: "a" has one named "a.b.c" if it has a value "b.c",
+/// "a.b" if it has a value "c".
+void CheckColumns(const ChoiceList<Probe>& probes) {
+  std::map<std::string, size_t> owners;
+  for (size_t i = 0; i < probes.choices().size(); ++i) {
+    const Probe& probe = **probes.choices()[i];
+    for (const std::string& value : probe.Values()) {
+      const std::string column = probe.label() + "." + value;
+      const auto [owner, is_new] = owners.emplace(column, i);
+      if (is_new) continue;
+      throw Error(ErrorKind::kConfig, ProbePath(i) + ".label",
+                  "'" + probe.label() + "' makes the column '" + column + "', which " +
+                      ProbePath(owner->second) + " ('" +
+                      (*probes.choices()[owner->second])->label() + "') has already",
+                  "Give one of the two another label: it is the first part of the column names.");
     }
   }
 }
@@ -121,16 +113,20 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
         ->Prepare({ProbePath(i), config_.output, static_cast<uint64_t>(config_.seed), steps_,
                    train_size, test_size, sampler, config_.data->label_noise() != nullptr});
   }
-  CheckNormalized(network_, config_);
+  CheckColumns(config_.probes);
 }
 
-void Experiment::LoadData() { UseData(config_.data->Load(static_cast<uint64_t>(config_.seed))); }
+void Experiment::LoadData() {
+  CheckMemory(*this);
+  UseData(config_.data->Load(static_cast<uint64_t>(config_.seed)));
+}
 
 void Experiment::UseData(LoadedData data) {
   CheckDevice(device());
   ConfigureDevice(config_);
   data_ = std::move(data);
   Settle(data_.train.size(), data_.test.size());
+  CheckMemory(*this);
   if (const LabelNoise* noise = config_.data->label_noise()) {
     AddLabelNoise(*noise, shape_.classes, static_cast<uint64_t>(config_.seed), data_.train);
   }
