@@ -141,7 +141,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def measure_work(
     work: str, options: argparse.Namespace, data: Dataset, ours: SgdscopeBench | None, turns: Turns
 ) -> list[Measured]:
-    """Each network of a work."""
+    """Measures each network of a work."""
     device = torch.device(options.device)
     match work:
         case "inherent_noise":

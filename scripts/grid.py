@@ -20,7 +20,7 @@ HELP = "see scripts/grid.sh --help"
 
 @dataclass
 class CommandLine:
-    """What it says."""
+    """What a command line of scripts/grid.sh asks for."""
 
     file: str = ""  # a config or a study
     out: str = ""
@@ -125,7 +125,7 @@ def lines_of(jobs: Iterable[Job], out: str) -> Iterator[str]:
 
 
 def print_jobs(arguments: Sequence[str]) -> None:
-    """The job file."""
+    """Prints the job file."""
     if any("\n" in word for word in arguments):
         raise Error("scripts/grid.sh", "a word has a line break in it, but a job is one line", "write it without")
     line = parse(arguments)

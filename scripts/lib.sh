@@ -79,7 +79,7 @@ package_exists() {
 # Installs those of the named packages that are missing.
 need_packages() {
   command -v dpkg-query >/dev/null || die "this is not Debian or Ubuntu: install the equivalents of these packages yourself," \
-    "set SGDSCOPE_TORCH_DIR, and build with CMake (see README.md): $*"
+    "set SGDSCOPE_TORCH_DIR, and build with CMake (see CONTRIBUTING.md): $*"
   local missing
   mapfile -t missing < <(missing_packages "$@")
   ((${#missing[@]})) || return 0

@@ -59,7 +59,7 @@ def _measured_here(paper: str, names: Sequence[str], sizes: Sequence[str]) -> It
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="reproduce.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -104,7 +104,7 @@ def record_durations(reproduction: Reproduction) -> None:
 
 
 def do(options: argparse.Namespace) -> None:
-    """One of the three."""
+    """Carries out one of the commands list, plan and report."""
     if options.command == "list":
         show_list()
         return

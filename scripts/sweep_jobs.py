@@ -251,7 +251,7 @@ def short(value: Any) -> str:
 
 
 def print_short(columns: List[str], rows: List[Row]) -> None:
-    """Only what tells jobs apart, and how they went."""
+    """Prints the columns that tell jobs apart, and how the jobs went."""
     said_elsewhere = ("output", "reason", "eval.step", "eval.epoch")
     differs = {column: len({row.get(column) for row in rows}) > 1 for column in columns}
     differs.update(line=True, status=True)

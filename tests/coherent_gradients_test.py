@@ -79,7 +79,7 @@ class Made(RunFolders):
         return {claim.says: claim for claim in self.judge(figure)}
 
     def assert_all(self, claims: Mapping[str, Claim], expected: Callable[[str], Verdict]) -> None:
-        """Of each claim, by what it says."""
+        """Asserts the verdict of each claim, as `expected` has it for what the claim says."""
         for says, claim in claims.items():
             self.assertEqual(claim.verdict, expected(says), f"{says} {claim.measured}")
 

@@ -354,7 +354,7 @@ class Accuracies(Made):
         self.assertIn(f"{names[0]},seed=1: running", claim.reason)
 
     def set_status(self, name: str, status: str) -> None:
-        """Of the first seed's run."""
+        """Sets the status of the first seed's run."""
         manifest = self.root / "runs" / f"{name},seed=1" / "manifest.json"
         manifest.write_text(json.dumps({**MANIFEST, "status": status}))
 

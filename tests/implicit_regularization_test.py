@@ -78,7 +78,7 @@ class Made(RunFolders):
         self.make(name, rows, manifest={"status": "diverged", "reason": "the loss is nan at step 1"})
 
     def assert_drawn(self, figure: Figure, lines: Sequence[int]) -> None:
-        """That every panel has so many lines; caps of error bars are none."""
+        """Asserts that every panel has so many lines; caps of error bars do not count."""
         with house_style():
             (picture,) = figure.draw(self.results(figure)).values()
         found = [
@@ -182,7 +182,7 @@ class BestOfSeveral(Made):
         self.setting = named(fig1.FIGURE, "cifar10_rate2^-5")
 
     def curve(self, quantity: Quantity, epochs: float = math.inf) -> Curve:
-        """Of the one setting."""
+        """The curve of the one setting."""
         return curve(self.results(fig1.FIGURE), [self.setting], quantity, epochs)
 
     def test_the_runs_with_the_highest_test_accuracy_ever_are_kept(self) -> None:
@@ -459,7 +459,7 @@ class NStep(Made):
 
 
 def rates_and_penalties() -> list[Setting]:
-    """Of figure 6."""
+    """The settings of figure 6 that vary the learning rate, and lambda."""
     return [*study(fig6.FIGURE).curve("rates"), *study(fig6.FIGURE).curve("penalties")]
 
 

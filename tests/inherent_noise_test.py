@@ -61,15 +61,15 @@ class Made(RunFolders):
             self.make(f"runs/{name},seed={seed}", columns, evaluations, config={"model": {"name": name}})
 
     def run_of(self, name: str) -> Run:
-        """Of the first seed."""
+        """The run of the first seed."""
         return open_run(str(self.root / "runs" / f"{name},seed=1"))
 
     def verdicts(self, figure: Figure) -> list[Verdict]:
-        """Of the figure's claims."""
+        """The verdicts on the figure's claims."""
         return [claim.verdict for claim in figure.claims(self.results(figure))]
 
     def assert_drawn(self, figure: Figure) -> None:
-        """Every picture that the figure speaks of."""
+        """Asserts that every picture that the figure speaks of is drawn."""
         with house_style():
             self.assertEqual(set(figure.draw(self.results(figure))), set(figure.shows))
 

@@ -43,7 +43,7 @@ REACHED = "the training loss 0.0009 is at most stop.train_loss = 0.001"
 
 
 def effective(setting: Setting) -> float:
-    """Equation 11."""
+    """The effective batch size, equation 11."""
     return setting["batch"] / (setting["alpha"] ** 2 + (1 - setting["alpha"]) ** 2)
 
 
@@ -73,7 +73,7 @@ class Made(RunFolders):
                 self.make_run(setting, seed, accuracy(setting) + 1e-5 * noise, steps(setting) * (1 + 0.001 * noise))
 
     def assert_drawn(self, figure: Figure, lines: Sequence[int], size: str = "quick") -> None:
-        """That every panel has so many lines; caps of error bars are none."""
+        """Asserts that every panel has so many lines; caps of error bars do not count."""
         with house_style():
             (picture,) = figure.draw(self.results(figure, size)).values()
         found = [sum(a.get_linestyle() != "None" for a in axes.lines) for axes in picture.axes]

@@ -29,7 +29,7 @@ PROGRAM = os.environ.get("SGDSCOPE", str(ROOT / "build/release/sgdscope"))
 
 
 def study(figure: Figure, size: str = "quick") -> Study:
-    """What a figure runs."""
+    """The study of what a figure runs."""
     _, paper, name = figure.draw.__module__.split(".")
     return study_of(paper, name, size)
 
@@ -92,7 +92,7 @@ class RunFolders(unittest.TestCase):
         return found
 
     def assert_verdicts(self, figure: Figure, *expected: Verdict) -> None:
-        """Of the claims, in their order."""
+        """Asserts the verdicts of the claims, in their order."""
         claims = self.judge(figure)
         told = "\n".join(f"{claim.verdict.value}: {claim.says} {claim.measured}" for claim in claims)
         self.assertEqual([claim.verdict for claim in claims], list(expected), told)

@@ -33,7 +33,7 @@ class Studies(unittest.TestCase):
         self.root = Path(temporary.name)
 
     def write(self, study: dict[str, Any] | str, name: str = "mine.study.json") -> Path:
-        """A study file."""
+        """Writes a study file and returns its path."""
         file = self.root / name
         file.write_text(study if isinstance(study, str) else json.dumps(study))
         return file

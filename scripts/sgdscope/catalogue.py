@@ -30,7 +30,7 @@ def figures(paper: str) -> dict[str, Figure]:
 
 
 def study_file(paper: str, figure: str) -> Path:
-    """What a figure runs."""
+    """The study file that says what a figure runs."""
     return CONFIGS / paper / f"{figure}.study.json"
 
 
@@ -75,7 +75,7 @@ def jobs_of(paper: str, names: Iterable[str], size: str) -> list[Job]:
 
 
 def unique_jobs(jobs: Sequence[Job]) -> list[Job]:
-    """Each job once."""
+    """The jobs in their order, without repetitions."""
     by_folder: dict[str, Job] = {}
     for job in jobs:
         if by_folder.setdefault(job.folder, job) != job:

@@ -63,7 +63,7 @@ class Measurement:
 
     @property
     def seeds(self) -> int:
-        """How many are behind it."""
+        """How many seeds are behind the measurement."""
         return sum(sample.seeds for sample in self.samples.values())
 
     @property
@@ -157,7 +157,7 @@ def error_of_draws(of: Callable[[Sequence[int]], float], seeds: int) -> float:
 def over_seeds(
     runs_by_seed: Mapping[str, Sequence[Run]], of: Callable[..., Sample], problems: Sequence[str] = ()
 ) -> Measurement:
-    """`of(*runs)` for each seed."""
+    """Measures `of(*runs)` on the runs of each seed."""
     samples, too_little = {}, []
     for seed, runs in runs_by_seed.items():
         try:

@@ -14,7 +14,7 @@ from sgdscope.claims import Verdict
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a level from 1 on. `anchor` is what others link to with '#anchor'."""
+    """A heading of a level from 1 on. `anchor` is what others link to with '#anchor'."""
 
     level: int
     text: str
@@ -30,7 +30,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list."""
+    """A list of items, each with a bullet."""
 
     items: Sequence[str]
 
@@ -64,7 +64,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to be typed."""
+    """Lines to be typed in a shell."""
 
     lines: Sequence[str]
 
@@ -73,7 +73,7 @@ Block = Heading | Paragraph | Bullets | Table | Picture | Code
 
 
 def markdown(blocks: Sequence[Block]) -> str:
-    """For terminals, editors and code hosts. Pictures are linked."""
+    """The document as Markdown, for terminals, editors and code hosts; pictures are linked."""
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
 
 
@@ -106,7 +106,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def html_page(title: str, blocks: Sequence[Block]) -> str:
-    """One file that needs no other: style and pictures are inside."""
+    """The document as one HTML file that needs no other: style and pictures are inside."""
     body = "\n".join(_html(block) for block in blocks)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

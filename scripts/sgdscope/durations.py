@@ -31,7 +31,7 @@ class Durations:
 
     @staticmethod
     def load(paper: str) -> Durations:
-        """Those that are kept beside a paper's studies; none where nothing was measured yet."""
+        """The durations that are kept beside a paper's studies; none where nothing was measured yet."""
         file = CONFIGS / paper / "durations.json"
         if not file.is_file():
             return Durations(file)
@@ -40,7 +40,7 @@ class Durations:
         return Durations(file, machines, {size: part["seconds"] for size, part in table.items()})
 
     def seconds(self, size: str, name: str) -> float | None:
-        """Of a run of a setting; None where none was measured."""
+        """How many seconds a run of a setting took; None where none was measured."""
         return self.by_size.get(size, {}).get(name)
 
     def of_all(self, size: str, jobs: Iterable[Job]) -> float | None:

@@ -31,7 +31,7 @@ CIFAR10_SPLIT = ([f"data_batch_{i}.bin" for i in range(1, 5)], ["data_batch_5.bi
 
 @dataclass
 class Reproduction:
-    """What a folder is for."""
+    """What a folder of scripts/reproduce.sh is for."""
 
     folder: Path
     paper: str
@@ -45,7 +45,7 @@ class Reproduction:
         return self.folder / "runs"
 
     def save(self) -> None:
-        """Writes the state."""
+        """Writes what the folder is for into it."""
         state = {"paper": self.paper, "size": self.size, "figures": self.figures, "runs": self.runs}
         with replacing(self.folder / STATE) as file:
             file.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")

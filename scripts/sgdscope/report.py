@@ -27,7 +27,7 @@ DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CI
 
 @dataclass(frozen=True)
 class Chapter:
-    """What a figure gave."""
+    """What came of a figure: its pictures, claims and problems."""
 
     name: str
     figure: Figure

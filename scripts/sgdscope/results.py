@@ -71,7 +71,7 @@ class Results:
         return [outcome for outcome in self.outcomes if outcome.job.name == setting.name]
 
     def need_some(self) -> None:
-        """Refuses to draw nothing."""
+        """Raises TooLittle if no run is finished, so that no empty picture is drawn."""
         if not any(outcome.run for outcome in self.outcomes):
             raise TooLittle("no run is finished")
 

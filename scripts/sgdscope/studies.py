@@ -98,11 +98,11 @@ class Study:
 
     @property
     def settings(self) -> list[Setting]:
-        """Each once."""
+        """The settings of all curves, each once."""
         return list(dict.fromkeys(itertools.chain(*self.curves.values())))
 
     def jobs(self) -> list[Job]:
-        """Every setting with every seed."""
+        """The jobs: every setting with every seed."""
         return [setting.job(seed) for setting in self.settings for seed in self.seeds or (None,)]
 
     def curve(self, name: str, **values: Any) -> list[Setting]:
@@ -276,7 +276,7 @@ def _settings(
 
 
 def _points(scope: _Scope, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """All combinations; what depends on other names of the grid stays an expression."""
+    """All combinations of a grid's values; what depends on other names of the grid stays an expression."""
     lists = []
     for name, given in grid.items():
         values, raw = given, isinstance(given, list)
@@ -311,7 +311,7 @@ def _setting(raw: Mapping[str, Any], curve: Mapping[str, Any], scope: _Scope) ->
 
 
 def as_text(value: Any) -> str:
-    """As --set takes a value."""
+    """A value as text, the way --set takes it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -377,7 +377,7 @@ class _Scope:
         self.open: list[str] = []  # names whose values are being found
 
     def all(self) -> dict[str, Any]:
-        """Those that there are."""
+        """All names that have a value here, with their values."""
         found = {}
         for name in self.raw:
             try:
@@ -387,7 +387,7 @@ class _Scope:
         return found
 
     def value(self, name: str) -> Any:
-        """Of a name."""
+        """The value of a name."""
         if name not in self.declared:
             raise Error(self.place, f"'{name}' has no value anywhere in the study", suggestion(name, self.declared))
         if name not in self.raw:
@@ -402,7 +402,7 @@ class _Scope:
             self.open.pop()
 
     def names(self, template: Any) -> set[str]:
-        """Which a template speaks of."""
+        """The names that a template speaks of."""
         if isinstance(template, _Raw):
             return set()
         if isinstance(template, (dict, list)):
@@ -436,7 +436,7 @@ class _Scope:
         return self._work_out(whole[1]) if whole else self.text(template)
 
     def text(self, template: str) -> str:
-        """A template as text."""
+        """A template with its expressions worked out, as text."""
         return EXPRESSION.sub(lambda found: as_text(self._work_out(found[1])), template)
 
     def _parse(self, text: str) -> ast.expr:

@@ -15,7 +15,7 @@ class Cadence {
  public:
   /// Without a default: every step, unless the config names a cadence.
   Cadence() = default;
-  /// With what it is when the config names none.
+  /// A cadence that is this one where the config names none.
   static Cadence EverySteps(int64_t steps);
   static Cadence EveryEpochs(int64_t epochs);
 

@@ -50,12 +50,12 @@ class FieldVisitor {
   virtual void Visit(const Field& field, std::optional<std::string>& value) = 0;
   /// An object with fields of its own.
   virtual void Group(const Field& field, const std::function<void(FieldVisitor&)>& fields) = 0;
-  /// The same for an object that may be absent; `given`: whether the config has it.
+  /// An object with fields of its own that may be absent; `given`: whether the config has it.
   virtual void OptionalGroup(const Field& field, bool& given,
                              const std::function<void(FieldVisitor&)>& fields) = 0;
   /// An object whose key `name` picks a registered leaf.
   virtual void Choose(const Field& field, AnyChoice& choice) = 0;
-  /// A list of such objects.
+  /// A list of objects, each of which picks a registered leaf by its key `name`.
   virtual void ChooseList(const Field& field, AnyChoiceList& choices) = 0;
 };
 

@@ -36,7 +36,7 @@ std::vector<std::filesystem::path> FilesIn(const std::filesystem::path& folder);
 /// the system's reason (a full disk, say), and the temporary file is gone. Only one writer at a
 /// time: the temporary name, PATH.tmp, is fixed, so that crashes leave at most one of them behind.
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view content);
-/// The same, for content in several parts.
+/// WriteFileAtomically for content in several parts.
 void WriteFileAtomically(const std::filesystem::path& path,
                          std::span<const std::string_view> parts);
 

@@ -49,7 +49,7 @@ void WriteSafetensors(const std::filesystem::path& path,
 /// checksum (written by another program) is refused. Error kResource if the system cannot read the
 /// file, which says nothing about its content.
 SafetensorsFile ReadSafetensors(const std::filesystem::path& path);
-/// The same for a file's content; `where` is its name in errors.
+/// Parses the content of a safetensors file; `where` is its name in errors.
 SafetensorsFile ParseSafetensors(std::string_view content, const std::string& where);
 
 }  // namespace sgdscope

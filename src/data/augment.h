@@ -42,7 +42,7 @@ struct Augment {
 /// and `width` columns), with 0 where nothing was:
 ///   out[i, c, y, x] = m[i, c, y + down, x + right], where m is the image, mirrored or not
 at::Tensor MoveImages(const at::Tensor& images, const at::Tensor& moves);
-/// The same in a few operations on whole batches, for any device.
+/// MoveImages in a few operations on whole batches, for any device.
 at::Tensor MoveImagesByIndex(const at::Tensor& images, const at::Tensor& moves);
 
 }  // namespace sgdscope

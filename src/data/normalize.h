@@ -34,7 +34,7 @@ class Normalizer {
   /// `indices` [n] int64 on the CPU. Returns [n, ...shape] in dtype, on the split's device, which
   /// must be that of the constructor's `train`.
   at::Tensor Gather(const Split& split, const at::Tensor& indices) const;
-  /// The same for all of `inputs` [n, ...shape], of the split's type and on its device.
+  /// Normalizes all of `inputs` [n, ...shape], of the split's type and on its device.
   at::Tensor Normalize(const at::Tensor& inputs) const;
 
  private:

@@ -44,10 +44,10 @@ class Gradients {
   /// Gradient of the mean loss [p]. Made when first asked for: robust estimators do without it.
   const at::Tensor& Mean() const;
 
-  /// The same [p] with weights[i] times what example i adds to it; weights: [n].
+  /// The gradient [p] in which what example i adds counts weights[i] times; weights: [n].
   at::Tensor Weighted(const at::Tensor& weights) const;
 
-  /// Of part [begin, begin + size) of a joined batch. Without a graph.
+  /// The results of part [begin, begin + size) of a joined batch, without a graph.
   Gradients OfPart(int64_t begin, int64_t size) const;
 
  private:

@@ -347,7 +347,7 @@ HWY_NOINLINE void SideByLists(const T* d, const Block<T>& block, const Word* sid
   sums[1] = hn::Add(sums[1], hn::Add(rest1, SumOf(list1, tail, weight)));
 }
 
-/// The same by sorting. `buffer`: [n, lanes].
+/// One tail, wherever its members lie, summed by sorting all values. `buffer`: [n, lanes].
 template <class T, bool kLow>
 HWY_NOINLINE void SideBySorting(const T* d, const Block<T>& block, const Word* side, int64_t words,
                                 const Tail<T>& tail, T weight, T* buffer, V<T>* sums) {

@@ -218,7 +218,7 @@ void WithSum(const Recipe<T>& recipe, int64_t n, const Use& use) {
   use(Type<ByLists<T, 9>>());
 }
 
-/// The same for all kinds.
+/// Calls use(Type<Reducer>()) with the class that makes a reduction of any kind.
 template <class T, class Use>
 void WithReducer(const Reduction& how, int64_t n, const Use& use) {
   if (how.kind == Reduction::Kind::kSigns) return use(Type<BySigns<T>>());

@@ -122,11 +122,11 @@ class Layer {
   /// h [n, ...] to output [n, ...].
   virtual at::Tensor Forward(const at::Tensor& h, const Pass& pass) const = 0;
 
-  /// The same for a value on a line: directional derivatives of first and second order by the chain
+  /// Forward for a value on a line: directional derivatives of first and second order by the chain
   /// rule, in one sweep (forward mode), without building a graph.
   virtual Line ForwardLine(const Line& h, const LinePass& pass) const = 0;
 
-  /// The same in variants: the layers between `pass.from` and `pass.until` map what came out of the
+  /// Forward in variants: the layers between `pass.from` and `pass.until` map what came out of the
   /// first to what goes into the second. A difference confined to one unit costs a layer one column
   /// of its weights.
   virtual Variants ForwardVariants(const Variants& h, const VariantPass& pass) const;

@@ -34,7 +34,7 @@
 namespace sgdscope {
 namespace {
 
-/// Of the gradients of all training examples: scalars, in double.
+/// What the probe needs of the gradients of all training examples: scalars, in double.
 struct Moments {
   at::Tensor squared_norm;  // |G_N|^2 - tr Sigma / N
   at::Tensor trace;         // tr Sigma

@@ -125,7 +125,7 @@ struct Lags {
   int64_t long_ago = 300;
 
   void Fields(FieldVisitor& visitor);
-  /// That recent < long_ago.
+  /// Throws an Error of kind kConfig unless recent < long_ago.
   void CheckOrder(const ProbeContext& context) const;
 };
 

@@ -100,7 +100,7 @@ class Taylor : public Probe {
     return at::cat({updating, AlongLine(view, {batches.begin() + 1, batches.end()}, nullptr)});
   }
 
-  /// The same from a sweep along the line. known: what was evaluated of the first batch, or null.
+  /// The values from a sweep along the line. known: what was evaluated of the first batch, or null.
   at::Tensor AlongLine(const StepView& view, const std::vector<Examples>& batches,
                        const Gradients* known) const {
     Batch all = view.oracle.Load(Joined(batches));

@@ -24,7 +24,7 @@ class Experiment {
   /// Reads the data, checks again with its real size, adds the config's label noise, and moves it
   /// to the device. Error kData; kResource if the device is not there.
   void LoadData();
-  /// The same with given data instead of the config's data set, for benchmarks and `describe`.
+  /// Takes given data in place of the config's data set, for benchmarks and `describe`.
   void UseData(LoadedData data);
 
   const RunConfig& config() const { return config_; }

@@ -32,7 +32,7 @@ def share(run: Run, world: str, part: str) -> Line:
 
 
 def draw_shares(axes: Axes, runs: Sequence[Run], world: str) -> None:
-    """Both over the steps, counted from 1."""
+    """Draws the shares of pristine and corrupt examples over the steps, counted from 1."""
     axes.axhline(0.5, color="#999999", linewidth=0.8, zorder=1)
     for part, look in zip(PARTS, LOOKS):
         lines = [share(run, world, part) for run in runs]

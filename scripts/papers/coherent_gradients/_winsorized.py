@@ -55,7 +55,7 @@ def over_noise(values: Sequence[float]) -> Sample:
 
 
 def mean_over_noise(quantity: Quantity) -> Callable[..., Sample]:
-    """Of the runs of one c."""
+    """The mean of a quantity over the runs with one c, which differ in their noise."""
     return lambda *runs: over_noise([quantity(run) for run in runs])
 
 
@@ -76,11 +76,11 @@ def margin(run: Run) -> Sample:
 
 
 def least_margin(*runs: Run) -> Sample:
-    """That of the run with the least."""
+    """The margin of the run that has the least one."""
     return min((margin(run) for run in runs), key=lambda sample: sample.value)
 
 
 def examples(run: Run) -> float:
-    """How many there are in the training set."""
+    """The number of examples in a run's training set."""
     epoch = evaluated(run, "epoch")
     return float(run.config["batch_size"] * epoch.x[-1] / epoch.y[-1])

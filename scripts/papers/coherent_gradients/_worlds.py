@@ -16,7 +16,7 @@ LOOKS = (Stroke("pristine", COLOURS[0], "-", 1.1), Stroke("corrupt", COLOURS[4],
 
 
 def column(of: str, world: str, part: str) -> str:
-    """Of metrics.csv; `of` is how the columns of a probe begin."""
+    """The name of a column of metrics.csv; `of` is how the columns of a probe begin."""
     return f"{of}{world}{part}"
 
 

@@ -103,7 +103,7 @@ def nearness_to_noise(column: str) -> Callable[..., Sample]:
 
 
 def nearness_to_clean(column: str) -> Callable[..., Sample]:
-    """The inverse."""
+    """The inverse of nearness_to_noise: how near a group's rate of learning is to that without noise."""
     return lambda *runs: Sample(1 / nearness_to_noise(column)(*runs).value)
 
 
@@ -113,7 +113,7 @@ def worst_fit(*runs: Run) -> Sample:
 
 
 def least_drop(numbers: Sequence[float]) -> Sample:
-    """From each number to the next."""
+    """The least drop from a number to the one after it."""
     return Sample(float(np.min(-np.diff(numbers))))
 
 

@@ -28,7 +28,7 @@ def late(run: Run, what: str) -> float:
 
 
 def seeds_of(results: Results, name: str, what: str) -> list[float]:
-    """That of the finished runs of a job."""
+    """The late value of each finished run of a job."""
     return [late(run, what) for run in results.runs(name)]
 
 

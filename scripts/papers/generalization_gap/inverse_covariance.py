@@ -53,7 +53,7 @@ class Best:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return float(np.mean(list(self.by_seed.values())))
 
 

@@ -100,7 +100,7 @@ def decay(run: Run) -> Sample:
 
 
 def cosine(run: Run) -> Sample:
-    """Of equation 13's right side with −W, mean over the measured steps."""
+    """The cosine of equation 13's right side with −W, mean over the measured steps."""
     return Sample(float(along_training(run, COSINE)[1].mean()))
 
 

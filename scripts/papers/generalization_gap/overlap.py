@@ -32,7 +32,7 @@ class Falls:
 
 
 def falls(run: Run) -> Falls:
-    """Of all measured moments."""
+    """The falls of the loss at all measured moments of a run."""
     values = ("measured", "measured_error", "predicted")
     names = [f"overlap.shared{shared}.{value}" for value in values for shared in OVERLAPS]
     step, trace, *columns = measured_rows(run, ["overlap.covariance_trace", *names])

@@ -26,12 +26,12 @@ def by_label(run: Run, labels: Sequence[str], value: str) -> tuple[np.ndarray, n
 
 
 def of_rates(run: Run, value: str) -> tuple[np.ndarray, np.ndarray]:
-    """For each learning rate."""
+    """Steps and values of one number of the probe, for each learning rate."""
     return by_label(run, [f"rate{i}" for i in range(len(RATES))], value)
 
 
 def of_cuts(run: Run, value: str) -> tuple[np.ndarray, np.ndarray]:
-    """For each number of cuts."""
+    """Steps and values of one number of the probe's average, for each number of cuts."""
     return by_label(run, [f"cuts{cuts}" for cuts in CUTS], f"average.{value}")
 
 

@@ -57,7 +57,7 @@ ACCURACY = highest(TEST)
 
 
 def finish(panels: Sequence[Axes]) -> None:
-    """Letters and legends."""
+    """Gives the panels their letters and legends."""
     for letter, axes in zip("abc", panels):
         axes.set_title(f"({letter})", loc="left")
         axes.legend(fontsize=8)
@@ -141,12 +141,12 @@ def optimum(x: np.ndarray, accuracy: np.ndarray) -> float:
 
 
 def rise(accuracy: np.ndarray) -> float:
-    """From the first to the highest."""
+    """By how much the highest accuracy exceeds the first one."""
     return float(accuracy.max() - accuracy[0])
 
 
 def fall(accuracy: np.ndarray) -> float:
-    """From the highest to the last."""
+    """By how much the last accuracy falls short of the highest one."""
     return float(accuracy.max() - accuracy[-1])
 
 
@@ -163,7 +163,7 @@ def largest_stable(x: np.ndarray, accuracy: np.ndarray) -> float:
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> float:
-    """Of log2 y over x, by least squares, where y was measured."""
+    """The slope of log2 y over x, by least squares, where y was measured."""
     known = np.isfinite(y)
     if np.count_nonzero(known) < 2:
         raise TooLittle("fewer than two settings have it measured")

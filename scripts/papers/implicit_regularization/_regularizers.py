@@ -23,10 +23,10 @@ def over_penalties(results: Results, quantity: Quantity) -> Curve:
 
 
 def rates(results: Results) -> np.ndarray:
-    """The exponents of the learning rates."""
+    """The exponents of 2 of the learning rates."""
     return np.array([setting["rate"] for setting in results.study.curve("rates")])
 
 
 def penalties(results: Results) -> np.ndarray:
-    """The exponents of lambda."""
+    """The exponents of 2 of the lambdas, from the smallest on."""
     return np.array([setting["penalty"] for setting in results.study.curve("penalties")])

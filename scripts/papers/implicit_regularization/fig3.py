@@ -26,7 +26,7 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def claims(results: Results) -> list[Claim]:
-    """Whether the ratio decides."""
+    """Whether batch sizes agree at equal ratios of the learning rate, and of lambda, to the batch size."""
     place = "section 3, figure 3"
     return [
         Claim(

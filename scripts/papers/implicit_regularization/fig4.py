@@ -20,12 +20,12 @@ def within(results: Results, n: int, epochs: int) -> Curve:
 
 
 def equal_epochs(results: Results, n: int) -> Curve:
-    """As many epochs for each n."""
+    """Accuracies of n-step SGD over the learning rate, after the same number of epochs for each n."""
     return within(results, n, results.study.values["base_epochs"])
 
 
 def equal_updates(results: Results, n: int) -> Curve:
-    """As many moves for each n."""
+    """Accuracies of n-step SGD over the learning rate, after the same number of moves for each n."""
     return curve(results, results.study.curve("equal_updates", n=n), ACCURACY)
 
 

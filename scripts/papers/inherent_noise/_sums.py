@@ -70,7 +70,7 @@ def draw_over_reduction(runs: Sequence[Run], largest_first: Sequence[str]) -> Pi
 
 
 def draw_over_loss(runs: Sequence[Run], largest_first: Sequence[str], curve: LossOf = refined_loss) -> Picture:
-    """The same over the loss itself."""
+    """Draws the sums over the training loss, in place of its reduction."""
     lines = [sums_from_common_start(runs, column, fall(curve)) for column in COLUMNS]
     losses = [[Line(-line.x, line.y) for line in of_runs] for of_runs in lines]
     label = f"training loss, falling to the right\n({curve(runs[0]).source})"
@@ -84,7 +84,7 @@ def draw_over_loss(runs: Sequence[Run], largest_first: Sequence[str], curve: Los
 
 
 def reduction(run: Run) -> np.ndarray:
-    """In the training loss, at each row."""
+    """The reduction in the training loss so far, at each row of metrics.csv."""
     return refined_loss(run).reduction(run.metrics["step"])
 
 

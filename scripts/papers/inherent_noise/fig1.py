@@ -36,7 +36,7 @@ def claims(results: Results) -> list[Claim]:
 
 
 def claims_of(results: Results, name: str, network: str = "") -> list[Claim]:
-    """Of one network, which `network` names where there are several."""
+    """The claims on one network, which `network` names where there are several."""
     pairs = (
         ("The updating batch pays a larger penalty than a recent one.", "|−L̂ʰ(Bᵤ)|", "|−L̂ʰ(Bᵣ)|", UPDATING, RECENT),
         ("A recent batch pays a larger penalty than one of long ago.", "|−L̂ʰ(Bᵣ)|", "|−L̂ʰ(Bₐ)|", RECENT, LONG_AGO),

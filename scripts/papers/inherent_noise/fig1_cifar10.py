@@ -16,7 +16,7 @@ SHOWS = (
 
 
 def draw(results: Results) -> dict[str, Picture]:
-    """For each network recent over long ago, and updating over recent."""
+    """Draws, for each network, penalties of recent over long-ago batches, and of updating over recent ones."""
     return {f"fig1_{name}": draw_penalties(results, name) for name in NAMES}
 
 

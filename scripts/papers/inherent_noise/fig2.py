@@ -34,7 +34,7 @@ def claims(results: Results) -> list[Claim]:
 
 
 def claims_of(results: Results, name: str) -> list[Claim]:
-    """Of one network."""
+    """The claims on one network."""
     others = (("a recent batch", "η∇Bᵣ·∇Bᵤ", RECENT), ("a long-ago batch", "η∇Bₐ·∇Bᵤ", LONG_AGO))
     place = "section 3, figure 2"
     found = []

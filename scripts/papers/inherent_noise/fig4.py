@@ -73,7 +73,7 @@ TURNS: Sequence[tuple[str, Callable[[Run, Run], float]]] = (
 
 
 def agreement(one: float, other: float) -> Sample:
-    """Of two losses: the smaller over the larger."""
+    """How near two losses are: the smaller over the larger."""
     return Sample(min(one, other) / max(one, other))
 
 

@@ -19,7 +19,7 @@ BATCHES_OF_MEAN = 50  # of the running mean that stands for the training loss
 
 
 def training_loss(run: Run) -> LossCurve:
-    """As the updates see it."""
+    """The training loss as the updates see it: the running mean of the batches' own."""
     return batch_means(run, BATCHES_OF_MEAN)
 
 

@@ -50,7 +50,7 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def rise(run: Run) -> Sample:
-    """Of the test loss from its least value to the last one."""
+    """By how much the last test loss exceeds the least one."""
     _, _, test = evaluated(run)
     return Sample(float(test[-1] - test.min()))
 

@@ -23,7 +23,7 @@ REACHED = "stop.train_loss"  # in a manifest's reason: the run has come to L**
 
 @dataclass(frozen=True)
 class Means:
-    """Of settings that have converged, over seeds; [settings] each."""
+    """Means over seeds, of the settings that have converged; [settings] each."""
 
     batch: np.ndarray
     alpha: np.ndarray
@@ -47,7 +47,7 @@ class Curve:
     left_out: tuple[str, ...]  # settings of which a run does not get to L**
 
     def means(self, seeds: Sequence[int] | slice = slice(None)) -> Means:
-        """Over all seeds, or those at these places."""
+        """The means over all seeds, or over those at these places."""
         batch, alpha = (np.array([setting[name] for setting in self.settings]) for name in ("batch", "alpha"))
         return Means(batch, alpha, self.accuracy[:, seeds].mean(axis=1), self.steps[:, seeds].mean(axis=1))
 
@@ -100,7 +100,7 @@ def measured(of: Callable[..., float], *curves: Curve) -> Measurement:
 
 
 def gain(plain: Means, enhanced: Means) -> float:
-    """In the highest test accuracy."""
+    """By how much noise enhancement raises the highest test accuracy."""
     return enhanced.accuracy.max() - plain.accuracy.max()
 
 
@@ -135,7 +135,7 @@ def peak(one: Means) -> float:
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """By least squares."""
+    """The slope of y over x, by least squares."""
     if len(x) < 2:
         raise TooLittle("fewer than two settings have it measured")
     return float(np.polyfit(x, y, 1)[0])
@@ -173,18 +173,18 @@ def logarithmic(axis: Axis) -> None:
 
 
 def add_legend(axes: Axes) -> None:
-    """If anything was drawn."""
+    """Adds a legend if anything was drawn."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)
 
 
 def plus_minus(values: np.ndarray, digits: int) -> str:
-    """Mean and standard deviation."""
+    """Mean ± standard deviation, as text."""
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
 def best_batches(results: Results) -> list[Table]:
-    """The paper's table 2."""
+    """The paper's table 2: the best batch size for each network and alpha."""
     rows = []
     for network in results.study.curves:
         for alpha, settings in results.study.by(network, "alpha").items():

@@ -23,7 +23,7 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def claims(results: Results) -> list[Claim]:
-    """The same as for C1."""
+    """What figure 1 claims of C1, for each of these networks."""
     of_networks = [claims_over_batches(results, name, "section 3.1, figure 2") for name in results.study.curves]
     return [claim for claims in of_networks for claim in claims]
 

@@ -113,7 +113,7 @@ def claims(results: Results) -> list[Claim]:
 
 
 def tables(results: Results) -> list[Table]:
-    """Table 3."""
+    """The paper's table 3."""
     rows = []
     for network in results.study.curves:
         for words, one in zip(("without", "with"), pair(results, network)):

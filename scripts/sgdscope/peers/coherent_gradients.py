@@ -186,7 +186,7 @@ def from_seed(make: Callable[..., Any], *arguments: object) -> Any:
 
 
 def pytorch_candidates(measured: Measured, data: Dataset, reference: Reference, turns: Turns) -> list[Candidate]:
-    """All of PyTorch that is here and computes what it should."""
+    """The candidates in PyTorch that are installed here and compute what they should."""
     device, candidates, as_float = data.images.device, [], data.as_float()
 
     def add(kind: str, variant: str, step: Callable[[], object]) -> None:
@@ -229,7 +229,7 @@ def jax_candidates(
 
 
 def note(measured: Measured, missing: MissingPeer) -> None:
-    """One line, however many steps it concerns."""
+    """Remarks on a missing peer in one line, however many steps it concerns."""
     if (line := f"not measured: {missing}") not in measured.remarks:
         measured.remarks.append(line)
 

@@ -45,7 +45,7 @@ class ImageStep:
         self.optimizer = torch.optim.SGD(self.parameters, lr=LEARNING_RATE)
 
     def loss(self) -> Tensor:
-        """Of a random batch."""
+        """The loss of a random batch."""
         indices = torch.randint(len(self.images), (BATCH_SIZE,)).to(self.images.device)
         inputs = self.images.index_select(0, indices).float().div_(255).contiguous(memory_format=self.layout)
         return functional.cross_entropy(self.model(inputs), self.labels.index_select(0, indices))

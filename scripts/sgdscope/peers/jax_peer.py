@@ -69,7 +69,7 @@ class JaxStep:
         return self.jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradient), measured
 
     def loss(self, parameters: Any, x: Any, label: Any) -> Any:
-        """Of one example."""
+        """The loss of one example."""
         for i, (weight, bias) in enumerate(parameters):
             x = weight @ (x if i == 0 else self.jax.nn.relu(x)) + bias
         return -self.jax.nn.log_softmax(x)[label]

@@ -42,7 +42,7 @@ class TwoLosses(PlainStep):
 
 
 class JoinedBatch(TwoLosses):
-    """The same in one forward pass over both batches, whose examples have different weights."""
+    """The noise-enhanced step in one forward pass over both batches, whose examples have different weights."""
 
     def __init__(self, hidden: Sequence[int], data: Dataset, batch_size: int) -> None:
         super().__init__(hidden, data, batch_size)

@@ -157,7 +157,7 @@ class OpacusGhostNorms:
 
 
 def opacus(name: str) -> type[nn.Module]:
-    """A class of opacus.grad_sample."""
+    """The class of opacus.grad_sample with this name, or a MissingPeer."""
     try:
         from opacus import grad_sample
     except ImportError:

@@ -76,7 +76,7 @@ def reference_winsorized(gradients: np.ndarray, percentile: float) -> np.ndarray
 
 
 def reference_norms(gradients: np.ndarray) -> np.ndarray:
-    """[n]"""
+    """The lengths [n] of gradients [n, weights]."""
     return np.sqrt((gradients**2).sum(1))
 
 
