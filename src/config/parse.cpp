@@ -17,6 +17,8 @@ constexpr int kMaxDepth = 64;
 // No object of a config has more keys, and nlohmann's ordered objects look for each new key among
 // all earlier ones.
 constexpr size_t kMaxKeys = 1000;
+// Room for lists of a million numbers; of more, a network is built for minutes before it is refused.
+constexpr size_t kMaxBytes = size_t{4} << 20;
 // An override may extend a list by one element only, so no index is longer.
 constexpr size_t kMaxIndexDigits = 9;
 
@@ -92,6 +94,12 @@ class StrictCallback {
 
 // Throws Error for what a config may not hold, and Json::parse_error for what is not JSON.
 Json ParseStrictly(const std::string& text, const std::string& where, bool comments) {
+  if (text.size() > kMaxBytes) {
+    throw Error(ErrorKind::kConfig, where.substr(0, 200),
+                std::to_string(text.size()) + " bytes, but a config has at most " +
+                    std::to_string(kMaxBytes),
+                "Is this the right file?");
+  }
   const size_t nul = text.find('\0');
   if (nul != std::string::npos) {  // the parser would take it for the end and skip what follows
     throw Error(ErrorKind::kConfig, Position(where, text, nul), "a NUL character",

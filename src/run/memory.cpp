@@ -42,7 +42,7 @@ Need BatchNeed(const Network& network, const DataShape& shape, int64_t batch, do
   for (const Parameter& parameter : network.table.parameters()) {
     if (!parameter.is_bias) example += static_cast<double>(parameter.shape.front());
   }
-  return {"batch_size", "a batch of " + std::to_string(batch) + " examples in all layers",
+  return {"batch_size", "the " + std::to_string(batch) + " examples of a batch, in all layers,",
           static_cast<double>(batch) * example * element, "Use smaller batches."};
 }
 

@@ -44,7 +44,7 @@ TEST(Limits, WhatMemoryCannotHoldIsNamed) {
     ExpectRefused(command, wide, 5, {"model: 8100", " GiB", "narrower layers", "more memory"});
     ExpectRefused(command,
                   {"sampler.name=replacement", "batch_size=1000000000", "model.hidden=[20000]"}, 5,
-                  {"batch_size: a batch of 1000000000", " GiB", "smaller batches"});
+                  {"batch_size: the 1000000000 examples", " GiB", "smaller batches"});
   }
   ExpectRefused("run", {"data.train_size=12000000000"}, 5,
                 {"data: the examples", " GiB", "fewer or smaller examples"});
