@@ -17,8 +17,8 @@ using Json = nlohmann::ordered_json;  // keeps the order of declaration
 using FieldsFunction = std::function<void(FieldVisitor&)>;
 
 /// Parses a config text. // and /* */ comments are allowed; a key given twice in one object, more
-/// than 64 levels of nesting and NUL characters are not. `where` names the file in errors, which
-/// give line and column.
+/// than 1000 keys in one, more than 64 levels of nesting, NUL characters, numbers that would become
+/// 0, and more than 4 MiB are not. `where` names the file in errors, which give line and column.
 Json ParseConfig(const std::string& text, const std::string& where);
 
 /// Applies an override "model.hidden=[64]" or "probes[0].every=10": the value is JSON, or, where it

@@ -22,7 +22,8 @@ class Experiment {
   explicit Experiment(RunConfig& config);
 
   /// Reads the data, checks again with its real size, adds the config's label noise, and moves it
-  /// to the device. Error kData; kResource if the device is not there.
+  /// to the device. Error kData; kResource if the device is not there, or if memory or threads are
+  /// too few.
   void LoadData();
   /// Takes given data in place of the config's data set, for benchmarks and `describe`.
   void UseData(LoadedData data);

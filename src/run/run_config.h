@@ -61,9 +61,9 @@ struct RunConfig {
   at::ScalarType scalar_type() const { return dtype == "float64" ? at::kDouble : at::kFloat; }
 };
 
-/// Reads and checks a config: every key known, every value in range, exactly one of steps and
-/// epochs, probe labels unique. What a config may leave open (`output`, labels) is settled, so that
-/// ResolvedConfig is complete. Error kConfig.
+/// Reads and checks a config: every key known, every value in range and held by its dtype, exactly
+/// one of steps and epochs, probe labels unique. What a config may leave open (`output`, labels) is
+/// settled, so that ResolvedConfig is complete. Error kConfig.
 std::unique_ptr<RunConfig> ReadRunConfig(const Json& config);
 
 /// The config with every default written out; itself a valid config that gives the same run.
