@@ -25,4 +25,4 @@ build_dir=${build_dir:-build/$preset}
 
 [[ $torch_file ]] || scripts/setup.sh
 build "$preset" "$build_dir" "${torch_file:-$libtorch_file}"
-ctest --test-dir "$build_dir" -LE slow --output-on-failure --no-tests=error "$@"
+ctest --test-dir "$build_dir" -LE slow --parallel "$(nproc)" --output-on-failure --no-tests=error "$@"
