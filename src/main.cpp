@@ -206,8 +206,10 @@ void CheckArguments(const CLI::App& command, const std::vector<std::string>& arg
   }
 }
 
-void AddConfigOptions(CLI::App& command, Arguments& arguments) {
-  command.add_option("config", arguments.config, "the experiment, a JSON file")->required();
+CLI::Option* AddConfigOptions(CLI::App& command, Arguments& arguments) {
+  CLI::Option* config =
+      command.add_option("config", arguments.config, "the experiment, a JSON file");
+  config->required();
   command
       .add_option("--set", arguments.overrides,
                   "PATH=VALUE: overrides the file, e.g. model.hidden=[64]")
@@ -243,6 +245,7 @@ JobLine ParseJobLine(const std::vector<std::string>& words, ConfigFiles& files) 
   Arguments arguments;
   AddConfigOptions(line, arguments);
   AddQuiet(line, arguments);
+  CheckArguments(line, words);
   try {
     line.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError& error) {
@@ -306,7 +309,8 @@ int Main(int argc, char** argv) {
   };
   const auto given = std::as_const(app).get_subcommands(named);
   CheckArguments(given.empty() ? app : *given[0], {argv + 1, argv + argc});
-  const std::vector<std::string> commands = {"run", "validate", "describe", "list", "schema"};
+  const std::vector<std::string> commands = {"run",     "validate", "describe",
+                                             "resolve", "list",     "schema"};
   if (argc > 1 && argv[1][0] != '-' && std::ranges::find(commands, argv[1]) == commands.end()) {
     const std::string near = Nearest(argv[1], commands);
     throw Error(ErrorKind::kConfig, argv[1], "unknown command",

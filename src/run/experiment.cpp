@@ -56,6 +56,38 @@ void CheckGhostBatches(const Network& network, const Sampler& sampler) {
 
 std::string ProbePath(size_t i) { return "probes[" + std::to_string(i) + "]"; }
 
+/// Batch normalization of a single value would train on nothing: it is its own mean. `path` names
+/// what makes batches of `size` examples.
+void CheckNormalized(const Network& network, int64_t size, const std::string& path,
+                     const std::string& hint) {
+  const int64_t ghost = network.ghost_batch_size;
+  const int64_t fewest = ghost == 0 ? size : (size - 1) % ghost + 1;
+  if (fewest >= network.fewest_normalized) return;
+  throw Error(ErrorKind::kConfig, path,
+              "batch normalization of " + std::to_string(fewest) + " example (of a batch of " +
+                  std::to_string(size) +
+                  ") where a channel is left with a single pixel: a single value has no variance",
+              hint + ", or use larger images or another model.norm.");
+}
+
+/// All batches that the run normalizes by their own statistics.
+void CheckNormalized(const Network& network, const RunConfig& config) {
+  const Sampler& sampler = *config.sampler;
+  CheckNormalized(network, sampler.batch_size(), "batch_size", "Give a larger batch_size");
+  CheckNormalized(network, sampler.smallest_batch(), "sampler.drop_last",
+                  "Set it to true, which leaves out the smaller last batch of an epoch");
+  for (const int64_t n : {sampler.batch_size(), sampler.smallest_batch()}) {
+    for (const int64_t size : config.gradient->Parts(n)) {
+      CheckNormalized(network, size, "gradient", "Cut the batches into larger parts");
+    }
+  }
+  for (size_t i = 0; i < config.probes.choices().size(); ++i) {
+    for (const int64_t size : (*config.probes.choices()[i])->OwnBatches()) {
+      CheckNormalized(network, size, ProbePath(i), "Let the probe take larger batches");
+    }
+  }
+}
+
 /// That no two probes have a column in common: "a" has one named "a.b.c" if it has a value "b.c",
 /// "a.b" if it has a value "c".
 void CheckColumns(const ChoiceList<Probe>& probes) {
@@ -114,6 +146,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
                    train_size, test_size, sampler, config_.data->label_noise() != nullptr});
   }
   CheckColumns(config_.probes);
+  CheckNormalized(network_, config_);
 }
 
 void Experiment::LoadData() {

@@ -149,7 +149,7 @@ TEST(Resolve, NamesEachBadLineAndGoesOn) {
       {"sgdscope", false, {"a job begins with 'sgdscope run'"}},
       {"sgdscope run --output a", false, {"config is required"}},
       {run, false, {"there is no --output DIR"}},
-      {run + " --set output=", false, {"there is no --output DIR"}},
+      {run + " --set output=", false, {"--set output=", "the value is empty"}},
       {run + " --output 'a", false, {"a quotation that begins with ' never ends"}},
       {run + " --output a\\", false, {"a backslash at the end"}},
       {run + " --output a --overwrite", false, {"not expected: --overwrite", "--quiet"}},
@@ -169,6 +169,7 @@ TEST(Resolve, NamesEachBadLineAndGoesOn) {
       {"sgdscope run " + broken + " --output f", false, {"broken.json:2:"}},
       {"sgdscope run \xff.json --output g", false, {".json", "No such file"}},
       {run + " --set output=3", false, {"output", "3"}},
+      {run + " --seed '' --output h", false, {"--seed", "the option is empty"}},
   };
   std::vector<std::string> lines;
   for (const Bad& job : bad) lines.push_back(job.line);
