@@ -1,10 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <map>
-#include <regex>
 #include <set>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,11 +22,14 @@ using Include = std::pair<std::string, std::string>;  // from, to: paths below s
 
 /// The height of each folder, from the rows "| height | `folder` | ..." of the page.
 std::map<std::string, int> Heights() {
-  const std::string page = ReadFile(SGDSCOPE_SOURCE_DIR "/src/README.md");
-  const std::regex row(R"(^\| (\d+) \| `([^`]+)` \|)", std::regex::multiline);
+  std::istringstream page(ReadFile(SGDSCOPE_SOURCE_DIR "/src/README.md"));
   std::map<std::string, int> heights;
-  for (std::sregex_iterator it(page.begin(), page.end(), row), end; it != end; ++it) {
-    heights[(*it)[2]] = std::stoi((*it)[1]);
+  for (std::string line; std::getline(page, line);) {
+    int height = 0;
+    char folder[64];
+    if (std::sscanf(line.c_str(), "| %d | `%63[^`]`", &height, folder) == 2) {
+      heights[folder] = height;
+    }
   }
   return heights;
 }
