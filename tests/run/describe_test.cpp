@@ -12,6 +12,7 @@
 #include "tests/data/data_files.h"
 #include "tests/expect_error.h"
 #include "tests/run/small_run.h"
+#include "tests/shipped_configs.h"
 #include "tests/temp_folder.h"
 
 namespace sgdscope {
@@ -90,10 +91,9 @@ TEST(Describe, ATemporaryFolderThatIsNotThereIsNamed) {
 // The networks that take long are made narrow.
 TEST(DescribeSlow, TakesEveryShippedConfig) {
   const ZeroData data;
-  for (const auto& entry : fs::recursive_directory_iterator(SGDSCOPE_SOURCE_DIR "/configs")) {
-    if (entry.path().extension() != ".json") continue;
-    SCOPED_TRACE(entry.path().string());
-    Json json = ParseConfig(ReadFile(entry.path()), entry.path().string());
+  for (const fs::path& path : ShippedConfigs()) {
+    SCOPED_TRACE(path.string());
+    Json json = ParseConfig(ReadFile(path), path.string());
     if (json["data"]["name"] != "synthetic") json["data"]["path"] = data.path();
     const std::string model = json["model"]["name"];
     if (model.starts_with("alexnet") || model == "resnet18" || model == "wide_resnet50_2") {
