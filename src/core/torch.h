@@ -1,8 +1,8 @@
 #pragma once
 
-// The part of LibTorch that we use: tensors and torch::autograd::grad; no torch::nn, torch::optim
-// or torch::data. Precompiled. Differences between LibTorch versions belong here.
+// The part of LibTorch that everyone uses: tensors. Precompiled. The few files that differentiate
+// include torch/csrc/autograd/autograd.h by themselves, because it costs each file that sees it a
+// third of a second. Differences between LibTorch versions belong here.
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/variable.h>
+#include <ATen/core/grad_mode.h>

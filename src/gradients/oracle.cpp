@@ -1,5 +1,7 @@
 #include "gradients/oracle.h"
 
+#include <torch/csrc/autograd/autograd.h>
+
 #include "nn/reduce.h"
 
 namespace sgdscope {

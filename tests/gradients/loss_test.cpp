@@ -1,6 +1,7 @@
 #include "gradients/loss.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 

@@ -1,6 +1,7 @@
 #include "gradients/oracle.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
