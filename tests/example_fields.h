@@ -3,54 +3,31 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "config/fields.h"
 #include "config/json.h"
 #include "config/registry.h"
+#include "config/value.h"
 
-// Leaves with allowed values, made from their declared fields alone: tests over a registry include
-// every newcomer.
+// Leaves with allowed values, made from their declared fields alone: tests over a
+// registry include every newcomer.
 
 namespace sgdscope {
 
 /// Gives each required field an allowed value; the others keep their defaults.
 class FillRequired : public FieldVisitor {
  public:
-  void Visit(const Field&, bool&) override {}
-  void Visit(const Field& field, int64_t& value) override {
-    if (field.required) value = Whole(field);
+  void VisitValue(const Field& field, AnyValue& value) override {
+    if (!field.required) return;
+    const TypeWords words = value.words();
+    const Json example = words.element.empty() ? Allowed(field, words.schema)
+                                               : Json::array({Allowed(field, words.element)});
+    value.Read(example, {field, field.name, AllowedText(field, words)});
   }
-  void Visit(const Field& field, double& value) override {
-    if (field.required) value = std::clamp(0.05, field.min, field.max);
-  }
-  void Visit(const Field& field, std::string& value) override {
-    if (field.required) value = field.allowed.empty() ? "text" : field.allowed[0];
-  }
-  void Visit(const Field& field, std::vector<int64_t>& value) override {
-    if (field.required) value = {Whole(field)};
-  }
-  void Visit(const Field& field, std::vector<std::string>& value) override {
-    if (field.required) value = field.allowed;
-  }
-  void Visit(const Field& field, std::optional<bool>& value) override {
-    if (field.required) value = true;
-  }
-  void Visit(const Field& field, std::optional<int64_t>& value) override {
-    if (field.required) value = Whole(field);
-  }
-  void Visit(const Field& field, std::optional<double>& value) override {
-    if (field.required) value = std::clamp(0.05, field.min, field.max);
-  }
-  void Visit(const Field& field, std::optional<std::string>& value) override {
-    if (field.required) value = field.allowed.empty() ? "text" : field.allowed[0];
-  }
-  void OptionalGroup(const Field&, bool&, const std::function<void(FieldVisitor&)>&) override {}
-  void Group(const Field&, const std::function<void(FieldVisitor&)>& fields) override {
-    fields(*this);
-  }
+  void OptionalGroup(const Field&, bool&, const FieldsFunction&) override {}
+  void Group(const Field&, const FieldsFunction& fields) override { fields(*this); }
   void Choose(const Field& field, AnyChoice& choice) override {
     if (!field.required) return;
     const std::string leaf = choice.shorthand().leaf;
@@ -60,8 +37,11 @@ class FillRequired : public FieldVisitor {
   void ChooseList(const Field&, AnyChoiceList&) override {}
 
  private:
-  static int64_t Whole(const Field& field) {
-    return static_cast<int64_t>(std::clamp(2.0, field.min, field.max));
+  static Json Allowed(const Field& field, const std::string& type) {
+    if (type == "boolean") return true;
+    if (type == "string") return field.allowed.empty() ? "text" : field.allowed[0];
+    const double number = std::clamp(type == "integer" ? 2 : 0.05, field.min, field.max);
+    return type == "integer" ? Json(static_cast<int64_t>(number)) : Json(number);
   }
 };
 

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +27,7 @@ struct Field {
   std::string_view limits_memory_of = "";  // whose memory the value, in `unit`, is the most of
 };
 
+class AnyValue;
 class AnyChoice;
 class AnyChoiceList;
 
@@ -37,17 +36,12 @@ class FieldVisitor {
  public:
   virtual ~FieldVisitor() = default;
 
-  virtual void Visit(const Field& field, bool& value) = 0;
-  virtual void Visit(const Field& field, int64_t& value) = 0;
-  virtual void Visit(const Field& field, double& value) = 0;
-  virtual void Visit(const Field& field, std::string& value) = 0;
-  virtual void Visit(const Field& field, std::vector<int64_t>& value) = 0;
-  virtual void Visit(const Field& field, std::vector<std::string>& value) = 0;
-  /// An optional field is absent from the config when it has no value.
-  virtual void Visit(const Field& field, std::optional<bool>& value) = 0;
-  virtual void Visit(const Field& field, std::optional<int64_t>& value) = 0;
-  virtual void Visit(const Field& field, std::optional<double>& value) = 0;
-  virtual void Visit(const Field& field, std::optional<std::string>& value) = 0;
+  /// A value of one of the types at the end of config/value.cpp; with another one the program does
+  /// not link. An optional field is absent from the config when it has no value.
+  template <class T>
+  void Visit(const Field& field, T& value);
+  /// The same, with the type erased (config/value.h).
+  virtual void VisitValue(const Field& field, AnyValue& value) = 0;
   /// An object with fields of its own.
   virtual void Group(const Field& field, const std::function<void(FieldVisitor&)>& fields) = 0;
   /// An object with fields of its own that may be absent; `given`: whether the config has it.

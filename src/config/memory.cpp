@@ -2,6 +2,7 @@
 
 #include "config/json.h"
 #include "config/text.h"
+#include "config/value.h"
 
 namespace sgdscope {
 namespace {
@@ -9,20 +10,13 @@ namespace {
 /// Collects what fields with `limits_memory_of` say, also those of the leaves that are chosen.
 class MemoryLines : public FieldVisitor {
  public:
-  void Visit(const Field& field, int64_t& value) override {
+  void VisitValue(const Field& field, AnyValue& value) override {
     if (field.limits_memory_of.empty()) return;
-    lines_.push_back(std::string(field.limits_memory_of) + " at most " + std::to_string(value) +
-                     " " + field.unit + " (" + JoinPath(path_, field.name) + ")");
+    const Json most = value.Write(field);
+    if (most.is_null()) return;
+    lines_.push_back(std::string(field.limits_memory_of) + " at most " + ShortText(most) + " " +
+                     field.unit + " (" + JoinPath(path_, field.name) + ")");
   }
-  void Visit(const Field&, bool&) override {}
-  void Visit(const Field&, double&) override {}
-  void Visit(const Field&, std::string&) override {}
-  void Visit(const Field&, std::vector<int64_t>&) override {}
-  void Visit(const Field&, std::vector<std::string>&) override {}
-  void Visit(const Field&, std::optional<bool>&) override {}
-  void Visit(const Field&, std::optional<int64_t>&) override {}
-  void Visit(const Field&, std::optional<double>&) override {}
-  void Visit(const Field&, std::optional<std::string>&) override {}
 
   void Group(const Field& field, const FieldsFunction& fields) override {
     Descend(JoinPath(path_, field.name), fields);

@@ -7,6 +7,7 @@
 
 #include "config/json.h"
 #include "config/text.h"
+#include "config/value.h"
 
 namespace sgdscope {
 namespace {
@@ -36,16 +37,16 @@ class SchemaWriter : public FieldVisitor {
   explicit SchemaWriter(std::string place = "#", std::vector<OpenChoice> open = {})
       : place_(std::move(place)), open_(std::move(open)) {}
 
-  void Visit(const Field& field, bool& value) override { Add(field, value); }
-  void Visit(const Field& field, int64_t& value) override { Add(field, value); }
-  void Visit(const Field& field, double& value) override { Add(field, value); }
-  void Visit(const Field& field, std::string& value) override { Add(field, value); }
-  void Visit(const Field& field, std::vector<int64_t>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<double>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<std::string>& value) override { Add(field, value); }
+  void VisitValue(const Field& field, AnyValue& value) override {
+    const TypeWords words = value.words();
+    Json& schema = Property(field, field.required);
+    schema["type"] = words.schema;
+    if (!words.element.empty()) schema["items"]["type"] = words.element;
+    AddLimits(field, words.element.empty() ? schema : schema["items"]);
+    if (field.required) return;
+    Json json = value.Write(field);
+    if (!json.is_null()) schema["default"] = std::move(json);
+  }
 
   void Group(const Field& field, const FieldsFunction& fields) override {
     SchemaWriter writer(PlaceOf(field), open_);
@@ -109,30 +110,11 @@ class SchemaWriter : public FieldVisitor {
     if (!field.allowed.empty()) schema["enum"] = field.allowed;
   }
 
-  template <class T>
-  static void AddDefault(const T& value, Json& schema) {
-    schema["default"] = value;
-  }
-  template <class T>
-  static void AddDefault(const std::optional<T>& value, Json& schema) {
-    if (value) schema["default"] = *value;
-  }
-
   Json& Property(const Field& field, bool required) {
     if (required) required_.push_back(field.name);
     Json& property = properties_[field.name];
     property["description"] = Description(field);
     return property;
-  }
-
-  template <class T>
-  void Add(const Field& field, const T& value) {
-    const TypeWords words = WordsOf(value);
-    Json& schema = Property(field, field.required);
-    schema["type"] = words.schema;
-    if (!words.element.empty()) schema["items"]["type"] = words.element;
-    AddLimits(field, words.element.empty() ? schema : schema["items"]);
-    if (!field.required) AddDefault(value, schema);
   }
 
   bool RequiresFields(AnyChoice& choice) const {

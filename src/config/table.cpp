@@ -4,6 +4,7 @@
 
 #include "config/json.h"
 #include "config/text.h"
+#include "config/value.h"
 
 namespace sgdscope {
 namespace {
@@ -18,16 +19,13 @@ constexpr std::array<size_t, kColumns> kMaxWidth = {1000, 20, 24, 26, 12, 46, 24
 /// Collects a row for each field; those of a group stand under it, as group.field.
 class TableRows : public FieldVisitor {
  public:
-  void Visit(const Field& field, bool& value) override { Add(field, value); }
-  void Visit(const Field& field, int64_t& value) override { Add(field, value); }
-  void Visit(const Field& field, double& value) override { Add(field, value); }
-  void Visit(const Field& field, std::string& value) override { Add(field, value); }
-  void Visit(const Field& field, std::vector<int64_t>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::vector<std::string>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<bool>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<int64_t>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<double>& value) override { Add(field, value); }
-  void Visit(const Field& field, std::optional<std::string>& value) override { Add(field, value); }
+  void VisitValue(const Field& field, AnyValue& value) override {
+    const TypeWords words = value.words();
+    const Json json = value.Write(field);
+    AddRow(field, words.element.empty() ? words.schema : "list of " + words.element,
+           json.is_null() ? "absent" : ShortText(json),
+           field.allowed.empty() ? RangeText(field) : Join(field.allowed));
+  }
 
   void Group(const Field& field, const FieldsFunction& fields) override {
     AddObject(field, "", fields);
@@ -51,22 +49,6 @@ class TableRows : public FieldVisitor {
   const std::vector<Cells>& rows() const { return rows_; }
 
  private:
-  template <class T>
-  static std::string DefaultText(const T& value) {
-    return ShortText(value);
-  }
-  template <class T>
-  static std::string DefaultText(const std::optional<T>& value) {
-    return value ? ShortText(*value) : "absent";
-  }
-
-  template <class T>
-  void Add(const Field& field, const T& value) {
-    const TypeWords words = WordsOf(value);
-    AddRow(field, words.element.empty() ? words.schema : "list of " + words.element,
-           DefaultText(value), field.allowed.empty() ? RangeText(field) : Join(field.allowed));
-  }
-
   void AddObject(const Field& field, const std::string& value, const FieldsFunction& fields) {
     AddRow(field, "object", value, "");
     const std::string outer = std::exchange(path_, JoinPath(path_, field.name));

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,27 +9,6 @@
 // Words and texts that the visitors of read.cpp, write.cpp, schema.cpp and table.cpp share.
 
 namespace sgdscope {
-
-/// How a type is called in an error, in the schema, and there for the elements of a list.
-struct TypeWords {
-  std::string text;
-  std::string schema;
-  std::string element = "";
-};
-inline TypeWords WordsOf(const bool&) { return {"true or false", "boolean"}; }
-inline TypeWords WordsOf(const int64_t&) { return {"a whole number", "integer"}; }
-inline TypeWords WordsOf(const double&) { return {"a number", "number"}; }
-inline TypeWords WordsOf(const std::string&) { return {"a string", "string"}; }
-inline TypeWords WordsOf(const std::vector<int64_t>&) {
-  return {"a list of whole numbers", "array", "integer"};
-}
-inline TypeWords WordsOf(const std::vector<std::string>&) {
-  return {"a list of strings", "array", "string"};
-}
-template <class T>
-TypeWords WordsOf(const std::optional<T>&) {
-  return WordsOf(T());
-}
 
 /// "probes[0]" and "every" make "probes[0].every".
 std::string JoinPath(const std::string& path, const std::string& key);

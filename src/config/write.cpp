@@ -1,8 +1,8 @@
-#include <cmath>
+#include <utility>
 
 #include "config/json.h"
 #include "config/text.h"
-#include "core/error.h"
+#include "config/value.h"
 
 namespace sgdscope {
 namespace {
@@ -11,32 +11,9 @@ class Writer : public FieldVisitor {
  public:
   explicit Writer(Json object) : object_(std::move(object)) {}
 
-  void Visit(const Field& field, bool& value) override { object_[field.name] = value; }
-  void Visit(const Field& field, int64_t& value) override { object_[field.name] = value; }
-  void Visit(const Field& field, double& value) override {
-    if (!std::isfinite(value)) {  // JSON has no such number: it would be written as null
-      throw Error(ErrorKind::kInternal, field.name, "the value is not finite");
-    }
-    object_[field.name] = value;
-  }
-  void Visit(const Field& field, std::string& value) override { object_[field.name] = value; }
-  void Visit(const Field& field, std::vector<int64_t>& value) override {
-    object_[field.name] = value;
-  }
-  void Visit(const Field& field, std::vector<std::string>& value) override {
-    object_[field.name] = value;
-  }
-  void Visit(const Field& field, std::optional<bool>& value) override {
-    if (value) object_[field.name] = *value;
-  }
-  void Visit(const Field& field, std::optional<int64_t>& value) override {
-    if (value) object_[field.name] = *value;
-  }
-  void Visit(const Field& field, std::optional<double>& value) override {
-    if (value) Visit(field, *value);
-  }
-  void Visit(const Field& field, std::optional<std::string>& value) override {
-    if (value) object_[field.name] = *value;
+  void VisitValue(const Field& field, AnyValue& value) override {
+    Json json = value.Write(field);
+    if (!json.is_null()) object_[field.name] = std::move(json);
   }
   void Group(const Field& field, const FieldsFunction& fields) override {
     object_[field.name] = WriteFields(fields);

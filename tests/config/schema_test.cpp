@@ -116,6 +116,37 @@ TEST(ConfigWrite, InfinityIsRefused) {
   });
 }
 
+// ---- Types: what they have in common, for one that the other tests don't use
+
+struct Numbers {
+  std::vector<double> rates = {0.5, 2};
+  void Fields(FieldVisitor& visitor) {
+    visitor.Visit({.name = "rates", .help = "", .min = 0, .max = 50, .above_min = true}, rates);
+  }
+};
+
+TEST(ConfigTypes, AListOfNumbersIsReadWrittenAndDescribedLikeAnyOther) {
+  Numbers numbers;
+  const FieldsFunction fields = [&](FieldVisitor& visitor) { numbers.Fields(visitor); };
+  EXPECT_EQ(SchemaOf(fields)["properties"]["rates"].dump(),
+            R"({"description":"","type":"array","items":{"type":"number","exclusiveMinimum":0,)"
+            R"("maximum":50},"default":[0.5,2.0]})");
+  EXPECT_EQ(FieldTable(fields),
+            "name   type            default    allowed\n"
+            "rates  list of number  [0.5,2.0]  > 0 and <= 50\n");
+  ReadFields({{"rates", {1, 0.25}}}, "", fields);
+  EXPECT_EQ(numbers.rates, (std::vector<double>{1, 0.25}));
+  EXPECT_EQ(WriteFields(fields).dump(), R"({"rates":[1.0,0.25]})");
+  const auto refused = [&](const Json& rates, const std::vector<std::string>& parts) {
+    ExpectError(ErrorKind::kConfig, parts, [&] { ReadFields({{"rates", rates}}, "", fields); });
+  };
+  refused({1, 0}, {"rates[1]: found 0, must be a number > 0 and <= 50"});
+  refused(2, {"rates: found 2, must be a list of numbers, each > 0 and <= 50", "[2]"});
+  refused("1e-3,4", {"rates: found", "Write it as a list: [0.001,4]."});
+  numbers.rates = {1, INFINITY};
+  ExpectError(ErrorKind::kInternal, {"rates", "not finite"}, [&] { WriteFields(fields); });
+}
+
 // ---- SchemaOf
 
 TEST(ConfigSchema, DescribesEveryKindOfField) {

@@ -40,9 +40,8 @@ void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.Text()
 /// What a model's field `norm` may be.
 class NormNames : public FillRequired {
  public:
-  using FillRequired::Visit;
-  void Visit(const Field& field, std::string& value) override {
-    FillRequired::Visit(field, value);
+  void VisitValue(const Field& field, AnyValue& value) override {
+    FillRequired::VisitValue(field, value);
     if (field.name == "norm") names = field.allowed;
   }
   std::vector<std::string> names;
