@@ -11,7 +11,7 @@
 #include "config/registry.h"
 #include "config/value.h"
 
-// Leaves with allowed values, made from their declared fields alone: tests over a
+// Leaves with allowed values, made from what they declare of their fields alone: tests over a
 // registry include every newcomer.
 
 namespace sgdscope {
@@ -64,6 +64,34 @@ std::unique_ptr<Interface> MakeExample(const std::string& name,
   ReadFields(fields, name, [&](FieldVisitor& visitor) { leaf->Fields(visitor); });
   leaf->Check(name);
   return leaf;
+}
+
+/// The fields of the leaf `name` with the base of its TestFields.
+template <class Interface>
+Json BaseFields(const std::string& name) {
+  return ExampleFields<Interface>(name,
+                                  Json::parse(Registry<Interface>::entries().at(name).tests.base));
+}
+
+/// A leaf, by name, with its fields.
+struct LeafCase {
+  std::string name;
+  Json fields;
+  std::string Text() const { return name + " " + fields.dump(); }
+};
+
+/// Every registered leaf with the base of its TestFields, and with each of their variants.
+template <class Interface>
+std::vector<LeafCase> AllLeaves() {
+  std::vector<LeafCase> leaves;
+  for (const auto& [name, entry] : Registry<Interface>::entries()) {
+    leaves.push_back({name, BaseFields<Interface>(name)});
+    for (const std::string& variant : entry.tests.variants) {
+      leaves.push_back({name, BaseFields<Interface>(name)});
+      leaves.back().fields.update(Json::parse(variant));
+    }
+  }
+  return leaves;
 }
 
 }  // namespace sgdscope

@@ -11,6 +11,12 @@
 
 namespace sgdscope {
 
+/// Fields, as JSON, that the tests of all leaves give to one of them, over its defaults.
+struct TestFields {
+  std::string base = "{}";                 // where the defaults don't suit a small, short run
+  std::vector<std::string> variants = {};  // each over `base`, where it takes another path
+};
+
 /// All leaves of one interface by name. A leaf file ends in
 ///   const Registration<Probe, Taylor> kRegistration("taylor", "what it measures");
 template <class Interface>
@@ -19,6 +25,7 @@ class Registry {
   struct Entry {
     std::string help;
     std::function<std::unique_ptr<Interface>()> make;
+    TestFields tests;
   };
 
   static std::map<std::string, Entry>& entries() {
@@ -30,8 +37,8 @@ class Registry {
 template <class Interface, class Leaf>
 class Registration {
  public:
-  Registration(const std::string& name, const std::string& help) {
-    Registry<Interface>::entries()[name] = {help, [] { return std::make_unique<Leaf>(); }};
+  Registration(const std::string& name, const std::string& help, const TestFields& tests = {}) {
+    Registry<Interface>::entries()[name] = {help, [] { return std::make_unique<Leaf>(); }, tests};
   }
 };
 

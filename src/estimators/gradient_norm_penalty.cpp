@@ -111,7 +111,8 @@ class GradientNormPenalty : public Estimator {
 };
 
 const Registration<Estimator, GradientNormPenalty> kRegistration(
-    "gradient_norm_penalty", "the mean gradient plus that of (lambda / 4) |mean gradient|^2");
+    "gradient_norm_penalty", "the mean gradient plus that of (lambda / 4) |mean gradient|^2",
+    {.variants = {R"({"method": "finite_difference"})", R"({"penalty_batch_size": 1})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -68,7 +68,8 @@ class Winsorized : public Estimator {
 };
 
 const Registration<Estimator, Winsorized> kRegistration(
-    "winsorized", "each weight's extreme per-example gradients are moved to a percentile");
+    "winsorized", "each weight's extreme per-example gradients are moved to a percentile",
+    {.variants = {R"({"method": "linear"})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -79,10 +79,12 @@ class SmallAlexNet : public AlexNet {
 };
 
 const Registration<Model, FullAlexNet> kAlexNet(
-    "alexnet", "AlexNet for small images: five convolutions, three fully connected layers");
+    "alexnet", "AlexNet for small images: five convolutions, three fully connected layers",
+    {.base = R"({"channels": 2})"});
 const Registration<Model, SmallAlexNet> kAlexNetSmall(
     "alexnet_small",
-    "AlexNet's five convolutions, then one hidden layer of 256 (inherent_noise, appendix A.1)");
+    "AlexNet's five convolutions, then one hidden layer of 256 (inherent_noise, appendix A.1)",
+    {.base = R"({"channels": 2})"});
 
 }  // namespace
 }  // namespace sgdscope

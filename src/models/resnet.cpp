@@ -109,9 +109,11 @@ class WideResNet50Two : public ResNet {
   WideResNet50Two() : ResNet({"wide_resnet50_2", {3, 4, 6, 3}, 2, 4}) {}
 };
 
-const Registration<Model, ResNet18> kResNet18("resnet18", "ResNet-18 for small images");
+const Registration<Model, ResNet18> kResNet18("resnet18", "ResNet-18 for small images",
+                                              {.base = R"({"channels": 2})"});
 const Registration<Model, WideResNet50Two> kWideResNet50Two(
-    "wide_resnet50_2", "ResNet-50 of twice the inner width, for small images");
+    "wide_resnet50_2", "ResNet-50 of twice the inner width, for small images",
+    {.base = R"({"channels": 2})"});
 
 }  // namespace
 }  // namespace sgdscope

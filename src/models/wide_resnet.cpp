@@ -107,7 +107,8 @@ class WideResNet : public Model {
 };
 
 const Registration<Model, WideResNet> kRegistration("wide_resnet",
-                                                    "wide residual network for small images");
+                                                    "wide residual network for small images",
+                                                    {.base = R"({"channels": 2})"});
 
 }  // namespace
 }  // namespace sgdscope

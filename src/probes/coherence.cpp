@@ -161,7 +161,9 @@ class Coherence : public Probe {
 };
 
 const Registration<Probe, Coherence> kRegistration(
-    "coherence", "shares of pristine and corrupt examples in the decrease of the loss");
+    "coherence", "shares of pristine and corrupt examples in the decrease of the loss",
+    {.variants = {R"({"cumulative": "logged", "whole_set": true})",
+                  R"({"cumulative": "none", "nulls": 0})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -121,7 +121,8 @@ class Covariance : public Probe {
 };
 
 const Registration<Probe, Covariance> kRegistration(
-    "covariance", "how far the gradients of the batch's examples scatter, and how far they agree");
+    "covariance", "how far the gradients of the batch's examples scatter, and how far they agree",
+    {.variants = {R"({"gram": true})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -154,7 +154,9 @@ class GeneralizationGap : public Probe {
 };
 
 const Registration<Probe, GeneralizationGap> kRegistration(
-    "generalization_gap", "the change of test and of training loss by each step, and their gap's");
+    "generalization_gap", "the change of test and of training loss by each step, and their gap's",
+    {.base = R"({"batch_size": 4})",
+     .variants = {R"({"covariance": true, "cumulative": "logged"})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -202,7 +202,8 @@ class GradientNoise : public Probe {
 
 const Registration<Probe, GradientNoise> kRegistration(
     "gradient_noise",
-    "how strong and how far from Gaussian the noise of the estimator and of plain SGD is at theta");
+    "how strong and how far from Gaussian the noise of the estimator and of plain SGD is at theta",
+    {.base = R"({"draws": 5})", .variants = {R"({"projections": 0})"}});
 
 }  // namespace
 }  // namespace sgdscope

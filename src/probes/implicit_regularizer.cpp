@@ -149,7 +149,8 @@ class ImplicitRegularizer : public Probe {
 
 const Registration<Probe, ImplicitRegularizer> kRegistration(
     "implicit_regularizer",
-    "SGD's implicit regularizer and its parts: a pass over the epoch's batches each time");
+    "SGD's implicit regularizer and its parts: a pass over the epoch's batches each time",
+    {.variants = {R"({"partitions": 2})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -329,7 +329,8 @@ class ModifiedFlow : public Probe {
 
 const Registration<Probe, ModifiedFlow> kRegistration(
     "modified_flow",
-    "the mean SGD iterate after an epoch against gradient flow on modified losses; small problems");
+    "the mean SGD iterate after an epoch against gradient flow on modified losses; small problems",
+    {.base = R"({"every": 7, "substeps": 1, "orders": 4})"});
 
 }  // namespace
 }  // namespace sgdscope

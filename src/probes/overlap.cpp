@@ -190,7 +190,8 @@ class Overlap : public Probe {
 };
 
 const Registration<Probe, Overlap> kRegistration(
-    "overlap", "how much a step lowers the loss on a batch that shares examples with its own");
+    "overlap", "how much a step lowers the loss on a batch that shares examples with its own",
+    {.base = R"({"pairs": 2})"});
 
 }  // namespace
 }  // namespace sgdscope

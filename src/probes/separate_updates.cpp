@@ -269,7 +269,9 @@ class SeparateUpdates : public Probe {
 
 const Registration<Probe, SeparateUpdates> kRegistration(
     "separate_updates",
-    "what the weights of an update would do to the loss one at a time, exact or sampled");
+    "what the weights of an update would do to the loss one at a time, exact or sampled",
+    {.base = R"({"recent_lag": 2, "long_ago_lag": 9})",
+     .variants = {R"({"exact_up_to": 10, "samples": 5})", R"({"block": "tensor"})"}});
 
 }  // namespace
 }  // namespace sgdscope

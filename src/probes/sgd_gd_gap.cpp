@@ -221,7 +221,8 @@ class SgdGdGap : public Probe {
 };
 
 const Registration<Probe, SgdGdGap> kRegistration(
-    "sgd_gd_gap", "two updates of SGD on half-batches against two of gradient descent on both");
+    "sgd_gd_gap", "two updates of SGD on half-batches against two of gradient descent on both",
+    {.base = R"({"draws": 5})", .variants = {R"({"draws": 2})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -82,7 +82,8 @@ class Snapshot : public Probe {
 };
 
 const Registration<Probe, Snapshot> kRegistration(
-    "snapshot", "writes theta, g, delta and the batches' indices at chosen steps");
+    "snapshot", "writes theta, g, delta and the batches' indices at chosen steps",
+    {.base = R"({"recent_lag": 2, "long_ago_lag": 9})"});
 
 }  // namespace
 }  // namespace sgdscope

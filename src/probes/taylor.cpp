@@ -148,7 +148,10 @@ class Taylor : public Probe {
 
 const Registration<Probe, Taylor> kRegistration(
     "taylor",
-    "first-order and higher-order change in loss of the updating, a recent and a long-ago batch");
+    "first-order and higher-order change in loss of the updating, a recent and a long-ago batch",
+    {.base = R"({"recent_lag": 2, "long_ago_lag": 9})",
+     .variants = {R"({"hessian": true, "cumulative": "logged"})",
+                  R"({"batches": ["long_ago"], "cumulative": "none"})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -59,7 +59,9 @@ class Adam : public UpdateRule {
 };
 
 const Registration<UpdateRule, Adam> kRegistration("adam",
-                                                   "Adam (Kingma and Ba 2015), bias-corrected");
+                                                   "Adam (Kingma and Ba 2015), bias-corrected",
+                                                   {.variants = {
+                                                        R"({"beta1": 0, "epsilon": 1e-3})"}});
 
 }  // namespace
 }  // namespace sgdscope

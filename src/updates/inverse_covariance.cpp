@@ -181,7 +181,9 @@ class InverseCovariance final : public UpdateRule {
 };
 
 const Registration<UpdateRule, InverseCovariance> kRegistration(
-    "inverse_covariance", "gradient descent preconditioned by the gradients' inverse covariance");
+    "inverse_covariance", "gradient descent preconditioned by the gradients' inverse covariance",
+    {.variants = {R"({"kind": "diagonal", "refresh": 3})",
+                  R"({"kind": "low_rank", "rank": 2, "refresh": 3})"}});
 
 }  // namespace
 }  // namespace sgdscope

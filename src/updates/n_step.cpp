@@ -47,7 +47,8 @@ class NStep final : public UpdateRule {
 };
 
 const Registration<UpdateRule, NStep> kRegistration(
-    "n_step", "n steps of gradient descent on the same batch, then the next batch");
+    "n_step", "n steps of gradient descent on the same batch, then the next batch",
+    {.variants = {R"({"n": 1})", R"({"n": 5})"}});
 
 }  // namespace
 }  // namespace sgdscope

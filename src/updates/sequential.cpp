@@ -49,7 +49,8 @@ class Sequential : public UpdateRule {
 };
 
 const Registration<UpdateRule, Sequential> kRegistration(
-    "sequential", "one block of weights after another, each on fresh gradients");
+    "sequential", "one block of weights after another, each on fresh gradients",
+    {.variants = {R"({"block": "unit"})", R"({"block": "tensor"})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -61,7 +61,10 @@ class Sgd : public UpdateRule {
 };
 
 const Registration<UpdateRule, Sgd> kRegistration(
-    "sgd", "gradient descent, with momentum, Nesterov momentum and L2 weight decay if asked");
+    "sgd", "gradient descent, with momentum, Nesterov momentum and L2 weight decay if asked",
+    {.variants = {R"({"momentum": 0.9})",
+                  R"({"momentum": 0.9, "nesterov": true, "weight_decay": 0.01})",
+                  R"({"weight_decay": 0.01})"}});
 
 }  // namespace
 }  // namespace sgdscope

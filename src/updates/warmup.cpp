@@ -74,8 +74,8 @@ class Warmup final : public Schedule {
   double start_ = 0;  // then(0), before any training loss is known
 };
 
-const Registration<Schedule, Warmup> kRegistration("warmup",
-                                                   "a linear rise, then another schedule");
+const Registration<Schedule, Warmup> kRegistration("warmup", "a linear rise, then another schedule",
+                                                   {.base = R"({"steps": 20})"});
 
 }  // namespace
 }  // namespace sgdscope

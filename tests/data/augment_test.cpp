@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "data/sampler.h"
 #include "tests/data/data_files.h"
+#include "tests/data/prepared.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
@@ -153,7 +154,7 @@ TEST(AugmentedSampler, MovesEveryBatchByItsStep) {
   for (const auto& [name, entry] : Registry<Sampler>::entries()) {
     SCOPED_TRACE(name);
     const auto sampler = MakeExample<Sampler>(name);
-    sampler->Prepare(5, 12, name == "full" ? 0 : 4, "sampler");
+    PrepareForBatches(*sampler, 5, 12, 4);
     EXPECT_FALSE(sampler->ExamplesAt(2).moves.defined());
     sampler->AugmentBy(augment, 5);
     EXPECT_FALSE(sampler->SameEveryStep());

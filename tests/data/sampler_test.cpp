@@ -14,6 +14,8 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "tests/data/prepared.h"
+#include "tests/example_fields.h"
 #include "tests/expect_error.h"
 
 namespace sgdscope {
@@ -27,8 +29,8 @@ Choice<Sampler> Make(const std::string& name, int64_t examples, int64_t batch_si
   return sampler;
 }
 
-std::vector<int64_t> Indices(const Choice<Sampler>& sampler, int64_t step) {
-  const at::Tensor batch = sampler->At(step);
+std::vector<int64_t> Indices(Sampler& sampler, int64_t step) {
+  const at::Tensor batch = sampler.At(step);
   EXPECT_EQ(batch.scalar_type(), at::kLong);
   EXPECT_TRUE(batch.is_cpu() && batch.is_contiguous() && batch.dim() == 1);
   return {batch.data_ptr<int64_t>(), batch.data_ptr<int64_t>() + batch.numel()};
@@ -39,23 +41,24 @@ TEST(Samplers, EveryNameHasHelpAndKeepsTheContract) {
   for (const auto& [name, entry] : Registry<Sampler>::entries()) {
     SCOPED_TRACE(name);
     EXPECT_FALSE(entry.help.empty());
-    const int64_t n = name == "full" ? 60 : 10;
-    const Choice<Sampler> sampler = Make(name, 60, n);
-    const Choice<Sampler> again = Make(name, 60, n);
+    const auto sampler = MakeExample<Sampler>(name);
+    const auto again = MakeExample<Sampler>(name);
+    const int64_t n = PrepareForBatches(*sampler, 1, 60, 10);
+    EXPECT_EQ(PrepareForBatches(*again, 1, 60, 10), n);
     EXPECT_EQ(sampler->batch_size(), n);
     EXPECT_EQ(sampler->smallest_batch(), n);
     EXPECT_EQ(sampler->EpochAt(0), 0);
     EXPECT_EQ(sampler->EpochAt(7 * sampler->steps_per_epoch()), 7);
     std::map<int64_t, std::vector<int64_t>> forward;
     for (int64_t step = 0; step < 100; ++step) {
-      forward[step] = Indices(sampler, step);
+      forward[step] = Indices(*sampler, step);
       EXPECT_EQ(static_cast<int64_t>(forward[step].size()), n);
       for (const int64_t index : forward[step]) EXPECT_TRUE(index >= 0 && index < 60) << index;
     }
     // A pure function of the step: backwards, and by another object.
     for (int64_t step = 99; step >= 0; --step) {
-      EXPECT_EQ(Indices(sampler, step), forward[step]) << step;
-      EXPECT_EQ(Indices(again, (step * 37) % 100), forward[(step * 37) % 100]);
+      EXPECT_EQ(Indices(*sampler, step), forward[step]) << step;
+      EXPECT_EQ(Indices(*again, (step * 37) % 100), forward[(step * 37) % 100]);
     }
     EXPECT_EQ(sampler->SameEveryStep(), forward[0] == forward[1]);
   }
@@ -63,10 +66,11 @@ TEST(Samplers, EveryNameHasHelpAndKeepsTheContract) {
 
 TEST(Samplers, ABatchIsTheCallersToChange) {
   for (const auto& [name, entry] : Registry<Sampler>::entries()) {
-    const Choice<Sampler> sampler = Make(name, 6, name == "full" ? 0 : 3);
-    const std::vector<int64_t> before = Indices(sampler, 0);
+    const auto sampler = MakeExample<Sampler>(name);
+    PrepareForBatches(*sampler, 1, 6, 3);
+    const std::vector<int64_t> before = Indices(*sampler, 0);
     sampler->At(0).fill_(-1);
-    EXPECT_EQ(Indices(sampler, 0), before) << name;
+    EXPECT_EQ(Indices(*sampler, 0), before) << name;
   }
 }
 
@@ -77,14 +81,14 @@ TEST(Shuffle, EachExampleOnceAnEpochInANewOrder) {
   for (int64_t epoch = 0; epoch < 20; ++epoch) {
     std::vector<int64_t> order;
     for (int64_t step = 0; step < 3; ++step) {
-      for (const int64_t index : Indices(sampler, 3 * epoch + step)) order.push_back(index);
+      for (const int64_t index : Indices(*sampler, 3 * epoch + step)) order.push_back(index);
     }
     Stream stream(1, "order", static_cast<uint64_t>(epoch));
     EXPECT_EQ(order, Permutation(stream, 12));
     epochs.push_back(order);
   }
   EXPECT_NE(epochs[0], epochs[1]);
-  EXPECT_NE(Indices(Make("shuffle", 12, 4, Json::object(), 2), 0), Indices(sampler, 0));
+  EXPECT_NE(Indices(*Make("shuffle", 12, 4, Json::object(), 2), 0), Indices(*sampler, 0));
 }
 
 TEST(Shuffle, KeptLastBatchIsShort) {
@@ -94,7 +98,7 @@ TEST(Shuffle, KeptLastBatchIsShort) {
   EXPECT_EQ(sampler->smallest_batch(), 2);
   std::vector<int> seen(10, 0);
   for (int64_t step = 0; step < 3; ++step) {
-    const std::vector<int64_t> batch = Indices(sampler, 3 + step);
+    const std::vector<int64_t> batch = Indices(*sampler, 3 + step);
     EXPECT_EQ(batch.size(), step < 2 ? 4u : 2u);
     for (const int64_t index : batch) ++seen[index];
   }
@@ -110,8 +114,8 @@ TEST(Shuffle, DroppedLastBatchLeavesWholeBatches) {
   EXPECT_EQ(sampler->smallest_batch(), 4);
   std::vector<int> seen(10, 0);
   for (int64_t step = 0; step < 400; ++step) {
-    ASSERT_EQ(Indices(sampler, step).size(), 4u);
-    for (const int64_t index : Indices(sampler, step)) ++seen[index];
+    ASSERT_EQ(Indices(*sampler, step).size(), 4u);
+    for (const int64_t index : Indices(*sampler, step)) ++seen[index];
   }
   // Others are left out in every epoch: none of the ten is always missing.
   for (const int count : seen) EXPECT_GT(count, 100);
@@ -136,9 +140,9 @@ TEST(Shuffle, BatchSizeMustFit) {
 
 TEST(Shuffle, IsTheSameAfterPreparingAnew) {
   const Choice<Sampler> sampler = Make("shuffle", 100, 10);
-  Indices(sampler, 0);
+  Indices(*sampler, 0);
   sampler->Prepare(5, 50, 10, "sampler");
-  EXPECT_EQ(Indices(sampler, 0), Indices(Make("shuffle", 50, 10, Json::object(), 5), 0));
+  EXPECT_EQ(Indices(*sampler, 0), Indices(*Make("shuffle", 50, 10, Json::object(), 5), 0));
 }
 
 // Probes look back over many epochs, more than are kept.
@@ -150,7 +154,7 @@ TEST(Shuffle, FarLooksBack) {
       Stream stream(1, "order", static_cast<uint64_t>((step - lag) / 2));
       const std::vector<int64_t> order = Permutation(stream, 20);
       const auto begin = order.begin() + (step - lag) % 2 * 10;
-      ASSERT_EQ(Indices(sampler, step - lag), std::vector<int64_t>(begin, begin + 10));
+      ASSERT_EQ(Indices(*sampler, step - lag), std::vector<int64_t>(begin, begin + 10));
     }
   }
 }
@@ -163,7 +167,7 @@ const std::vector<std::string> kEpochSamplers = {"shuffle", "forward_reverse", "
 std::vector<std::vector<int64_t>> EpochOf(const Choice<Sampler>& sampler, int64_t epoch) {
   std::vector<std::vector<int64_t>> batches;
   for (int64_t place = 0; place < sampler->steps_per_epoch(); ++place) {
-    batches.push_back(Indices(sampler, epoch * sampler->steps_per_epoch() + place));
+    batches.push_back(Indices(*sampler, epoch * sampler->steps_per_epoch() + place));
   }
   return batches;
 }
@@ -193,7 +197,7 @@ TEST(EpochSamplers, DropLastLeavesWholeBatches) {
     const Choice<Sampler> sampler = Make(name, 13, 4, {{"drop_last", true}});
     EXPECT_EQ(sampler->steps_per_epoch(), 3) << name;
     for (int64_t step = 0; step < 30; ++step) {
-      EXPECT_EQ(Indices(sampler, step).size(), 4u) << name;
+      EXPECT_EQ(Indices(*sampler, step).size(), 4u) << name;
       EXPECT_EQ(sampler->EpochAt(step), static_cast<double>(step) / 3) << name;
     }
     ExpectError(ErrorKind::kConfig, {"sampler.drop_last", "13", "4", "true", "false", "1"},
@@ -259,7 +263,7 @@ TEST(Replacement, DrawsFromTheWholeSetAtEveryStep) {
   EXPECT_EQ(sampler->EpochAt(5), 2);
   std::vector<double> counts(50, 0);
   for (int64_t step = 0; step < 1000; ++step) {
-    const std::vector<int64_t> batch = Indices(sampler, step);
+    const std::vector<int64_t> batch = Indices(*sampler, step);
     ASSERT_EQ(batch.size(), 20u);
     for (const int64_t index : batch) ++counts[index];
   }
@@ -273,13 +277,13 @@ TEST(Replacement, DrawsFromTheWholeSetAtEveryStep) {
 
 TEST(Replacement, BatchSize) {
   ExpectError(ErrorKind::kConfig, {"sampler", "batch_size"}, [] { Make("replacement", 10, 0); });
-  EXPECT_EQ(Indices(Make("replacement", 3, 8), 0).size(), 8u);
+  EXPECT_EQ(Indices(*Make("replacement", 3, 8), 0).size(), 8u);
   EXPECT_EQ(Make("replacement", 3, 8)->steps_per_epoch(), 1);
 }
 
 TEST(Full, IsTheWholeSetInOrder) {
   const Choice<Sampler> sampler = Make("full", 4, 0);
-  EXPECT_EQ(Indices(sampler, 9), (std::vector<int64_t>{0, 1, 2, 3}));
+  EXPECT_EQ(Indices(*sampler, 9), (std::vector<int64_t>{0, 1, 2, 3}));
   EXPECT_EQ(sampler->batch_size(), 4);
   EXPECT_EQ(sampler->steps_per_epoch(), 1);
   EXPECT_EQ(sampler->EpochAt(3), 3);

@@ -20,7 +20,8 @@ using oracle::Vector;
 /// In a run with batches of several examples: on such a batch, and on one example, as a probe may
 /// bring it.
 TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
-  for (const auto& [name, entry] : Registry<Estimator>::entries()) {
+  for (const LeafCase& leaf : AllLeaves<Estimator>()) {
+    const std::string name = leaf.Text();
     for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
       const OracleUnderTest it(MakeRandomMlp(28), dtype);
       const int64_t examples = it.oracle.size();
@@ -30,7 +31,7 @@ TEST(EstimatorContract, ReturnsAGradientAndModifiesNothing) {
       sampler->Prepare(1, examples, several, "sampler");
       for (const int64_t n : {int64_t{1}, several}) {
         const auto make = [&] {
-          auto estimator = MakeExample<Estimator>(name);
+          auto estimator = MakeExample<Estimator>(leaf.name, leaf.fields);
           estimator->Prepare({"gradient", 1, examples, *sampler});
           return estimator;
         };
@@ -259,8 +260,10 @@ TEST(RobustEstimators, TrainUnderEveryUpdateRule) {
     for (const auto& [rule, rule_entry] : Registry<UpdateRule>::entries()) {
       Json json = SyntheticConfig({{"batch_size", 8}});
       json["data"]["train_size"] = 48;
-      json["gradient"] = ExampleFields<Estimator>(name, {{"name", name}});
-      json["update"] = ExampleFields<UpdateRule>(rule, {{"name", rule}});
+      json["gradient"] = BaseFields<Estimator>(name);
+      json["gradient"]["name"] = name;
+      json["update"] = BaseFields<UpdateRule>(rule);
+      json["update"]["name"] = rule;
       ShortRun run(json);
       const at::Tensor before = run.stepper().theta().clone();
       for (int64_t step = 0; step < 4; ++step) run.stepper().Step(step);

@@ -49,11 +49,9 @@ class NormNames : public FillRequired {
 
 std::vector<Variant> Variants() {
   std::vector<Variant> variants;
-  for (const auto& [name, entry] : Registry<Model>::entries()) {
-    Json fields = ExampleFields<Model>(name);
-    if (fields.contains("channels") && fields["channels"].is_number()) fields["channels"] = 2;
+  for (auto& [name, fields] : AllLeaves<Model>()) {
     NormNames norms;
-    entry.make()->Fields(norms);
+    Registry<Model>::entries().at(name).make()->Fields(norms);
     if (norms.names.empty()) variants.push_back({name, fields});
     for (const std::string& norm : norms.names) {
       fields["norm"] = norm;
@@ -383,7 +381,9 @@ TEST_P(EveryModel, SeparateUpdatesAreMeasuredOrRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Registered, EveryModel, testing::ValuesIn(Variants()),
-                         [](const auto& info) { return info.param.Text(); });
+                         [](const auto& info) {
+                           return info.param.Text() + "_" + std::to_string(info.index);
+                         });
 
 /// Also where the size of the data is still unknown.
 TEST(ModelsAndProbes, SeparateUpdatesOfConvolutionsSayWhatToDo) {

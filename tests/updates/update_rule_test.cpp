@@ -21,30 +21,6 @@ namespace {
 
 constexpr int64_t kSize = 16;
 
-/// A rule by name with some of its fields.
-struct RuleCase {
-  std::string name;
-  Json fields;
-  std::string Text() const { return name + " " + fields.dump(); }
-};
-
-/// Every registered rule with its defaults, and what the defaults leave out.
-std::vector<RuleCase> AllRules() {
-  std::vector<RuleCase> rules;
-  for (const auto& [name, entry] : Registry<UpdateRule>::entries())
-    rules.push_back({name, Json::object()});
-  rules.push_back({"sgd", {{"momentum", 0.9}}});
-  rules.push_back({"sgd", {{"momentum", 0.9}, {"nesterov", true}, {"weight_decay", 0.01}}});
-  rules.push_back({"sgd", {{"weight_decay", 0.01}}});
-  for (const std::string& block : BlockNames()) rules.push_back({"sequential", {{"block", block}}});
-  rules.push_back({"adam", {{"beta1", 0.0}, {"epsilon", 1e-3}}});
-  rules.push_back({"n_step", {{"n", 1}}});
-  rules.push_back({"n_step", {{"n", 5}}});
-  rules.push_back({"inverse_covariance", {{"kind", "diagonal"}, {"refresh", 3}}});
-  rules.push_back({"inverse_covariance", {{"kind", "low_rank"}, {"rank", 2}, {"refresh", 3}}});
-  return rules;
-}
-
 /// Gradients that a run could meet: of one p, another one at each step.
 at::Tensor GradientAt(int64_t step, at::ScalarType dtype) {
   Stream stream(50, "g", static_cast<uint64_t>(step));
@@ -91,7 +67,7 @@ StepGradient ViewOf(int64_t step, const at::Tensor& g, const at::Tensor& theta) 
 
 /// A rule on its way, applied as the trainer does.
 struct Walk {
-  Walk(const RuleCase& rule_case, at::ScalarType dtype)
+  Walk(const LeafCase& rule_case, at::ScalarType dtype)
       : dtype(dtype), rule(MakeExample<UpdateRule>(rule_case.name, rule_case.fields)) {
     Stream stream(51, "theta");
     theta = RandomTensor(stream, {kSize}, dtype);
@@ -112,7 +88,7 @@ struct Walk {
 };
 
 TEST(UpdateRuleContract, ModifiesNeitherGradientNorTheta) {
-  for (const RuleCase& rule_case : AllRules()) {
+  for (const LeafCase& rule_case : AllLeaves<UpdateRule>()) {
     for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
       Walk walk(rule_case, dtype);
       for (; walk.step < 12; ++walk.step) {
@@ -136,7 +112,7 @@ TEST(UpdateRuleContract, ModifiesNeitherGradientNorTheta) {
 }
 
 TEST(UpdateRuleContract, IsDeterministic) {
-  for (const RuleCase& rule_case : AllRules()) {
+  for (const LeafCase& rule_case : AllLeaves<UpdateRule>()) {
     Walk one(rule_case, at::kFloat);
     Walk other(rule_case, at::kFloat);
     for (int i = 0; i < 12; ++i) {
@@ -149,7 +125,7 @@ TEST(UpdateRuleContract, IsDeterministic) {
 
 /// What a checkpoint does, after every number of steps: save, copy into a fresh rule, go on.
 TEST(UpdateRuleContract, StateIsAllThatARestartNeeds) {
-  for (const RuleCase& rule_case : AllRules()) {
+  for (const LeafCase& rule_case : AllLeaves<UpdateRule>()) {
     for (int before = 0; before < 8; ++before) {
       Walk walk(rule_case, at::kFloat);
       for (int i = 0; i < before; ++i) walk.Step();
@@ -180,7 +156,7 @@ TEST(UpdateRuleContract, StateIsAllThatARestartNeeds) {
 /// <= 0.5, velocities of at most 1/(1 - momentum) = 10 gradients, give about 20 * 4 * 10 * 0.5 eps
 /// = 1e-13 in the worst case for each number, 1e-14 in practice.
 template <class Loop>
-void ExpectWalkOf(const RuleCase& rule_case, Loop loop) {
+void ExpectWalkOf(const LeafCase& rule_case, Loop loop) {
   Walk walk(rule_case, at::kDouble);
   oracle::Vector theta = ToVector(walk.theta);
   for (int i = 0; i < 20; ++i) {
@@ -354,42 +330,41 @@ TEST(UpdateRuleFields, OutOfRangeIsRefused) {
 }
 
 /// A schedule of a run of 1000 steps, ten an epoch.
-std::unique_ptr<Schedule> MakeSchedule(const std::string& name, Json fields = Json::object(),
+std::unique_ptr<Schedule> MakeSchedule(const std::string& name, const Json& fields,
                                        const RunLength& length = {1000, 10}) {
-  if (name == "warmup" && !fields.contains("steps") && !fields.contains("epochs")) {
-    fields["steps"] = 20;
-  }
   auto schedule = MakeExample<Schedule>(name, fields);
   schedule->Prepare(length, name);
   return schedule;
 }
 
 TEST(ScheduleContract, IsAFiniteFunctionOfTheStep) {
-  for (const auto& [name, entry] : Registry<Schedule>::entries()) {
-    const auto schedule = MakeSchedule(name);
+  for (const LeafCase& leaf : AllLeaves<Schedule>()) {
+    const auto schedule = MakeSchedule(leaf.name, leaf.fields);
     for (const int64_t step : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1} << 40}) {
       const double value = schedule->At(step);
-      EXPECT_TRUE(std::isfinite(value)) << name << " at " << step;
+      EXPECT_TRUE(std::isfinite(value)) << leaf.Text() << " at " << step;
       schedule->At(7);
-      EXPECT_EQ(schedule->At(step), value) << name << " at " << step;
+      EXPECT_EQ(schedule->At(step), value) << leaf.Text() << " at " << step;
     }
   }
 }
 
 TEST(ScheduleContract, IsPositiveDuringTheRun) {
-  for (const auto& [name, entry] : Registry<Schedule>::entries()) {
-    const auto schedule = MakeSchedule(name);
-    for (int64_t step = 0; step < 1000; ++step) ASSERT_GT(schedule->At(step), 0) << name << step;
+  for (const LeafCase& leaf : AllLeaves<Schedule>()) {
+    const auto schedule = MakeSchedule(leaf.name, leaf.fields);
+    for (int64_t step = 0; step < 1000; ++step) {
+      ASSERT_GT(schedule->At(step), 0) << leaf.Text() << " at " << step;
+    }
   }
 }
 
 TEST(ScheduleContract, IsTheSameAfterPreparingAnew) {
-  for (const auto& [name, entry] : Registry<Schedule>::entries()) {
-    const auto schedule = MakeSchedule(name);
-    const auto again = MakeSchedule(name, Json::object(), {500, 5});
-    again->Prepare({1000, 10}, name);
+  for (const LeafCase& leaf : AllLeaves<Schedule>()) {
+    const auto schedule = MakeSchedule(leaf.name, leaf.fields);
+    const auto again = MakeSchedule(leaf.name, leaf.fields, {500, 5});
+    again->Prepare({1000, 10}, leaf.name);
     for (const int64_t step : {0, 7, 19, 20, 499, 500, 700, 999}) {
-      EXPECT_EQ(again->At(step), schedule->At(step)) << name << " at " << step;
+      EXPECT_EQ(again->At(step), schedule->At(step)) << leaf.Text() << " at " << step;
     }
   }
 }
@@ -514,16 +489,18 @@ TEST(ScheduleFields, WarmupNeedsOneLengthThatFitsIntoTheRun) {
 TEST(ScheduleFields, EveryRuleTakesASchedule) {
   const Json decay = {{"name", "step_decay"}, {"value", 0.5}};
   for (const auto& [name, entry] : Registry<UpdateRule>::entries()) {
-    const auto rule = MakeExample<UpdateRule>(name, {{"learning_rate", decay}});
+    Json fields = BaseFields<UpdateRule>(name);
+    EXPECT_FALSE(MakeExample<UpdateRule>(name, fields)->LearningRateVaries()) << name;
+    fields["learning_rate"] = decay;
+    const auto rule = MakeExample<UpdateRule>(name, fields);
     EXPECT_TRUE(rule->LearningRateVaries()) << name;
-    EXPECT_FALSE(MakeExample<UpdateRule>(name)->LearningRateVaries()) << name;
     rule->PrepareLearningRate({10, 1}, name);
     rule->Prepare(Layout());
     const at::Tensor g = GradientAt(0, at::kDouble);
     rule->Allocate(g);
     EXPECT_EQ(rule->LearningRate(9), 0.5 / 32) << name;
     const auto delta_at = [&](int64_t step) {
-      const auto fresh = MakeExample<UpdateRule>(name, {{"learning_rate", decay}});
+      const auto fresh = MakeExample<UpdateRule>(name, fields);
       fresh->PrepareLearningRate({10, 1}, name);
       fresh->Prepare(Layout());
       fresh->Allocate(g);
