@@ -62,7 +62,8 @@ class GeneralizationGap : public Probe {
     const Gradients of_test = view.test.Evaluate(test, view.theta);
     const at::Tensor& g_a = of_test.Mean();
     const at::Tensor& g_b = view.gradients.Mean();
-    const auto& [direction, scale] = view.update;
+    const at::Tensor& direction = view.update.direction;
+    const double scale = view.update.scale;
     const at::Tensor moved = view.theta.add(direction, scale);
     const at::Tensor test_change = view.test.MeanChange(test, of_test, moved);
     const at::Tensor train_change = view.oracle.MeanChange(view.batch, view.gradients, moved);

@@ -3,6 +3,8 @@
 //   w_0 = theta,  w_k = w_{k-1} - learning_rate * g(w_{k-1}),  delta = w_n - theta
 // The effective learning rate is n * learning_rate: delta is that times the mean of the n
 // gradients, with a minus, summed in double. A step costs n gradients.
+// On a quadratic loss the moves stay bounded up to eigenvalues of 2 / learning_rate of the Hessian,
+// as those of plain SGD do.
 //
 // Batch normalization's running statistics take one step for the n moves, towards those of the
 // batch at theta: the batch is the same for all moves, and n does not change how many batches the
@@ -18,7 +20,8 @@ class NStep final : public UpdateRule {
  public:
   Update Next(const StepGradient& gradient) override {
     const double rate = LearningRate(gradient.step);
-    if (n_ == 1) return {gradient.g, -rate};
+    const Stability stability = {2 / rate};
+    if (n_ == 1) return {gradient.g, -rate, stability};
     const at::Tensor sum = at::zeros_like(gradient.g, at::kDouble).add_(gradient.g);
     at::Tensor theta = gradient.theta.add(gradient.g, -rate);
     for (int64_t k = 1; k < n_; ++k) {
@@ -27,8 +30,10 @@ class NStep final : public UpdateRule {
       if (k + 1 < n_) theta = theta.add(g, -rate);
     }
     const auto n = static_cast<double>(n_);
-    return {sum.div_(n).to(gradient.g.scalar_type()), -n * rate};
+    return {sum.div_(n).to(gradient.g.scalar_type()), -n * rate, stability};
   }
+
+  bool KnowsStability() const override { return true; }
 
  private:
   void OwnFields(FieldVisitor& visitor) override {

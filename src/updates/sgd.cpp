@@ -4,6 +4,11 @@
 //   velocity <- momentum * velocity + d
 //   delta = -learning_rate * velocity,                    or, with Nesterov momentum,
 //   delta = -learning_rate * (d + momentum * velocity)
+// On a quadratic loss whose Hessian has the eigenvalue h, with x = learning_rate * (h + decay),
+// theta and velocity turn by a matrix of trace 1 + momentum - x and determinant momentum, or, with
+// Nesterov momentum, (1 + momentum) (1 - x) and momentum (1 - x). Its eigenvalues stay in the unit
+// circle as long as
+//   x <= 2 (1 + momentum),   with Nesterov momentum   x <= 2 (1 + momentum) / (1 + 2 momentum).
 
 #include "config/registry.h"
 #include "core/error.h"
@@ -28,10 +33,13 @@ class Sgd : public UpdateRule {
     const double scale = -LearningRate(gradient.step);
     const at::Tensor& g = gradient.g;
     const at::Tensor d = weight_decay_ > 0 ? g.add(gradient.theta, weight_decay_) : g;
-    if (momentum_ == 0) return {d, scale};
+    const Stability stability = {StableUpTo() / -scale - weight_decay_};
+    if (momentum_ == 0) return {d, scale, stability};
     velocity_.mul_(momentum_).add_(d);
-    return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale};
+    return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale, stability};
   }
+
+  bool KnowsStability() const override { return true; }
 
   std::map<std::string, at::Tensor> State() const override {
     if (momentum_ == 0) return {};
@@ -53,6 +61,9 @@ class Sgd : public UpdateRule {
                    .min = 0},
                   weight_decay_);
   }
+
+  /// The largest stable x.
+  double StableUpTo() const { return 2 * (1 + momentum_) / (nesterov_ ? 1 + 2 * momentum_ : 1); }
 
   double momentum_ = 0;
   bool nesterov_ = false;

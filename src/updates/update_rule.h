@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -13,11 +14,22 @@
 
 namespace sgdscope {
 
+/// Where a rule becomes unstable: if the loss were quadratic with the Hessian H, and the step's
+/// learning rate held for good, theta would stay bounded as long as no eigenvalue of P^-1 H is
+/// above the threshold.
+struct Stability {
+  double threshold = kUnknown;
+  at::Tensor metric = {};  // the diagonal of P [p], or undefined: P is the identity
+
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+};
+
 /// delta = scale * direction, kept apart so that plain SGD need not write p numbers more. The
 /// trainer adds it to theta, in one place.
 struct Update {
   at::Tensor direction;  // [p]
   double scale;
+  Stability stability = {};
   at::Tensor Delta() const { return direction.mul(scale); }
 };
 
@@ -52,6 +64,8 @@ class UpdateRule : public Configurable {
 
   /// Whether Next uses the gradients of single examples, which not every network has.
   virtual bool NeedsSingleExamples() const { return false; }
+  /// Whether Next says where the rule becomes unstable (Update::stability).
+  virtual bool KnowsStability() const { return false; }
   /// Cross-checks with the batches of the run, before the first step. Error kConfig; `path`: the
   /// JSON path of the rule.
   virtual void CheckBatches(const Sampler& sampler, const std::string& path) const {

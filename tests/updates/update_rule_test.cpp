@@ -522,5 +522,82 @@ TEST(ScheduleValues, ConstantIsTheNumberItStandsFor) {
   }
 }
 
+/// Rules that say where they become unstable, with hyper-parameters that move it. Adam's metric does
+/// not change where epsilon is all of it.
+std::vector<RuleCase> RulesThatKnowStability() {
+  std::vector<RuleCase> rules;
+  for (const double momentum : {0.0, 0.5, 0.9}) {
+    rules.push_back({"sgd", {{"momentum", momentum}}});
+    rules.push_back({"sgd", {{"momentum", momentum}, {"weight_decay", 0.7}}});
+    if (momentum > 0) {
+      rules.push_back({"sgd", {{"momentum", momentum}, {"nesterov", true}}});
+      rules.push_back({"sgd", {{"momentum", momentum}, {"nesterov", true}, {"weight_decay", 0.7}}});
+    }
+    rules.push_back({"adam", {{"beta1", momentum}, {"epsilon", 1e9}, {"learning_rate", 3e8}}});
+  }
+  rules.push_back({"n_step", {{"n", 1}}});
+  rules.push_back({"n_step", {{"n", 3}}});
+  return rules;
+}
+
+constexpr double kLarge = 1e3;
+
+/// |theta| after many steps, or once it is above kLarge, on the loss h theta^2 / 2, where h is this share of the threshold.
+double SizeAfterSteps(const RuleCase& rule_case, double share) {
+  const auto rule = MakeExample<UpdateRule>(rule_case.name, rule_case.fields);
+  at::Tensor theta = at::ones({1}, at::kDouble);
+  rule->Allocate(theta);
+  double h = 0;
+  for (int64_t step = 0; step < 3000; ++step) {
+    // Adam's early steps are corrected for a bias that is gone after some hundred.
+    const int64_t late = rule_case.name == "adam" ? step + 1000 : step;
+    const auto at = [&](const at::Tensor& where) { return where.mul(h); };
+    const at::Tensor g = at(theta);
+    const Update update = rule->Next(ViewOf(late, g, theta, at));
+    if (h == 0) {  // known from the first step on, which did not move
+      const double metric =
+          update.stability.metric.defined() ? update.stability.metric.item<double>() : 1;
+      h = share * update.stability.threshold * metric;
+      continue;
+    }
+    theta = theta.add(update.direction, update.scale);
+    if (theta.abs().item<double>() > kLarge) break;  // Adam would now change its metric
+  }
+  return theta.abs().item<double>();
+}
+
+TEST(Stability, ThetaStaysBoundedUpToTheThreshold) {
+  for (const RuleCase& rule_case : RulesThatKnowStability()) {
+    EXPECT_LT(SizeAfterSteps(rule_case, 0.98), 1e-3) << rule_case.Text();
+    EXPECT_GT(SizeAfterSteps(rule_case, 1.02), kLarge) << rule_case.Text();
+  }
+}
+
+TEST(Stability, IsKnownWhereTheRuleSaysSo) {
+  for (const RuleCase& rule_case : AllRules()) {
+    Walk walk(rule_case, at::kDouble);
+    for (; walk.step < 3; ++walk.step) {
+      const at::Tensor g = GradientAt(walk.step, at::kDouble);
+      const Update update = walk.rule->Next(ViewOf(walk.step, g, walk.theta));
+      EXPECT_EQ(std::isfinite(update.stability.threshold), walk.rule->KnowsStability())
+          << rule_case.Text();
+    }
+  }
+}
+
+/// -scale P^-1 m with the m of a plain loop.
+TEST(Stability, AdamsMetricIsWhatItDividesBy) {
+  Walk walk({"adam", {{"learning_rate", 0.01}}}, at::kDouble);
+  oracle::Vector m(kSize);
+  for (; walk.step < 8; ++walk.step) {
+    const at::Tensor g = GradientAt(walk.step, at::kDouble);
+    const Update update = walk.rule->Next(ViewOf(walk.step, g, walk.theta));
+    const oracle::Vector numbers = ToVector(g);
+    for (size_t i = 0; i < m.size(); ++i) m[i] = 0.9 * m[i] + (1 - 0.9) * numbers[i];
+    ExpectNear(ToVector(update.direction.mul(update.stability.metric)), m, 1e-14, "m");
+    EXPECT_NEAR(update.stability.threshold * -update.scale, (2 + 2 * 0.9) / (1 - 0.9), 1e-12);
+  }
+}
+
 }  // namespace
 }  // namespace sgdscope
