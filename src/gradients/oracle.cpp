@@ -138,7 +138,8 @@ at::Tensor Oracle::Losses(const Batch& batch, const at::Tensor& theta) const {
 // product with v is  S = <g, v> = sum_l <d_l, u_l>,  where u_l is the output's slope along v with
 // the input held. Then, as theta moves along v,  dS/de_l = h_l'  and  dS/dz_l = d_l',  from which
 // each layer knows the slope of its part of g: the second backward pass forms no weight's gradient.
-at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Tensor& v) const {
+at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Tensor& v,
+                                        bool again) const {
   const std::vector<Tap>& taps = evaluated.taps;
   torch::autograd::variable_list factors, others, places;
   {
@@ -157,7 +158,7 @@ at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Te
       if (e.defined()) places.push_back(e);
     }
   }
-  const auto slopes = torch::autograd::grad(factors, places, others);
+  const auto slopes = torch::autograd::grad(factors, places, others, again);
   at::NoGradGuard no_grad;
   const at::Tensor product = at::empty({evaluated.parameters}, v.options());
   auto input_slope = slopes.begin() + taps.size();
@@ -165,6 +166,35 @@ at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Te
     const bool first = !evaluated.input_gradients[l].defined();
     taps[l].layer->WriteGradientSlope(taps[l], first ? at::Tensor() : *input_slope++,
                                       evaluated.output_gradients[l].detach(), slopes[l], product);
+  }
+  return product;
+}
+
+at::Tensor Oracle::GaussNewtonProduct(const Batch& batch, const at::Tensor& theta,
+                                      const at::Tensor& v) const {
+  at::NoGradGuard no_grad;
+  const at::Tensor slope =
+      network_.root
+          ->ForwardLine({batch.inputs, {}, {}, {}},
+                        {theta, v, 1, /*curvature=*/false, nullptr, batch.parts})
+          .slope;  // J v, [n, classes]
+  std::vector<Tap> taps;
+  torch::autograd::variable_list by_output;
+  {
+    at::AutoGradMode enable(true);
+    const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
+    const at::Tensor logits = z.detach().requires_grad_();
+    const at::Tensor losses = loss_.Losses(logits, batch.labels);
+    const at::Tensor d = torch::autograd::grad(
+        {losses}, {logits}, {MeanWeights(batch, z.options())}, true, /*create_graph=*/true)[0];
+    const at::Tensor bent = torch::autograd::grad({d}, {logits}, {slope})[0];
+    torch::autograd::variable_list places;
+    for (const Tap& tap : taps) places.push_back(tap.output);
+    by_output = torch::autograd::grad({z}, places, {bent});
+  }
+  const at::Tensor product = at::empty_like(theta);
+  for (size_t l = 0; l < taps.size(); ++l) {
+    taps[l].layer->WriteGradient(taps[l], by_output[l], product);
   }
   return product;
 }

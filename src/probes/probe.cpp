@@ -6,6 +6,14 @@
 
 namespace sgdscope {
 
+const LineLosses& StepView::AlongStep() const {
+  if (!along_step) {
+    along_step = oracle.AlongLine(batch, theta, update.direction, update.scale, /*curvature=*/true,
+                                  &gradients);
+  }
+  return *along_step;
+}
+
 void Probe::Fields(FieldVisitor& visitor) {
   visitor.Visit(
       {.name = "label", .help = "first part of this probe's columns; the probe's name if left out"},

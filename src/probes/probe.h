@@ -33,6 +33,11 @@ struct StepView {
   /// The run's estimator on another batch at theta. `draw` < 0 numbers its own draws.
   std::function<at::Tensor(const Batch& batch, int64_t draw)> estimate;
   at::Tensor second;  // indices [n] int64, CPU, of the estimator's second batch, if it has one
+
+  /// The losses of the batch along the step, with curvature: one sweep, whoever asks.
+  const LineLosses& AlongStep() const;
+
+  mutable std::optional<LineLosses> along_step = {};  // where it was made
 };
 
 /// What a probe may check and keep before the run; everything outlives the probe.
@@ -45,6 +50,7 @@ struct ProbeContext {
   int64_t test_size;  // 0: known only after reading
   const Sampler& sampler;
   bool label_noise = false;  // whether Split::corrupt will be there
+  bool stability = true;     // whether Update::stability will be known
 };
 
 /// Measures a step without disturbing it: it modifies nothing that it sees. Leaves register by

@@ -6,10 +6,10 @@
 //   penalty       delta_loss - dot: the paper's -L^h
 //   second_order  1/2 <delta, H_X delta>, exact (if `hessian`)
 //   remainder     penalty + second_order: third order and beyond
-// and cum_*: their running sums from step 0. All come from one forward sweep along the line
-// theta + s delta over the batches together (Oracle::AlongLine): no gradient of X is formed. Of the
-// updating batch the gradient is known, so that without `hessian` its losses at theta + delta will
-// do.
+// and cum_*: their running sums from step 0. All come from forward sweeps along the line
+// theta + s delta (Oracle::AlongLine), one over the earlier batches together and one over the
+// updating batch, which other probes may share: no gradient of X is formed. Of the updating batch
+// the gradient is known, so that without `hessian` its losses at theta + delta will do.
 
 #include "config/registry.h"
 #include "nn/reduce.h"
@@ -86,27 +86,28 @@ class Taylor : public Probe {
 
   /// Means over each batch of the terms: [batches, terms].
   at::Tensor TermsOf(const StepView& view, const std::vector<Examples>& batches) const {
-    const bool starts_with_updating = batches.front().indices.is_same(view.batch.indices);
-    if (!starts_with_updating || hessian_) {
-      return AlongLine(view, batches, starts_with_updating ? &view.gradients : nullptr);
-    }
-    // The updating batch's gradient is known, and with it the slope.
-    const auto& [direction, scale] = view.update;
-    const at::Tensor change =
-        view.oracle.MeanChange(view.batch, view.gradients, view.theta.add(direction, scale));
-    const at::Tensor dot = Dot(view.gradients.Mean(), direction).mul(-scale);
-    const at::Tensor updating = at::stack(Terms(dot, change.neg())).unsqueeze(0);
+    if (!batches.front().indices.is_same(view.batch.indices)) return AlongLine(view, batches);
+    const at::Tensor updating = OfUpdating(view).unsqueeze(0);
     if (batches.size() == 1) return updating;
-    return at::cat({updating, AlongLine(view, {batches.begin() + 1, batches.end()}, nullptr)});
+    return at::cat({updating, AlongLine(view, {batches.begin() + 1, batches.end()})});
   }
 
-  /// The values from a sweep along the line. known: what was evaluated of the first batch, or null.
-  at::Tensor AlongLine(const StepView& view, const std::vector<Examples>& batches,
-                       const Gradients* known) const {
+  /// The terms [terms] of the updating batch, whose gradient is known, and with it the slope.
+  at::Tensor OfUpdating(const StepView& view) const {
+    if (hessian_) return Columns(view.AlongStep()).mean(1);
+    const Update& update = view.update;
+    const at::Tensor change = view.oracle.MeanChange(
+        view.batch, view.gradients, view.theta.add(update.direction, update.scale));
+    const at::Tensor dot = Dot(view.gradients.Mean(), update.direction).mul(-update.scale);
+    return at::stack(Terms(dot, change.neg()));
+  }
+
+  /// The values from a sweep along the line.
+  at::Tensor AlongLine(const StepView& view, const std::vector<Examples>& batches) const {
     Batch all = view.oracle.Load(Joined(batches));
     for (const Examples& batch : batches) all.parts.push_back(batch.indices.size(0));
-    const at::Tensor columns = Columns(view.oracle.AlongLine(all, view.theta, view.update.direction,
-                                                             view.update.scale, hessian_, known));
+    const at::Tensor columns = Columns(
+        view.oracle.AlongLine(all, view.theta, view.update.direction, view.update.scale, hessian_));
     std::vector<at::Tensor> means;
     int64_t begin = 0;
     for (const int64_t size : all.parts) {

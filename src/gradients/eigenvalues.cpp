@@ -1,0 +1,143 @@
+// Extreme eigenpairs of a symmetric matrix A by a block Krylov method that starts from any vectors:
+// the Rayleigh-Ritz pairs of a growing orthonormal basis Q, which is extended by the residuals of
+// those pairs that have not converged (generalized Davidson without a preconditioner; from random
+// rows its space is that of block Lanczos). Where the basis has grown to its limit it is restarted
+// with the outermost Ritz vectors of the ends asked for (Wu and Simon 2000, thick restart).
+
+#include "gradients/eigenvalues.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace sgdscope {
+namespace {
+
+/// Orthonormal rows and their products with A.
+struct Basis {
+  at::Tensor rows;      // [m, p]
+  at::Tensor products;  // [m, p]
+
+  int64_t size() const { return rows.size(0); }
+  /// Rows that are combinations of these: coefficients [k, m], in double.
+  Basis Combined(const at::Tensor& coefficients) const {
+    const at::Tensor c = coefficients.to(rows.scalar_type());
+    return {at::mm(c, rows), at::mm(c, products)};
+  }
+};
+
+/// `rows` without what lies in the span of the orthonormal `known` (may have no rows) or of each
+/// other, orthonormal: those of which nothing is left are dropped.
+at::Tensor Orthonormal(const at::Tensor& rows, const at::Tensor& known) {
+  constexpr double kNothing = 1e-6;  // of a row's norm
+  at::Tensor all = known;
+  for (const at::Tensor& row : rows.unbind(0)) {
+    at::Tensor v = row.div(row.norm());
+    const auto project = [&] { v = v.sub(at::mv(all.t(), at::mv(all, v))); };
+    project();
+    if (!(v.norm().item<double>() > kNothing)) continue;
+    project();  // twice is enough
+    all = at::cat({all, v.div(v.norm()).unsqueeze(0)});
+  }
+  return all.narrow(0, known.size(0), all.size(0) - known.size(0));
+}
+
+/// Places of the outermost of m ascending eigenvalues: `top` from the last on, `bottom` from the
+/// first on.
+at::Tensor Outermost(int64_t m, int64_t top, int64_t bottom, at::Device device) {
+  return at::cat({at::arange(m - 1, m - 1 - top, -1, at::kLong), at::arange(bottom, at::kLong)})
+      .to(device);
+}
+
+class Search {
+ public:
+  Search(const SymmetricMatrix& matrix, const EigenSearch& asked, int64_t p)
+      : matrix_(matrix), asked_(asked), p_(p) {
+    const int64_t rows = asked.Rows(p);
+    const int64_t more = rows - asked.largest - asked.smallest;
+    top_ = asked.largest + std::min<int64_t>(more, 1);
+    bottom_ = rows - top_;
+    limit_ = 3 * rows + 8;
+  }
+
+  Eigenpairs From(const at::Tensor& start) {
+    Basis basis = Multiplied(Orthonormal(start, start.narrow(0, 0, 0)));
+    while (true) {
+      const at::Tensor projected = at::mm(basis.rows, basis.products.t()).to(at::kDouble);
+      if (basis.size() < top_ + bottom_ || !projected.isfinite().all().item<bool>()) {
+        return Undefined(start);
+      }
+      const auto [values, vectors] = at::linalg_eigh(projected.add(projected.t()).div(2));
+      const at::Tensor ritz = vectors.t();  // [m, m], a row each
+      const at::Tensor places = Outermost(basis.size(), top_, bottom_, start.device());
+      const at::Tensor found = values.index_select(0, places);
+      const Basis pairs = basis.Combined(ritz.index_select(0, places));
+      const at::Tensor residual = pairs.products.sub(
+          pairs.rows.mul(found.to(start.scalar_type()).unsqueeze(1)));  // [rows, p]
+      const at::Tensor norms = residual.norm(2, 1).to(at::kDouble);
+      const at::Tensor open = Open(found, norms, values.abs().max());
+      const int64_t room = std::min(asked_.max_products - products_, p_ - basis.size());
+      const at::Tensor chosen = open.narrow(0, 0, std::clamp<int64_t>(room, 0, open.size(0)));
+      if (basis.size() + chosen.size(0) > limit_) {
+        const int64_t spare = (limit_ - top_ - bottom_) / 2;
+        const int64_t below = bottom_ == 0 ? 0 : spare / 2;
+        const at::Tensor kept =
+            Outermost(basis.size(), top_ + spare - below, bottom_ + below, start.device());
+        basis = basis.Combined(ritz.index_select(0, kept));
+      }
+      const at::Tensor added = Orthonormal(residual.index_select(0, chosen), basis.rows);
+      if (added.size(0) == 0) return {pairs.rows, found, norms, products_};
+      const Basis next = Multiplied(added);
+      basis = {at::cat({basis.rows, next.rows}), at::cat({basis.products, next.products})};
+    }
+  }
+
+ private:
+  Basis Multiplied(const at::Tensor& rows) {
+    products_ += rows.size(0);
+    return {rows, matrix_(rows)};
+  }
+
+  /// Places of the pairs that have not converged, the largest residuals first; none where all that
+  /// was asked for has. The one more of each end is done, too, where it is known to lie inside.
+  at::Tensor Open(const at::Tensor& values, const at::Tensor& norms, const at::Tensor& scale) {
+    at::Tensor open = norms.gt(scale.mul(asked_.tolerance));
+    const auto settle = [&](int64_t last, double sign) {  // of an end: the place of its one more
+      const at::Tensor gap = values[last - 1].sub(values[last]).mul(sign);
+      open = open.index_put({at::tensor(last, at::kLong)},
+                            open[last].logical_and(gap.lt(norms[last].add(norms[last - 1]))));
+    };
+    if (top_ > asked_.largest) settle(top_ - 1, 1);
+    if (bottom_ > asked_.smallest) settle(top_ + bottom_ - 1, -1);
+    const at::Tensor order = norms.argsort(0, /*descending=*/true);
+    return order.masked_select(open.index_select(0, order));
+  }
+
+  Eigenpairs Undefined(const at::Tensor& start) const {
+    const int64_t rows = top_ + bottom_;
+    const at::Tensor nothing = at::full({rows}, std::numeric_limits<double>::quiet_NaN(),
+                                        start.options().dtype(at::kDouble));
+    return {start.narrow(0, 0, rows), nothing, nothing, products_};
+  }
+
+  const SymmetricMatrix& matrix_;
+  const EigenSearch& asked_;
+  int64_t p_;
+  int64_t top_;     // pairs sought at the upper end
+  int64_t bottom_;  // at the lower one
+  int64_t limit_;   // of the basis
+  int64_t products_ = 0;
+};
+
+}  // namespace
+
+int64_t EigenSearch::Rows(int64_t p) const {
+  return std::min(p, largest + 1 + (smallest > 0 ? smallest + 1 : 0));
+}
+
+Eigenpairs FindEigenpairs(const SymmetricMatrix& matrix, const at::Tensor& start,
+                          const EigenSearch& search) {
+  at::NoGradGuard no_grad;
+  return Search(matrix, search, start.size(1)).From(start);
+}
+
+}  // namespace sgdscope

@@ -1,0 +1,293 @@
+// The spectrum of the Hessian H of the mean loss at theta, of the training set, of a fixed part of
+// it or of the batch; or of the Gauss-Newton matrix, which leaves out the second derivatives of the
+// logits. With `preconditioned` that of P^-1/2 H P^-1/2, which has the eigenvalues of P^-1 H, where
+// P is the update rule's metric (Stability in updates/update_rule.h).
+//   eigenvalue<i>, residual<i>  the largest eigenvalues, and the residual norms |H x_i - lambda_i
+//                               x_i|: within that distance of lambda_i lies an eigenvalue
+//   smallest<i>, smallest_residual<i>   the same at the lower end
+//   trace, trace_error          tr H and the standard error that its sampled part has
+//   gradient_cosine<i>, step_cosine<i>  |cos| of the angles of g and of delta with the eigenvector of
+//                               eigenvalue<i>; in coordinates P^1/2 theta where preconditioned
+//   products                    how many Hessian-vector products it took
+// Eigenpairs are followed from one measurement to the next (gradients/eigenvalues.h): the next search
+// begins with the vectors found last and with g, which leans to where the curvature rises. Products are exact, in pieces that are put into
+// memory one after another. Under batch normalization a piece is a batch, normalized by itself.
+//
+// The trace is that on the space of the vectors X that were found, exact, plus a Hutchinson estimate
+// on the rest (Meyer et al. 2021, "Hutch++", with X for the random sketch): the mean over random
+// signs z of <z', H z'>, z' = z - X X^T z.
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/registry.h"
+#include "core/error.h"
+#include "core/rng.h"
+#include "data/distinct.h"
+#include "gradients/eigenvalues.h"
+#include "gradients/pieces.h"
+#include "nn/reduce.h"
+#include "probes/probe.h"
+
+namespace sgdscope {
+namespace {
+
+constexpr const char* kHessian = "hessian";
+constexpr const char* kGaussNewton = "gauss_newton";
+constexpr const char* kTrainingSet = "training_set";
+constexpr const char* kBatch = "batch";
+
+/// Independent signs [p], 1 or -1.
+at::Tensor RandomSigns(Stream& stream, const at::Tensor& like) {
+  at::Tensor signs = at::empty({like.size(0)}, at::kFloat);
+  float* sign = signs.data_ptr<float>();
+  uint64_t bits = 0;
+  for (int64_t i = 0; i < signs.size(0); ++i, bits >>= 1) {
+    if (i % 64 == 0) bits = stream.Bits64();
+    sign[i] = (bits & 1) == 0 ? 1.0F : -1.0F;
+  }
+  return signs.to(like.options());
+}
+
+class HessianProbe : public Probe {
+ public:
+  HessianProbe() : Probe(Cadence::EveryEpochs(1)) {}
+
+  void Check(const std::string& path) const override {
+    if (samples_ == 1) {
+      throw Error(ErrorKind::kConfig, path + ".trace_samples",
+                  "1, which leaves the standard error unknown",
+                  "Give 2 or more, or 0 to do without the trace.");
+    }
+    if (over_ == kBatch && examples_) {
+      throw Error(ErrorKind::kConfig, path + ".examples",
+                  "found " + std::to_string(*examples_) + ", but over is batch",
+                  "Leave it out, or set " + path + ".over to training_set.");
+    }
+  }
+
+  void CheckNetwork(const Network& network, const std::string& path) const override {
+    const int64_t p = network.table.size();
+    if (largest_ + smallest_ <= p) return;
+    throw Error(ErrorKind::kConfig, path + (largest_ > p ? ".largest" : ".smallest"),
+                "asks for " + std::to_string(largest_ + smallest_) + " eigenvalues (largest " +
+                    std::to_string(largest_) + ", smallest " + std::to_string(smallest_) +
+                    "), but the network has " + std::to_string(p) + " parameters",
+                "Ask for fewer.");
+  }
+
+  std::vector<int64_t> OwnBatches() const override {
+    if (over_ == kBatch) return {};
+    return {std::min(piece_size_, of_), (of_ - 1) % piece_size_ + 1};
+  }
+
+  void Allocate(const at::Tensor& theta) override {
+    vectors_ = at::empty({Asked().Rows(theta.size(0)), theta.size(0)}, theta.options());
+    for (int64_t i = 0; i < vectors_.size(0); ++i) {
+      Stream stream(seed_, "hessian", static_cast<uint64_t>(i));
+      vectors_[i].copy_(RandomSigns(stream, theta));
+    }
+  }
+
+  std::map<std::string, at::Tensor> State() const override { return {{"vectors", vectors_}}; }
+
+  std::vector<std::string> Values() const override {
+    std::vector<std::string> values;
+    const auto add = [&](const std::string& value, int64_t count) {
+      for (int64_t i = 1; i <= count; ++i) values.push_back(value + std::to_string(i));
+    };
+    add("eigenvalue", largest_);
+    add("residual", largest_);
+    add("smallest", smallest_);
+    add("smallest_residual", smallest_);
+    if (samples_ > 0) values.insert(values.end(), {"trace", "trace_error"});
+    add("gradient_cosine", largest_);
+    add("step_cosine", largest_);
+    values.emplace_back("products");
+    return values;
+  }
+
+  at::Tensor Measure(const StepView& view) override {
+    const at::Tensor root =  // P^-1/2, or undefined
+        preconditioned_ && view.update.stability.metric.defined()
+            ? view.update.stability.metric.rsqrt()
+            : at::Tensor();
+    const SymmetricMatrix matrix = [&](const at::Tensor& rows) {
+      if (!root.defined()) return Products(view, rows);
+      return Products(view, rows.mul(root)).mul_(root);
+    };
+    const at::Tensor g = root.defined() ? view.g.mul(root) : view.g;
+    const Eigenpairs pairs = FindEigenpairs(matrix, at::cat({vectors_, g.unsqueeze(0)}), Asked());
+    vectors_.copy_(pairs.vectors);
+    std::vector<at::Tensor> values = {pairs.values.narrow(0, 0, largest_),
+                                      pairs.residuals.narrow(0, 0, largest_)};
+    const int64_t lower = LowerEnd(pairs.values.size(0));
+    for (const at::Tensor& of : {pairs.values, pairs.residuals}) {
+      values.push_back(of.narrow(0, lower, smallest_));
+    }
+    if (samples_ > 0) values.push_back(Trace(view, matrix, pairs));
+    const at::Tensor leading = pairs.vectors.narrow(0, 0, largest_);
+    const at::Tensor& delta = view.update.direction;
+    values.push_back(Cosines(leading, g));
+    values.push_back(Cosines(leading, root.defined() ? delta.div(root) : delta));
+    values.push_back(
+        at::full({1}, static_cast<double>(pairs.products + samples_), values[0].options()));
+    return at::cat(values);
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit(
+        {.name = "largest", .help = "how many of the largest eigenvalues", .min = 1, .max = 1000},
+        largest_);
+    visitor.Visit(
+        {.name = "smallest", .help = "how many of the smallest eigenvalues", .min = 0, .max = 1000},
+        smallest_);
+    visitor.Visit({.name = "matrix",
+                   .help = "whose eigenvalues: of the Hessian or of the Gauss-Newton matrix",
+                   .allowed = {kHessian, kGaussNewton}},
+                  matrix_);
+    visitor.Visit({.name = "over",
+                   .help = "of whose mean loss: of the training set or of the updating batch",
+                   .allowed = {kTrainingSet, kBatch}},
+                  over_);
+    visitor.Visit({.name = "examples",
+                   .help = "for over training_set: of that many of its examples only, the same "
+                           "ones throughout the run",
+                   .unit = "examples",
+                   .min = 1,
+                   .max = 1e15},
+                  examples_);
+    visitor.Visit({.name = "piece_size",
+                   .help = "for over training_set: examples that are put into memory at a time; "
+                           "batch_size if left out, but 100 at least. Under batch normalization "
+                           "each piece is normalized by its own statistics",
+                   .unit = "examples",
+                   .min = 1,
+                   .max = 1e9},
+                  given_piece_size_);
+    visitor.Visit({.name = "tolerance",
+                   .help = "the search ends where the residual norms are below this share of the "
+                           "largest |eigenvalue|. The error of an eigenvalue is at most its "
+                           "residual, mostly far smaller: of the order of the square",
+                   .min = 0,
+                   .above_min = true},
+                  tolerance_);
+    visitor.Visit({.name = "max_products",
+                   .help = "Hessian-vector products after which the search ends in any case",
+                   .min = 1,
+                   .max = 1e9},
+                  max_products_);
+    visitor.Visit({.name = "trace_samples",
+                   .help = "random vectors for the trace, each at the cost of a product; 0: no "
+                           "trace, else at least 2",
+                   .min = 0,
+                   .max = 1e6},
+                  samples_);
+    visitor.Visit({.name = "preconditioned",
+                   .help = "the eigenvalues in the update rule's own metric: with adam those of "
+                           "P^-1 H with its preconditioner P, with sgd the same as without"},
+                  preconditioned_);
+  }
+
+  void OwnPrepare(const ProbeContext& context) override {
+    if (preconditioned_ && !context.stability) {
+      throw Error(ErrorKind::kConfig, context.path + ".preconditioned",
+                  "true, but this update rule's metric is not known",
+                  "Leave it out, or use the rule sgd, n_step or adam.");
+    }
+    if (examples_.value_or(0) > context.examples) {
+      throw Error(ErrorKind::kConfig, context.path + ".examples",
+                  "found " + std::to_string(*examples_) + ", but the training set has only " +
+                      std::to_string(context.examples),
+                  "Give at most that many, or leave it out for the whole set.");
+    }
+    seed_ = context.seed;
+    piece_size_ = given_piece_size_.value_or(PieceSize(context.sampler));
+    of_ = examples_.value_or(context.examples);
+    if (!examples_) return;
+    Stream stream(seed_, "hessian.examples");
+    part_ = DrawDistinct(stream, of_, context.examples);
+  }
+
+ private:
+  EigenSearch Asked() const { return {largest_, smallest_, tolerance_, max_products_}; }
+
+  /// Where the smallest of so many pairs begin.
+  int64_t LowerEnd(int64_t pairs) const {
+    return smallest_ == 0 ? 0 : std::min(largest_ + 1, pairs - smallest_);
+  }
+
+  /// Products [m, p] of the matrix with rows [m, p].
+  at::Tensor Products(const StepView& view, const at::Tensor& rows) const {
+    if (over_ == kBatch) return OfPiece(view, view.batch, rows);
+    const at::Tensor sum = at::zeros_like(rows, rows.options().dtype(at::kDouble));
+    for (int64_t begin = 0; begin < of_; begin += piece_size_) {
+      const int64_t size = std::min(piece_size_, of_ - begin);
+      const at::Tensor indices = part_.defined() ? part_.narrow(0, begin, size)
+                                                 : at::arange(begin, begin + size, at::kLong);
+      sum.add_(OfPiece(view, view.oracle.Load(indices), rows),
+               static_cast<double>(size) / static_cast<double>(of_));
+    }
+    return sum.to(rows.scalar_type());
+  }
+
+  at::Tensor OfPiece(const StepView& view, const Batch& piece, const at::Tensor& rows) const {
+    std::vector<at::Tensor> products;
+    if (matrix_ == kGaussNewton) {
+      for (const at::Tensor& row : rows.unbind(0)) {
+        products.push_back(view.oracle.GaussNewtonProduct(piece, view.theta, row));
+      }
+      return at::stack(products);
+    }
+    const Gradients evaluated = view.oracle.Evaluate(piece, view.theta, /*keep_graph=*/true);
+    for (int64_t i = 0; i < rows.size(0); ++i) {
+      const bool again = i + 1 < rows.size(0);
+      products.push_back(view.oracle.HessianVectorProduct(evaluated, rows[i], again));
+    }
+    return at::stack(products);
+  }
+
+  /// trace and trace_error [2].
+  at::Tensor Trace(const StepView& view, const SymmetricMatrix& matrix,
+                   const Eigenpairs& pairs) const {
+    std::vector<at::Tensor> estimates;
+    Stream stream(seed_, "hessian.trace", static_cast<uint64_t>(view.step));
+    for (int64_t i = 0; i < samples_; ++i) {
+      const at::Tensor z = RandomSigns(stream, view.theta);
+      const at::Tensor rest = z.sub(at::mv(pairs.vectors.t(), at::mv(pairs.vectors, z)));
+      estimates.push_back(Dot(rest, matrix(rest.unsqueeze(0))[0]));
+    }
+    const at::Tensor sampled = at::stack(estimates);
+    return at::stack(
+        {pairs.values.sum().add(sampled.mean()),
+         sampled.std(/*unbiased=*/true).div(std::sqrt(static_cast<double>(samples_)))});
+  }
+
+  /// |cos| of the angles [k] between orthonormal rows [k, p] and v [p].
+  static at::Tensor Cosines(const at::Tensor& rows, const at::Tensor& v) {
+    return Ratio(at::mv(rows.to(at::kDouble), v.to(at::kDouble)).abs(), Dot(v, v).sqrt());
+  }
+
+  int64_t largest_ = 1;
+  int64_t smallest_ = 0;
+  std::string matrix_ = kHessian;
+  std::string over_ = kTrainingSet;
+  std::optional<int64_t> examples_;
+  std::optional<int64_t> given_piece_size_;
+  double tolerance_ = 1e-3;
+  int64_t max_products_ = 500;
+  int64_t samples_ = 0;
+  bool preconditioned_ = false;
+  uint64_t seed_ = 0;
+  int64_t piece_size_ = 1;
+  int64_t of_ = 1;      // examples whose mean loss it is
+  at::Tensor part_;     // their indices, unless it is the whole set
+  at::Tensor vectors_;  // [rows, p], where the next search begins
+};
+
+const Registration<Probe, HessianProbe> kRegistration(
+    "hessian", "extreme eigenvalues of the Hessian with error bars, trace, and where g points");
+
+}  // namespace
+}  // namespace sgdscope

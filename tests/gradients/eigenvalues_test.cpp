@@ -1,0 +1,162 @@
+#include "gradients/eigenvalues.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/rng.h"
+#include "tests/tensors.h"
+
+namespace sgdscope {
+namespace {
+
+/// Q diag(spectrum) Q^T with a random orthogonal Q.
+at::Tensor WithSpectrum(const oracle::Vector& spectrum, uint64_t index) {
+  const auto p = static_cast<int64_t>(spectrum.size());
+  Stream stream(70, "orthogonal", index);
+  const at::Tensor q = std::get<0>(at::linalg_qr(RandomTensor(stream, {p, p})));
+  return at::mm(q.mul(ToTensor(spectrum, {p})), q.t());
+}
+
+at::Tensor RandomRows(int64_t rows, int64_t p, uint64_t index) {
+  Stream stream(71, "start", index);
+  return RandomTensor(stream, {rows, p});
+}
+
+/// The search under test, counting products.
+struct Counted {
+  Eigenpairs Find(const at::Tensor& a, const at::Tensor& start, const EigenSearch& search) {
+    const SymmetricMatrix matrix = [&](const at::Tensor& rows) {
+      products += rows.size(0);
+      return at::mm(rows, a);
+    };
+    return FindEigenpairs(matrix, start, search);
+  }
+  int64_t products = 0;
+};
+
+constexpr double kTight = 1e-11;
+constexpr int64_t kMany = 100000;
+
+/// Against a dense eigensolver: values, residuals, orthonormality.
+void ExpectSolves(const at::Tensor& a, const EigenSearch& search, const at::Tensor& start) {
+  const int64_t p = a.size(0);
+  const std::string what = "p " + std::to_string(p) + ", " + std::to_string(search.largest) + ", " +
+                           std::to_string(search.smallest);
+  const Eigenpairs found = Counted().Find(a, start, search);
+  const at::Tensor all = std::get<0>(at::linalg_eigh(a));
+  const double scale = all.abs().max().item<double>();
+  const int64_t rows = search.Rows(p);
+  ASSERT_EQ(found.vectors.sizes(), at::IntArrayRef({rows, p})) << what;
+  const int64_t lower = std::min(search.largest + 1, rows - search.smallest);
+  for (int64_t i = 0; i < search.largest; ++i) {
+    EXPECT_NEAR(found.values[i].item<double>(), all[p - 1 - i].item<double>(), 1e-10 * scale)
+        << what << ", largest " << i;
+    EXPECT_LE(found.residuals[i].item<double>(), kTight * scale) << what;
+  }
+  for (int64_t i = 0; i < search.smallest; ++i) {
+    EXPECT_NEAR(found.values[lower + i].item<double>(), all[i].item<double>(), 1e-10 * scale)
+        << what << ", smallest " << i;
+    EXPECT_LE(found.residuals[lower + i].item<double>(), kTight * scale) << what;
+  }
+  const at::Tensor residual =
+      at::mm(found.vectors, a).sub(found.vectors.mul(found.values.unsqueeze(1))).norm(2, 1);
+  // Combinations of up to 3 rows + 8 products, each off by some eps of |A|.
+  EXPECT_LE(residual.sub(found.residuals).abs().max().item<double>(), 1e-12 * scale) << what;
+  const at::Tensor gram = at::mm(found.vectors, found.vectors.t());
+  EXPECT_LE(gram.sub(at::eye(rows, gram.options())).abs().max().item<double>(), 1e-12) << what;
+}
+
+TEST(FindEigenpairs, AgreesWithADenseSolver) {
+  uint64_t index = 0;
+  for (const size_t p : {1, 2, 3, 7, 40, 150}) {
+    for (const int64_t largest : {1, 2, 5}) {
+      for (const int64_t smallest : {0, 1, 3}) {
+        if (largest + smallest > static_cast<int64_t>(p)) continue;
+        Stream stream(72, "spectrum", ++index);
+        oracle::Vector spectrum = RandomVector(stream, p);
+        const at::Tensor a = WithSpectrum(spectrum, index);
+        const EigenSearch search{largest, smallest, kTight, kMany};
+        ExpectSolves(a, search, RandomRows(search.Rows(a.size(0)), a.size(0), index));
+      }
+    }
+  }
+}
+
+TEST(FindEigenpairs, FindsEqualEigenvalues) {
+  const EigenSearch search{3, 2, kTight, kMany};
+  ExpectSolves(WithSpectrum(oracle::Vector(20, 0.5), 1), search, RandomRows(7, 20, 1));
+  oracle::Vector spectrum(30, 0.1);
+  spectrum[3] = spectrum[8] = spectrum[20] = 2;
+  spectrum[4] = spectrum[5] = -1;
+  ExpectSolves(WithSpectrum(spectrum, 2), search, RandomRows(7, 30, 2));
+}
+
+TEST(FindEigenpairs, FindsTheZerosOfNothing) {
+  const Eigenpairs found =
+      Counted().Find(at::zeros({9, 9}, at::kDouble), RandomRows(3, 9, 3), {2, 0, 1e-3, kMany});
+  EXPECT_EQ(found.values.abs().max().item<double>(), 0);
+  EXPECT_EQ(found.products, 3);
+}
+
+/// Twenty eigenvalues near the edge, none of which is far from the next: what restarts are for.
+TEST(FindEigenpairs, RestartsWithinItsMemory) {
+  oracle::Vector spectrum;
+  for (int i = 0; i < 300; ++i) spectrum.push_back(1 - 0.003 * i);
+  const at::Tensor a = WithSpectrum(spectrum, 4);
+  ExpectSolves(a, {2, 1, kTight, kMany}, RandomRows(5, 300, 4));
+}
+
+TEST(FindEigenpairs, FromEigenvectorsTakesOneProductEach) {
+  Stream stream(73, "spectrum");
+  const at::Tensor a = WithSpectrum(RandomVector(stream, 60), 5);
+  const EigenSearch search{3, 1, 1e-6, kMany};
+  const Eigenpairs first = Counted().Find(a, RandomRows(6, 60, 5), search);
+  EXPECT_GT(first.products, 20);
+  Counted counted;
+  const Eigenpairs again = counted.Find(a, first.vectors, search);
+  EXPECT_LE(again.products, 8);  // and what the one more of each end may take
+  EXPECT_EQ(again.products, counted.products);
+  EXPECT_LE(again.values.sub(first.values).narrow(0, 0, 3).abs().max().item<double>(), 1e-10);
+}
+
+/// The vectors of the largest eigenvalues stay eigenvectors, to rounding, and a direction orthogonal
+/// to them overtakes: it is found from one row more that leans to it.
+TEST(FindEigenpairs, FindsWhatOvertakes) {
+  oracle::Vector spectrum;
+  for (int i = 0; i < 50; ++i) spectrum.push_back(1 - 0.02 * i);
+  const at::Tensor a = at::diag(ToTensor(spectrum, {50}));
+  const EigenSearch search{2, 0, 1e-6, kMany};
+  const Eigenpairs before = Counted().Find(a, RandomRows(3, 50, 6), search);
+  at::Tensor later = a.clone();
+  later[30][30] = 3;
+  const at::Tensor start = at::cat({before.vectors, RandomRows(1, 50, 7)});
+  start[3][30] = 10;
+  const Eigenpairs after = Counted().Find(later, start, search);
+  EXPECT_NEAR(after.values[0].item<double>(), 3, 1e-9);
+  EXPECT_NEAR(after.values[1].item<double>(), 1, 1e-9);
+}
+
+TEST(FindEigenpairs, StopsAtItsMostProducts) {
+  Stream stream(74, "spectrum");
+  const at::Tensor a = WithSpectrum(RandomVector(stream, 80), 8);
+  for (const int64_t most : {3, 4, 10, 17}) {
+    Counted counted;
+    const Eigenpairs found = counted.Find(a, RandomRows(3, 80, 8), {2, 0, 1e-14, most});
+    EXPECT_EQ(found.products, most);
+    EXPECT_EQ(counted.products, most);
+    EXPECT_GT(found.residuals[1].item<double>(), 1e-6);
+  }
+}
+
+TEST(FindEigenpairs, LeavesTheStartWhereProductsAreNotFinite) {
+  const at::Tensor start = RandomRows(3, 10, 9);
+  const Eigenpairs found =
+      Counted().Find(at::full({10, 10}, NAN, at::kDouble), start, {2, 0, 1e-3, kMany});
+  EXPECT_TRUE(SameBits(found.vectors, start));
+  EXPECT_TRUE(found.values.isnan().all().item<bool>());
+  EXPECT_TRUE(found.residuals.isnan().all().item<bool>());
+}
+
+}  // namespace
+}  // namespace sgdscope

@@ -1,0 +1,303 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "core/csv.h"
+#include "core/rng.h"
+#include "data/distinct.h"
+#include "gradients/eigenvalues.h"
+#include "tests/expect_error.h"
+#include "tests/experiment_helper.h"
+#include "tests/oracles.h"
+#include "tests/random_mlp.h"
+
+namespace sgdscope {
+namespace {
+
+using oracle::Vector;
+
+constexpr int64_t kExamples = 45;
+
+Json ConfigOf(const Json& probe, const Json& changes) {
+  Json config = SyntheticConfig(changes);
+  config["dtype"] = "float64";
+  config["probes"] = Json::array({probe});
+  config["probes"][0]["name"] = "hessian";
+  config["probes"][0]["every"] = 1;
+  return config;
+}
+
+/// All eigenvalues in ascending order, and the trace, of the dense Hessian at the run's theta over
+/// the examples `indices`, whose columns are the oracle's products with unit vectors.
+at::Tensor DenseHessian(const ShortRun& run, const at::Tensor& theta, const at::Tensor& indices) {
+  const Oracle& oracle = run.experiment().train();
+  const Gradients evaluated = oracle.Evaluate(oracle.Load(indices), theta, /*keep_graph=*/true);
+  const at::Tensor units = at::eye(theta.size(0), theta.options());
+  std::vector<at::Tensor> rows;
+  for (const at::Tensor& unit : units.unbind(0)) {
+    rows.push_back(oracle.HessianVectorProduct(evaluated, unit, /*again=*/true));
+  }
+  const at::Tensor dense = at::stack(rows);
+  return dense.add(dense.t()).div(2);
+}
+
+/// Scaled by P^-1/2 on both sides.
+at::Tensor InMetric(const at::Tensor& dense, const at::Tensor& metric) {
+  const at::Tensor root = metric.rsqrt();
+  return dense.mul(root).mul(root.unsqueeze(1));
+}
+
+void ExpectExtremes(const std::map<std::string, double>& values, const at::Tensor& dense,
+                    int64_t largest, int64_t smallest, const std::string& what) {
+  const Vector all = ToVector(std::get<0>(at::linalg_eigh(dense)));
+  const double scale = std::max(std::abs(all.front()), std::abs(all.back()));
+  for (int64_t i = 1; i <= largest; ++i) {
+    const std::string number = std::to_string(i);
+    EXPECT_NEAR(values.at("eigenvalue" + number), all[all.size() - i], 1e-8 * scale)
+        << what << number;
+    EXPECT_LE(values.at("residual" + number), 1.0001e-9 * scale) << what << number;
+  }
+  for (int64_t i = 1; i <= smallest; ++i) {
+    const std::string number = std::to_string(i);
+    EXPECT_NEAR(values.at("smallest" + number), all[i - 1], 1e-8 * scale) << what << number;
+    EXPECT_LE(values.at("smallest_residual" + number), 1.0001e-9 * scale) << what << number;
+  }
+}
+
+Json Precise(const Json& changes) {
+  Json probe = {{"largest", 3}, {"smallest", 2}, {"tolerance", 1e-9}, {"max_products", 100000}};
+  for (const auto& [key, value] : changes.items()) probe[key] = value;
+  return probe;
+}
+
+/// From one step to the next, warm starts included.
+TEST(HessianProbe, AgreesWithADenseSolverStepAfterStep) {
+  const Json images = {{"name", "synthetic"},
+                       {"train_size", kExamples},
+                       {"test_size", 5},
+                       {"shape", {1, 8, 8}},
+                       {"classes", 4}};
+  const std::vector<Json> settings = {
+      {{"model", {{"name", "mlp"}, {"hidden", {12, 9}}, {"activation", "tanh"}}}},
+      {{"model", {{"name", "mlp"}, {"hidden", {16, 10}}}}, {"loss", "mean_squared_error"}},
+      {{"data", images}, {"model", {{"name", "convnet"}, {"channels", {4}}, {"hidden", {6}}}}}};
+  for (const Json& setting : settings) {
+    ShortRun run(ConfigOf(Precise({{"piece_size", 20}}), setting));  // 20, 20 and 5 examples
+    for (int64_t step = 0; step < 3; ++step) {
+      const at::Tensor theta = run.stepper().theta().clone();
+      const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+      const at::Tensor dense = DenseHessian(run, theta, at::arange(kExamples, at::kLong));
+      ExpectExtremes(values, dense, 3, 2, setting.dump() + ", step " + std::to_string(step) + ": ");
+    }
+  }
+}
+
+TEST(HessianProbe, IsOfTheBatchOrOfAFixedPartIfAsked) {
+  ShortRun of_batch(ConfigOf(Precise({{"over", "batch"}}), {}));
+  ShortRun of_part(ConfigOf(Precise({{"examples", 10}, {"piece_size", 4}}), {}));
+  Stream stream(3, "hessian.examples");
+  const at::Tensor part = DrawDistinct(stream, 10, kExamples);
+  for (int64_t step = 0; step < 2; ++step) {
+    const at::Tensor theta = of_batch.stepper().theta().clone();
+    const at::Tensor batch = of_batch.experiment().sampler().At(step);
+    const auto values = ByName(of_batch.probe(0), of_batch.stepper().Step(step).probes[0]);
+    ExpectExtremes(values, DenseHessian(of_batch, theta, batch), 3, 2, "batch: ");
+    const auto others = ByName(of_part.probe(0), of_part.stepper().Step(step).probes[0]);
+    ExpectExtremes(others, DenseHessian(of_part, theta, part), 3, 2, "part: ");
+  }
+}
+
+TEST(HessianProbe, IsInAdamsMetricIfPreconditioned) {
+  ShortRun run(ConfigOf(Precise({{"preconditioned", true}}),
+                        {{"update", {{"name", "adam"}, {"learning_rate", 0.01}}}}));
+  for (int64_t step = 0; step < 3; ++step) {
+    const at::Tensor theta = run.stepper().theta().clone();
+    const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    const double started = 1 - std::pow(0.999, static_cast<double>(step + 1));
+    // A weight whose gradients were all 0 has the metric 1e-8, and 0 for its row of the Hessian.
+    const at::Tensor metric =
+        run.config().update->State().at("square").div(started).sqrt().add(1e-8);
+    const at::Tensor dense = DenseHessian(run, theta, at::arange(kExamples, at::kLong));
+    ExpectExtremes(values, InMetric(dense, metric), 3, 2, "step " + std::to_string(step) + ": ");
+  }
+}
+
+/// The Hessian of a linear model under mean squared error: 2 / classes times the second moments of
+/// (x, 1), once for each class.
+TEST(HessianProbe, OfALinearModelHasTheSpectrumOfTheInputs) {
+  const Json linear = {{"model", {{"name", "mlp"}, {"hidden", Json::array()}}},
+                       {"loss", "mean_squared_error"}};
+  for (const std::string matrix : {"hessian", "gauss_newton"}) {
+    ShortRun run(
+        ConfigOf(Precise({{"largest", 6}, {"matrix", matrix}, {"trace_samples", 50}}), linear));
+    const auto values = ByName(run.probe(0), run.stepper().Step(0).probes[0]);
+    const at::Tensor x = run.experiment().train().Load(at::arange(kExamples, at::kLong)).inputs;
+    const at::Tensor rows = at::cat({x.flatten(1), at::ones({kExamples, 1}, x.options())}, 1);
+    const at::Tensor moments = at::mm(rows.t(), rows).mul(2.0 / 4 / kExamples);
+    const Vector all = ToVector(std::get<0>(at::linalg_eigh(moments)));
+    for (int64_t i = 1; i <= 6; ++i) {
+      EXPECT_NEAR(values.at("eigenvalue" + std::to_string(i)), all[all.size() - (i + 3) / 4], 1e-12)
+          << i;
+    }
+    EXPECT_NEAR(values.at("smallest1"), all[0], 1e-12);
+    const double trace = 4 * moments.trace().item<double>();
+    EXPECT_GT(values.at("trace_error"), 0);
+    EXPECT_NEAR(values.at("trace"), trace, 4 * values.at("trace_error"));  // of fixed signs
+  }
+}
+
+/// Where the pairs sought are all that there are, nothing is left to sample.
+TEST(HessianProbe, TraceIsExactOnTheSpaceFound) {
+  const Json tiny = {{"data",
+                      {{"name", "synthetic"},
+                       {"train_size", kExamples},
+                       {"test_size", 5},
+                       {"shape", {1}},
+                       {"classes", 2}}},
+                     {"model", {{"name", "mlp"}, {"hidden", {2}}, {"activation", "tanh"}}}};
+  ShortRun run(ConfigOf(Precise({{"largest", 10}, {"smallest", 0}, {"trace_samples", 2}}), tiny));
+  const at::Tensor theta = run.stepper().theta().clone();
+  const auto values = ByName(run.probe(0), run.stepper().Step(0).probes[0]);
+  const at::Tensor dense = DenseHessian(run, theta, at::arange(kExamples, at::kLong));
+  ASSERT_EQ(theta.size(0), 10);
+  EXPECT_NEAR(values.at("trace"), dense.trace().item<double>(), 1e-12);
+  EXPECT_LE(values.at("trace_error"), 1e-12);
+}
+
+TEST(HessianProbe, CosinesAreThoseOfTheEigenvectors) {
+  const Json momentum = {{"name", "sgd"}, {"learning_rate", 0.1}, {"momentum", 0.9}};
+  ShortRun run(ConfigOf(Precise({}), {{"update", momentum}}));
+  for (int64_t step = 0; step < 3; ++step) {
+    const at::Tensor theta = run.stepper().theta().clone();
+    const Oracle& oracle = run.experiment().train();
+    const at::Tensor g =
+        oracle.Evaluate(oracle.Load(run.experiment().sampler().At(step)), theta).Mean();
+    const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    const at::Tensor delta = run.stepper().theta().sub(theta);
+    const at::Tensor vectors =
+        std::get<1>(at::linalg_eigh(DenseHessian(run, theta, at::arange(kExamples, at::kLong))));
+    for (int64_t i = 1; i <= 3; ++i) {
+      const at::Tensor x = vectors.select(1, theta.size(0) - i);
+      const std::string number = std::to_string(i);
+      // Vectors are off by residual / gap.
+      EXPECT_NEAR(values.at("gradient_cosine" + number),
+                  x.dot(g).abs().div(g.norm()).item<double>(), 1e-6);
+      EXPECT_NEAR(values.at("step_cosine" + number),
+                  x.dot(delta).abs().div(delta.norm()).item<double>(), 1e-6);
+    }
+  }
+}
+
+/// What a warm start is for.
+TEST(HessianProbe, LaterMeasurementsTakeFewerProducts) {
+  const Json slow = {{"update", {{"name", "sgd"}, {"learning_rate", 0.001}}},
+                     {"model", {{"name", "mlp"}, {"hidden", {30, 30}}}}};
+  ShortRun run(ConfigOf({{"largest", 2}}, slow));
+  std::vector<double> products;
+  for (int64_t step = 0; step < 4; ++step) {
+    const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    products.push_back(values.at("products"));
+  }
+  EXPECT_GE(products[0], 15);
+  for (size_t step = 1; step < products.size(); ++step) EXPECT_LE(products[step], 8) << step;
+}
+
+TEST(HessianProbe, RefusesWhatDoesNotExist) {
+  const auto refuse = [](const Json& probe, const std::vector<std::string>& parts,
+                         const Json& changes = Json::object()) {
+    ExpectError(ErrorKind::kConfig, parts, [&] { ShortRun run(ConfigOf(probe, changes)); });
+  };
+  const Json two = {{"model", {{"name", "mlp"}, {"hidden", Json::array()}, {"bias", false}}}};
+  refuse({{"largest", 25}}, {"probes[0].largest", "25", "24"}, two);
+  refuse({{"largest", 20}, {"smallest", 5}}, {"probes[0].smallest", "25", "24"}, two);
+  ShortRun(ConfigOf({{"largest", 20}, {"smallest", 4}}, two));
+  refuse({{"examples", 46}}, {"probes[0].examples", "46", "45"});
+  refuse({{"examples", 4}, {"over", "batch"}}, {"probes[0].examples", "4", "over"});
+  refuse({{"trace_samples", 1}}, {"probes[0].trace_samples", "standard error"});
+  refuse({{"preconditioned", true}}, {"probes[0].preconditioned"},
+         {{"update", {{"name", "sequential"}, {"learning_rate", 0.1}, {"block", "tensor"}}}});
+}
+
+/// A residual network with SkipInit's gain, of 700 parameters.
+TEST(HessianEigenvalues, OfAResidualNetworkAgreeWithADenseSolver) {
+  Network network;
+  auto root = std::make_unique<Sequence>();
+  root->Append(MakeConv2d(network.table, "in", 1, 6, 3, 1, 1, true));
+  for (const char* name : {"a", "b"}) {
+    auto branch = std::make_unique<Sequence>();
+    branch->Append(MakeActivation("relu"));
+    branch->Append(MakeConv2d(network.table, name, 6, 6, 3, 1, 1, true));
+    branch->Append(MakeScale(network.table, std::string(name) + ".gain"));
+    root->Append(MakeResidual(std::move(branch), nullptr));
+  }
+  root->Append(MakeGlobalAveragePool());
+  root->Append(MakeLinear(network.table, "out", 6, 4, true));
+  network.root = std::move(root);
+  const int64_t p = network.table.size();
+  Stream stream(75, "residual");
+  const at::Tensor theta = RandomTensor(stream, {p}).mul(0.3);
+  const Split split{RandomTensor(stream, {9, 1, 5, 5}), at::arange(9, at::kLong).remainder(4)};
+  const auto loss = Registry<Loss>::entries().at("cross_entropy").make();
+  const Normalizer normalizer("none", split, at::kDouble);
+  const Oracle oracle(network, *loss, split, normalizer);
+  const Gradients evaluated =
+      oracle.Evaluate(oracle.Load(at::arange(9, at::kLong)), theta, /*keep_graph=*/true);
+  const SymmetricMatrix hessian = [&](const at::Tensor& rows) {
+    std::vector<at::Tensor> products;
+    for (const at::Tensor& row : rows.unbind(0)) {
+      products.push_back(oracle.HessianVectorProduct(evaluated, row, /*again=*/true));
+    }
+    return at::stack(products);
+  };
+  const Vector all = ToVector(std::get<0>(at::linalg_eigh(hessian(at::eye(p, at::kDouble)))));
+  const EigenSearch search{4, 2, 1e-9, 100000};
+  const Eigenpairs found =
+      FindEigenpairs(hessian, RandomTensor(stream, {search.Rows(p), p}), search);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(found.values[static_cast<int64_t>(i)].item<double>(), all[all.size() - 1 - i],
+                1e-8 * all.back());
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_NEAR(found.values[static_cast<int64_t>(5 + i)].item<double>(), all[i],
+                1e-8 * all.back());
+  }
+}
+
+/// J^T (d^2 L / dz^2) J v, with J from the gradients of single logits by theta.
+TEST(OracleGaussNewton, ProductIsTheDefinitions) {
+  for (uint64_t index = 0; index < kCombinations; ++index) {
+    const RandomMlp random = MakeRandomMlp(index);
+    const OracleUnderTest it(random, at::kDouble);
+    Stream stream(76, "v", index);
+    const Vector v = RandomVector(stream, random.mlp.size());
+    const at::Tensor leaf = it.theta.clone().requires_grad_(true);
+    const at::Tensor z = it.network().root->Forward(it.batch.inputs, {leaf});
+    Vector expected(v.size());
+    for (size_t i = 0; i < random.examples.size(); ++i) {
+      std::vector<Vector> jacobian;
+      for (int64_t c = 0; c < z.size(1); ++c) {
+        const at::Tensor logit = z[static_cast<int64_t>(i)][c];
+        jacobian.push_back(ToVector(torch::autograd::grad({logit}, {leaf}, {}, true)[0]));
+      }
+      Vector slope;
+      for (const Vector& row : jacobian) slope.push_back(oracle::Dot(row, v));
+      const Vector bent =
+          oracle::LossHessianVector(random.mlp.loss, ToVector(z[static_cast<int64_t>(i)]), slope);
+      for (size_t c = 0; c < bent.size(); ++c) {
+        expected = oracle::Plus(expected, bent[c] / static_cast<double>(random.examples.size()),
+                                jacobian[c]);
+      }
+    }
+    const at::Tensor product = it.oracle.GaussNewtonProduct(
+        it.batch, it.theta, ToTensor(v, {static_cast<int64_t>(v.size())}));
+    EXPECT_FALSE(product.requires_grad());
+    ExpectNear(ToVector(product), expected,
+               random.Sums() * 1e-15 * (1 + oracle::Norm(expected)) * (1 + oracle::Norm(v)),
+               random.Text());
+  }
+}
+
+}  // namespace
+}  // namespace sgdscope
