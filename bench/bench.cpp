@@ -256,6 +256,26 @@ void GapCovarianceStepF1(benchmark::State& state) {
   StepF1(state, kMean, {{{"name", "generalization_gap"}, {"covariance", true}}});
 }
 
+/// What `stability` costs with one fresh batch, beside the sweeps of `taylor`, and beside both.
+const Json kSecondOrder = {
+    {"name", "taylor"}, {"recent_lag", 10}, {"long_ago_lag", 300}, {"hessian", true}};
+const Json kStability = {{"name", "stability"}, {"batches", 1}};
+void SecondOrderStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, Json::array({kSecondOrder})});
+}
+void StabilityStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, Json::array({kStability})});
+}
+void StabilityBesideTaylorStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, Json::array({kSecondOrder, kStability})});
+}
+
+/// The largest eigenvalue of the Hessian of 2,000 examples, followed from step to step.
+void LargestEigenvalueStep3x256(benchmark::State& state) {
+  const Json probe = {{"name", "hessian"}, {"every", 1}, {"examples", 2000}, {"piece_size", 500}};
+  TimeSteps(state, {kThreeLayers, Json::array({probe})});
+}
+
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
   Setup setup(OneLayer(state), kTaylor);
@@ -314,6 +334,10 @@ BENCHMARK(PlainStepF1)->Arg(100)->Arg(200)->Arg(1000)->Unit(benchmark::kMicrosec
 BENCHMARK(NoiseEnhancedStepF1)->Arg(100)->Arg(1000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(GapStepF1)->Arg(100)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(GapCovarianceStepF1)->Arg(100)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(SecondOrderStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(StabilityStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(StabilityBesideTaylorStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(LargestEigenvalueStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

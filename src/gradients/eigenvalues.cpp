@@ -8,20 +8,50 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
+
+#include "nn/reduce.h"
 
 namespace sgdscope {
 namespace {
 
+/// <a_i, v> [m] of rows [m, p] and v [p], in double.
+at::Tensor Dots(const at::Tensor& rows, const at::Tensor& v) {
+  if (rows.scalar_type() == at::kDouble) return at::mv(rows, v);
+  std::vector<at::Tensor> dots;
+  for (const at::Tensor& row : rows.unbind(0)) dots.push_back(Dot(row, v));
+  return at::stack(dots);
+}
+
+/// <a_i, b_j> [m, k] of rows [m, p] and [k, p], in double.
+at::Tensor AllDots(const at::Tensor& a, const at::Tensor& b) {
+  if (a.scalar_type() == at::kDouble) return at::mm(a, b.t());
+  std::vector<at::Tensor> columns;
+  for (const at::Tensor& row : b.unbind(0)) columns.push_back(Dots(a, row));
+  return at::stack(columns, 1);
+}
+
 /// Orthonormal rows and their products with A.
 struct Basis {
-  at::Tensor rows;      // [m, p]
-  at::Tensor products;  // [m, p]
+  at::Tensor rows;       // [m, p]
+  at::Tensor products;   // [m, p]
+  at::Tensor projected;  // <row_i, A row_j> [m, m], in double
 
   int64_t size() const { return rows.size(0); }
+
   /// Rows that are combinations of these: coefficients [k, m], in double.
   Basis Combined(const at::Tensor& coefficients) const {
     const at::Tensor c = coefficients.to(rows.scalar_type());
-    return {at::mm(c, rows), at::mm(c, products)};
+    return {at::mm(c, rows), at::mm(c, products),
+            at::mm(at::mm(coefficients, projected), coefficients.t())};
+  }
+
+  /// With further rows, orthonormal to these.
+  Basis With(const at::Tensor& more, const at::Tensor& their_products) const {
+    const at::Tensor beside = AllDots(rows, their_products);
+    const at::Tensor own = AllDots(more, their_products);
+    return {at::cat({rows, more}), at::cat({products, their_products}),
+            at::cat({at::cat({projected, beside}, 1), at::cat({beside.t(), own}, 1)})};
   }
 };
 
@@ -31,12 +61,15 @@ at::Tensor Orthonormal(const at::Tensor& rows, const at::Tensor& known) {
   constexpr double kNothing = 1e-6;  // of a row's norm
   at::Tensor all = known;
   for (const at::Tensor& row : rows.unbind(0)) {
-    at::Tensor v = row.div(row.norm());
-    const auto project = [&] { v = v.sub(at::mv(all.t(), at::mv(all, v))); };
+    const auto norm = [](const at::Tensor& v) { return Dot(v, v).sqrt().item<double>(); };
+    at::Tensor v = row.div(norm(row));
+    const auto project = [&] {
+      if (all.size(0) > 0) v = v.sub(at::mv(all.t(), Dots(all, v).to(v.scalar_type())));
+    };
     project();
-    if (!(v.norm().item<double>() > kNothing)) continue;
+    if (!(norm(v) > kNothing)) continue;
     project();  // twice is enough
-    all = at::cat({all, v.div(v.norm()).unsqueeze(0)});
+    all = at::cat({all, v.div(norm(v)).unsqueeze(0)});
   }
   return all.narrow(0, known.size(0), all.size(0) - known.size(0));
 }
@@ -60,20 +93,21 @@ class Search {
   }
 
   Eigenpairs From(const at::Tensor& start) {
-    Basis basis = Multiplied(Orthonormal(start, start.narrow(0, 0, 0)));
+    const at::Tensor first = Orthonormal(start, start.narrow(0, 0, 0));
+    if (first.size(0) < top_ + bottom_) return Undefined(start);
+    const at::Tensor of_first = Multiplied(first);
+    Basis basis{first, of_first, AllDots(first, of_first)};
     while (true) {
-      const at::Tensor projected = at::mm(basis.rows, basis.products.t()).to(at::kDouble);
-      if (basis.size() < top_ + bottom_ || !projected.isfinite().all().item<bool>()) {
-        return Undefined(start);
-      }
-      const auto [values, vectors] = at::linalg_eigh(projected.add(projected.t()).div(2));
+      if (!basis.projected.isfinite().all().item<bool>()) return Undefined(start);
+      const auto [values, vectors] =
+          at::linalg_eigh(basis.projected.add(basis.projected.t()).div(2));
       const at::Tensor ritz = vectors.t();  // [m, m], a row each
       const at::Tensor places = Outermost(basis.size(), top_, bottom_, start.device());
       const at::Tensor found = values.index_select(0, places);
       const Basis pairs = basis.Combined(ritz.index_select(0, places));
       const at::Tensor residual = pairs.products.sub(
           pairs.rows.mul(found.to(start.scalar_type()).unsqueeze(1)));  // [rows, p]
-      const at::Tensor norms = residual.norm(2, 1).to(at::kDouble);
+      const at::Tensor norms = residual.norm(2, {1}, false, at::kDouble);
       const at::Tensor open = Open(found, norms, values.abs().max());
       const int64_t room = std::min(asked_.max_products - products_, p_ - basis.size());
       const at::Tensor chosen = open.narrow(0, 0, std::clamp<int64_t>(room, 0, open.size(0)));
@@ -86,15 +120,14 @@ class Search {
       }
       const at::Tensor added = Orthonormal(residual.index_select(0, chosen), basis.rows);
       if (added.size(0) == 0) return {pairs.rows, found, norms, products_};
-      const Basis next = Multiplied(added);
-      basis = {at::cat({basis.rows, next.rows}), at::cat({basis.products, next.products})};
+      basis = basis.With(added, Multiplied(added));
     }
   }
 
  private:
-  Basis Multiplied(const at::Tensor& rows) {
+  at::Tensor Multiplied(const at::Tensor& rows) {
     products_ += rows.size(0);
-    return {rows, matrix_(rows)};
+    return matrix_(rows);
   }
 
   /// Places of the pairs that have not converged, the largest residuals first; none where all that

@@ -107,6 +107,22 @@ TEST(FindEigenpairs, RestartsWithinItsMemory) {
   ExpectSolves(a, {2, 1, kTight, kMany}, RandomRows(5, 300, 4));
 }
 
+/// Sums over many numbers are in double, also of float32: an error of theirs would be one of all
+/// eigenvalues at once, which residuals don't show.
+TEST(FindEigenpairs, InFloat32TheValuesAreThoseOfTheVectors) {
+  constexpr int64_t kSize = 300000;
+  const at::Tensor diagonal = at::linspace(0, 1, kSize, at::kFloat).pow(4);
+  const SymmetricMatrix matrix = [&](const at::Tensor& rows) { return rows.mul(diagonal); };
+  Stream stream(77, "start");
+  const at::Tensor start = RandomTensor(stream, {3, kSize}, at::kFloat);
+  const Eigenpairs found = FindEigenpairs(matrix, start, {2, 0, 1e-4, 25});
+  const at::Tensor x = found.vectors.to(at::kDouble);
+  const at::Tensor gram = at::mm(x, x.t());
+  EXPECT_LE(gram.sub(at::eye(3, gram.options())).abs().max().item<double>(), 1e-6);
+  const at::Tensor quotients = x.square().mul(diagonal.to(at::kDouble)).sum(1).div(gram.diagonal());
+  EXPECT_LE(quotients.sub(found.values).abs().max().item<double>(), 1e-6);
+}
+
 TEST(FindEigenpairs, FromEigenvectorsTakesOneProductEach) {
   Stream stream(73, "spectrum");
   const at::Tensor a = WithSpectrum(RandomVector(stream, 60), 5);
