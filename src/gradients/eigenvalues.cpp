@@ -61,7 +61,7 @@ at::Tensor Orthonormal(const at::Tensor& rows, const at::Tensor& known) {
   constexpr double kNothing = 1e-6;  // of a row's norm
   at::Tensor all = known;
   for (const at::Tensor& row : rows.unbind(0)) {
-    const auto norm = [](const at::Tensor& v) { return Dot(v, v).sqrt().item<double>(); };
+    const auto norm = [](const at::Tensor& v) { return v.norm(2, at::kDouble).item<double>(); };
     at::Tensor v = row.div(norm(row));
     const auto project = [&] {
       if (all.size(0) > 0) v = v.sub(at::mv(all.t(), Dots(all, v).to(v.scalar_type())));

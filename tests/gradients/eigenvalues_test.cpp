@@ -69,7 +69,7 @@ void ExpectSolves(const at::Tensor& a, const EigenSearch& search, const at::Tens
 
 TEST(FindEigenpairs, AgreesWithADenseSolver) {
   uint64_t index = 0;
-  for (const size_t p : {1, 2, 3, 7, 40, 150}) {
+  for (const size_t p : {1, 2, 3, 7, 60}) {
     for (const int64_t largest : {1, 2, 5}) {
       for (const int64_t smallest : {0, 1, 3}) {
         if (largest + smallest > static_cast<int64_t>(p)) continue;
