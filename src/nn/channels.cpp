@@ -112,7 +112,8 @@ at::Tensor PerChannel(const at::Tensor& numbers, const at::Tensor& h) {
 at::Tensor ChannelSums(const at::Tensor& a, const at::Tensor& shift_a, const at::Tensor& b,
                        const at::Tensor& shift_b) {
   const auto shift = [&](const at::Tensor& given) {
-    return given.defined() ? given : at::zeros({a.size(1)}, a.options().dtype(at::kDouble));
+    return given.defined() ? given.contiguous()
+                           : at::zeros({a.size(1)}, a.options().dtype(at::kDouble));
   };
   const at::Tensor of_a = shift(shift_a), of_b = shift(shift_b);
   if (!a.is_cpu()) {
@@ -137,12 +138,14 @@ void WriteCombination(const std::vector<ChannelTerm>& terms, const at::Tensor& c
     out.copy_(sum);
     return;
   }
-  std::vector<ChannelTerm> together = terms;
-  for (ChannelTerm& term : together) term.x = ChannelsTogether(term.x);
+  std::vector<ChannelTerm> together;
+  for (const auto& [x, shift, weight] : terms) {
+    together.push_back({ChannelsTogether(x), shift.contiguous(), weight.contiguous()});
+  }
   if (out.scalar_type() == at::kDouble) {
-    Combine<double>(together, constant, out);
+    Combine<double>(together, constant.contiguous(), out);
   } else {
-    Combine<float>(together, constant, out);
+    Combine<float>(together, constant.contiguous(), out);
   }
 }
 
