@@ -28,6 +28,14 @@ struct Network {
   /// Whether an example's logits depend on the others of its batch, so that gradients of single
   /// examples are undefined.
   bool MixesExamples() const { return statistics.size() > 0; }
+
+  /// Throws an Error of kind kConfig at a field of the model, which lies at `path`, where it cannot
+  /// be trained on batches of batch_size examples, or on the last one of an epoch, of last_size.
+  void CheckTrainedBatches(int64_t batch_size, int64_t last_size, const std::string& path) const;
+
+  /// Throws an Error of kind kConfig where it cannot normalize a batch of `size` examples by the
+  /// batch's own statistics. `path`: what makes such batches; hint: how to make others there.
+  void CheckNormalizes(int64_t size, const std::string& path, const std::string& hint) const;
 };
 
 /// A family of networks; leaves register by the name in the config.

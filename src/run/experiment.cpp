@@ -39,51 +39,22 @@ void ConfigureDevice(const RunConfig& config) {
   at::globalContext().setDeterministicCuDNN(true);
 }
 
-/// Ghost batches that don't fill the run's batches would be normalized by fewer examples.
-void CheckGhostBatches(const Network& network, const Sampler& sampler) {
-  const int64_t ghost = network.ghost_batch_size;
-  if (ghost == 0) return;
-  for (const int64_t size : {sampler.batch_size(), sampler.smallest_batch()}) {
-    if (size % ghost == 0) continue;
-    throw Error(ErrorKind::kConfig, "model.ghost_batch_size",
-                std::to_string(ghost) + " does not divide the batches of " + std::to_string(size) +
-                    " examples",
-                size == sampler.batch_size()
-                    ? "Choose a batch_size that is a multiple of it."
-                    : "It is the last batch of an epoch: sampler.drop_last leaves it out.");
-  }
-}
-
 std::string ProbePath(size_t i) { return "probes[" + std::to_string(i) + "]"; }
 
-/// Batch normalization of a single value would train on nothing: it is its own mean. `path` names
-/// what makes batches of `size` examples.
-void CheckNormalized(const Network& network, int64_t size, const std::string& path,
-                     const std::string& hint) {
-  const int64_t ghost = network.ghost_batch_size;
-  const int64_t fewest = ghost == 0 ? size : (size - 1) % ghost + 1;
-  if (fewest >= network.fewest_normalized) return;
-  throw Error(ErrorKind::kConfig, path,
-              "batch normalization of " + std::to_string(fewest) + " example (of a batch of " +
-                  std::to_string(size) +
-                  ") where a channel is left with a single pixel: a single value has no variance",
-              hint + ", or use larger images or another model.norm.");
-}
-
-/// All batches that the run normalizes by their own statistics.
-void CheckNormalized(const Network& network, const RunConfig& config) {
+/// That the network can normalize all batches that the run makes.
+void CheckBatches(const Network& network, const RunConfig& config) {
   const Sampler& sampler = *config.sampler;
-  CheckNormalized(network, sampler.batch_size(), "batch_size", "Give a larger batch_size");
-  CheckNormalized(network, sampler.smallest_batch(), "sampler.drop_last",
-                  "Set it to true, which leaves out the smaller last batch of an epoch");
+  network.CheckNormalizes(sampler.batch_size(), "batch_size", "Give a larger batch_size");
+  network.CheckNormalizes(sampler.smallest_batch(), "sampler.drop_last",
+                          "Set it to true, which leaves out the smaller last batch of an epoch");
   for (const int64_t n : {sampler.batch_size(), sampler.smallest_batch()}) {
     for (const int64_t size : config.gradient->Parts(n)) {
-      CheckNormalized(network, size, "gradient", "Cut the batches into larger parts");
+      network.CheckNormalizes(size, "gradient", "Cut the batches into larger parts");
     }
   }
   for (size_t i = 0; i < config.probes.choices().size(); ++i) {
     for (const int64_t size : (*config.probes.choices()[i])->OwnBatches()) {
-      CheckNormalized(network, size, ProbePath(i), "Let the probe take larger batches");
+      network.CheckNormalizes(size, ProbePath(i), "Let the probe take larger batches");
     }
   }
 }
@@ -132,7 +103,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
   if (const Augment* augment = config_.data->augment()) {
     sampler.AugmentBy(*augment, static_cast<uint64_t>(config_.seed));
   }
-  CheckGhostBatches(network_, sampler);
+  network_.CheckTrainedBatches(sampler.batch_size(), sampler.smallest_batch(), "model");
   const int64_t per_epoch = sampler.steps_per_epoch();
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
   config_.gradient->Prepare({"gradient", static_cast<uint64_t>(config_.seed), train_size, sampler});
@@ -147,7 +118,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
                    config_.update->KnowsStability()});
   }
   CheckColumns(config_.probes);
-  CheckNormalized(network_, config_);
+  CheckBatches(network_, config_);
 }
 
 void Experiment::LoadData() {

@@ -1,0 +1,34 @@
+#include "models/model.h"
+
+#include "core/error.h"
+
+namespace sgdscope {
+
+// Ghost batches that don't fill the run's batches would be normalized by fewer examples.
+void Network::CheckTrainedBatches(int64_t batch_size, int64_t last_size,
+                                  const std::string& path) const {
+  if (ghost_batch_size == 0) return;
+  for (const int64_t size : {batch_size, last_size}) {
+    if (size % ghost_batch_size == 0) continue;
+    throw Error(ErrorKind::kConfig, path + ".ghost_batch_size",
+                std::to_string(ghost_batch_size) + " does not divide the batches of " +
+                    std::to_string(size) + " examples",
+                size == batch_size
+                    ? "Choose a batch_size that is a multiple of it."
+                    : "It is the last batch of an epoch: sampler.drop_last leaves it out.");
+  }
+}
+
+// Batch normalization of a single value would train on nothing: it is its own mean.
+void Network::CheckNormalizes(int64_t size, const std::string& path,
+                              const std::string& hint) const {
+  const int64_t fewest = ghost_batch_size == 0 ? size : (size - 1) % ghost_batch_size + 1;
+  if (fewest >= fewest_normalized) return;
+  throw Error(ErrorKind::kConfig, path,
+              "batch normalization of " + std::to_string(fewest) + " example (of a batch of " +
+                  std::to_string(size) +
+                  ") where a channel is left with a single pixel: a single value has no variance",
+              hint + ", or use larger images or another model.norm.");
+}
+
+}  // namespace sgdscope
