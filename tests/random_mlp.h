@@ -99,7 +99,12 @@ class OracleUnderTest {
  public:
   /// `corrupt` [N] bool: under label noise.
   OracleUnderTest(const RandomMlp& random, at::ScalarType dtype, const at::Tensor& corrupt = {})
-      : network_(MakeNetwork(random.mlp)),
+      : OracleUnderTest(MakeNetwork(random.mlp), random, dtype, corrupt) {}
+
+  /// With another network of as many parameters.
+  OracleUnderTest(Network network, const RandomMlp& random, at::ScalarType dtype,
+                  const at::Tensor& corrupt = {})
+      : network_(std::move(network)),
         loss_(Registry<Loss>::entries().at(random.mlp.loss).make()),
         split_(MakeSplit(random.examples)),
         normalizer_("none", split_, dtype),

@@ -69,6 +69,7 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool kee
 
   Gradients gradients;
   gradients.losses = losses.detach();
+  gradients.logits = z.detach();
   gradients.output_gradients.assign(by_place.begin(), by_place.begin() + taps.size());
   auto next = by_place.begin() + taps.size();
   for (const Tap& tap : taps) {
@@ -110,6 +111,7 @@ Gradients Gradients::OfPart(int64_t begin, int64_t size) const {
   at::NoGradGuard no_grad;
   Gradients part;
   part.losses = losses.narrow(0, begin, size);
+  part.logits = logits.narrow(0, begin, size);
   for (size_t i = 0; i < taps.size(); ++i) {
     part.taps.push_back({taps[i].layer, taps[i].input.detach().narrow(0, begin, size),
                          taps[i].output.detach().narrow(0, begin, size)});
@@ -206,30 +208,6 @@ at::Tensor Oracle::GradientDifference(const Batch& batch, const at::Tensor& thet
   return Evaluate(batch, theta.add(g, r)).Mean().sub(g).div(r);
 }
 
-at::Tensor Oracle::VariantChanges(const Batch& batch, const at::Tensor& theta,
-                                  const Gradients& evaluated, size_t tap, const at::Tensor& units,
-                                  const at::Tensor& shift) const {
-  at::NoGradGuard no_grad;
-  const Tap& moved = evaluated.taps[tap];
-  const Tap& last = evaluated.taps.back();
-  const at::Tensor z = last.output.detach();
-  if (moved.layer == last.layer) {  // the unit is a logit
-    const at::Tensor direction = at::eye(z.size(1), z.options()).index_select(0, units);
-    return loss_.MeanChanges(z, batch.labels, shift, direction);
-  }
-  const at::Tensor output = moved.output.detach().t().index_select(0, units).add(shift);  // [m, n]
-  const Variants h = network_.root->ForwardVariants(
-      {units, output}, {theta, evaluated.taps, moved.layer, last.layer});
-  if (h.units.defined()) {
-    const at::Tensor known = last.input.detach().t().index_select(0, h.units);
-    return loss_.MeanChanges(z, batch.labels, h.values.sub(known),
-                             last.layer->Columns(theta, h.units));
-  }
-  const at::Tensor losses =
-      loss_.Losses(last.layer->Forward(h.values, {theta}), batch.labels.repeat({shift.size(0)}));
-  return losses.view(shift.sizes()).sub(evaluated.losses).mean(1);
-}
-
 LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
                              const at::Tensor& direction, double scale, bool curvature,
                              const Gradients* evaluated) const {
@@ -243,7 +221,7 @@ LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
 at::Tensor Oracle::MeanChange(const Batch& batch, const Gradients& evaluated,
                               const at::Tensor& moved) const {
   const auto mean = [&](const at::Tensor& z) { return LossesOf(z.to(at::kDouble), batch).mean(); };
-  return mean(Logits(batch, moved)).sub(mean(evaluated.taps.back().output.detach()));
+  return mean(Logits(batch, moved)).sub(mean(evaluated.logits));
 }
 
 }  // namespace sgdscope

@@ -34,6 +34,7 @@ Batch Joined(const Batch& first, const Batch& second);
 class Gradients {
  public:
   at::Tensor losses;                         // [n], per example, without 1/n
+  at::Tensor logits;                         // [n, classes]
   std::vector<Tap> taps;                     // what the layers saw; for AlongLine and PerExample
   std::vector<at::Tensor> output_gradients;  // of the mean loss, by the output of each tap
   /// Where the graph was kept: of the mean loss, by the input of each tap; undefined for the inputs
@@ -62,6 +63,9 @@ class Oracle {
   Oracle(const Network& network, const Loss& loss, const Split& split,
          const Normalizer& normalizer);
 
+  const Network& network() const { return network_; }
+  const Loss& loss() const { return loss_; }
+
   /// The layout of theta.
   const ParameterTable& table() const { return network_.table; }
 
@@ -84,7 +88,7 @@ class Oracle {
   /// batch: only of a network that does not mix examples.
   Gradients Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph = false) const;
 
-  /// Moves the running statistics by those of the evaluated batch (Layer::MoveStatistics).
+  /// Moves the running statistics by those of the evaluated batch (ParameterLayer::MoveStatistics).
   void MoveStatistics(const Gradients& evaluated, const at::Tensor& running) const;
 
   /// Logits [n, classes] at theta; no graph. `running`: the statistics that batch normalization
@@ -113,13 +117,6 @@ class Oracle {
   /// tends to H g as r goes to 0 where the network has no kinks, in exact arithmetic.
   at::Tensor GradientDifference(const Batch& batch, const at::Tensor& theta,
                                 const Gradients& evaluated, double r) const;
-
-  /// Change of the mean loss [m] in m variants: in variant v, the output of unit units[v] of the
-  /// layer of evaluated.taps[tap] moves by shift[v], and so does what follows it. `evaluated`: of
-  /// the same batch at theta. units: [m] int64; shift: [m, n]; all else in double. The last tap
-  /// holds the logits.
-  at::Tensor VariantChanges(const Batch& batch, const at::Tensor& theta, const Gradients& evaluated,
-                            size_t tap, const at::Tensor& units, const at::Tensor& shift) const;
 
   /// Losses on theta + s * scale * direction at s = 0 and s = 1, and their exact derivatives by s
   /// at 0: slope = scale <grad L_i, direction>, curvature = scale^2 <direction, H_i direction>. One

@@ -6,6 +6,7 @@
 #include "nn/reduce.h"
 
 namespace sgdscope {
+
 kernels::Reduction MedianOf(int64_t m) {
   const int64_t low = (m - 1) / 2;
   const double part = m % 2 == 0 ? 0.5 : 0;
@@ -29,14 +30,28 @@ int64_t TileMemory::Numbers(at::ScalarType type) const {
 
 namespace {
 
-/// Sum of rule(tap, d) over the layers, in double; d are the derivatives of the mean loss: those of
-/// each example's own loss times 1/n.
+/// The layer as one that knows its part of single examples' gradients. Throws an Error of kind
+/// kConfig at `path` where it does not.
+const ExampleLayer& WithExamples(const ParameterLayer& layer, const std::string& path) {
+  if (const auto* examples = dynamic_cast<const ExampleLayer*>(&layer)) return *examples;
+  throw Error(ErrorKind::kConfig, path,
+              "the gradients of single examples are needed, which a layer of the network does not "
+              "have: " +
+                  layer.Describe(),
+              "Use a model without such layers, or leave this out.");
+}
+
+const ExampleLayer& LayerOf(const Tap& tap) { return WithExamples(*tap.layer, "model"); }
+
+/// Sum of rule(layer, tap, d) over the layers, in double; d are the derivatives of the mean loss:
+/// those of each example's own loss times 1/n.
 template <class Rule>
 at::Tensor SumOverLayers(const Gradients& gradients, const Rule& rule) {
   at::NoGradGuard no_grad;
   at::Tensor sum;
   for (size_t i = 0; i < gradients.taps.size(); ++i) {
-    const at::Tensor part = rule(gradients.taps[i], gradients.output_gradients[i]);
+    const Tap& tap = gradients.taps[i];
+    const at::Tensor part = rule(LayerOf(tap), tap, gradients.output_gradients[i]);
     sum = sum.defined() ? sum.add(part) : part;
   }
   return sum;
@@ -46,22 +61,21 @@ at::Tensor SumOverLayers(const Gradients& gradients, const Rule& rule) {
 
 at::Tensor PerExample::SquaredNorms() const {
   const auto n = static_cast<double>(size());
-  return SumOverLayers(
-             gradients_,
-             [](const Tap& tap, const at::Tensor& d) { return tap.layer->SquaredNorms(tap, d); })
+  return SumOverLayers(gradients_, [](const ExampleLayer& layer, const Tap& tap,
+                                      const at::Tensor& d) { return layer.SquaredNorms(tap, d); })
       .mul(n * n);
 }
 
 at::Tensor PerExample::Dots(const at::Tensor& v) const {
-  return SumOverLayers(gradients_, [&](const Tap& tap,
-                                       const at::Tensor& d) { return tap.layer->Dots(tap, d, v); })
+  return SumOverLayers(gradients_, [&](const ExampleLayer& layer, const Tap& tap,
+                                       const at::Tensor& d) { return layer.Dots(tap, d, v); })
       .mul(static_cast<double>(size()));
 }
 
 at::Tensor PerExample::Gram() const {
   const auto n = static_cast<double>(size());
-  return SumOverLayers(gradients_,
-                       [](const Tap& tap, const at::Tensor& d) { return tap.layer->Gram(tap, d); })
+  return SumOverLayers(gradients_, [](const ExampleLayer& layer, const Tap& tap,
+                                      const at::Tensor& d) { return layer.Gram(tap, d); })
       .mul(n * n);
 }
 
@@ -70,7 +84,7 @@ at::Tensor PerExample::Reduce(const kernels::Reduction& how) const {
   const at::Tensor out = at::empty({gradients_.parameters}, gradients_.losses.options());
   for (size_t i = 0; i < gradients_.taps.size(); ++i) {
     const Tap& tap = gradients_.taps[i];
-    tap.layer->Reduce(tap, gradients_.output_gradients[i], how, max_numbers_, out);
+    LayerOf(tap).Reduce(tap, gradients_.output_gradients[i], how, max_numbers_, out);
   }
   if (how.kind != kernels::Reduction::Kind::kSigns) return out;
   return out.div(static_cast<double>(size()));
@@ -99,11 +113,11 @@ at::Tensor PerExample::MedianOfMeans(int64_t groups) const {
     const Tap& tap = gradients_.taps[i];
     const at::Tensor d = gradients_.output_gradients[i].index_select(0, indices);
     const Tap padded = {tap.layer, tap.input.detach().index_select(0, indices), {}};
-    tap.layer->ForEachTile(padded, WeightedRows(d, weights), groups, max_numbers_,
-                           [&](int64_t offset, const at::Tensor& tile) {
-                             ReduceColumns(tile, MedianOf(groups),
-                                           out.narrow(0, offset, tile.size(1)));
-                           });
+    LayerOf(tap).ForEachTile(padded, WeightedRows(d, weights), groups, max_numbers_,
+                             [&](int64_t offset, const at::Tensor& tile) {
+                               ReduceColumns(tile, MedianOf(groups),
+                                             out.narrow(0, offset, tile.size(1)));
+                             });
   }
   return out;
 }
@@ -119,7 +133,7 @@ at::Tensor PerExample::Variances() const {
   at::Tensor squares = at::empty({gradients_.parameters}, gradients_.losses.options());
   for (size_t i = 0; i < gradients_.taps.size(); ++i) {
     const Tap& tap = gradients_.taps[i];
-    tap.layer->WriteSquares(tap, gradients_.output_gradients[i], max_numbers_, squares);
+    LayerOf(tap).WriteSquares(tap, gradients_.output_gradients[i], max_numbers_, squares);
   }
   const auto n = static_cast<double>(size());
   const at::Tensor& mean = gradients_.Mean();
@@ -128,13 +142,17 @@ at::Tensor PerExample::Variances() const {
 }
 
 void CheckSingleExamples(const Network& network, const std::string& path) {
-  if (!network.MixesExamples()) return;
-  throw Error(
-      ErrorKind::kConfig, path,
-      "needs the gradients of single examples, which batch normalization leaves undefined: "
-      "each example's logits depend on its whole batch",
-      "Use a model without batch normalization (\"norm\": \"skipinit\" or \"none\", as the model "
-      "has it), or leave this out.");
+  if (network.MixesExamples()) {
+    throw Error(
+        ErrorKind::kConfig, path,
+        "needs the gradients of single examples, which batch normalization leaves undefined: "
+        "each example's logits depend on its whole batch",
+        "Use a model without batch normalization (\"norm\": \"skipinit\" or \"none\", as the model "
+        "has it), or leave this out.");
+  }
+  ForEachLayer(*network.root, [&](const Layer& layer) {
+    if (const auto* it = dynamic_cast<const ParameterLayer*>(&layer)) WithExamples(*it, path);
+  });
 }
 
 at::Tensor CovarianceTrace(const at::Tensor& squared_norms, const at::Tensor& squared_norm) {

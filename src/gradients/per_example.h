@@ -56,7 +56,8 @@ class PerExample {
   int64_t max_numbers_;
 };
 
-/// Throws an Error of kind kConfig at `path` where the gradients of single examples are undefined.
+/// Throws an Error of kind kConfig at `path` where the gradients of single examples are undefined,
+/// or a layer does not have them.
 void CheckSingleExamples(const Network& network, const std::string& path);
 
 /// tr Sigma, the trace of the covariance of the per-example gradients, unbiased (division by n - 1;

@@ -7,6 +7,9 @@
 
 #include "config/registry.h"
 #include "models/images.h"
+#include "nn/activation.h"
+#include "nn/conv2d.h"
+#include "nn/pool2d.h"
 
 namespace sgdscope {
 namespace {

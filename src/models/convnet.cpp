@@ -8,6 +8,9 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "models/images.h"
+#include "nn/activation.h"
+#include "nn/conv2d.h"
+#include "nn/pool2d.h"
 
 namespace sgdscope {
 namespace {

@@ -3,6 +3,12 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "nn/activation.h"
+#include "nn/batch_norm.h"
+#include "nn/conv2d.h"
+#include "nn/flatten.h"
+#include "nn/linear.h"
+#include "nn/scale.h"
 
 namespace sgdscope {
 namespace {

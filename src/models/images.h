@@ -6,6 +6,7 @@
 
 #include "config/fields.h"
 #include "models/model.h"
+#include "nn/sequence.h"
 
 // What the networks for images share.
 

@@ -3,6 +3,10 @@
 
 #include "config/registry.h"
 #include "models/model.h"
+#include "nn/activation.h"
+#include "nn/flatten.h"
+#include "nn/linear.h"
+#include "nn/sequence.h"
 
 namespace sgdscope {
 namespace {

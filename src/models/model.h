@@ -8,6 +8,7 @@
 #include "config/fields.h"
 #include "core/torch.h"
 #include "nn/layer.h"
+#include "nn/parameter_table.h"
 
 namespace sgdscope {
 

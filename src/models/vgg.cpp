@@ -11,6 +11,8 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "models/images.h"
+#include "nn/activation.h"
+#include "nn/pool2d.h"
 
 namespace sgdscope {
 namespace {

@@ -10,6 +10,10 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "models/images.h"
+#include "nn/activation.h"
+#include "nn/linear.h"
+#include "nn/pool2d.h"
+#include "nn/residual.h"
 
 namespace sgdscope {
 namespace {

@@ -1,11 +1,11 @@
 // Elementwise nonlinearities a(z). Along a line: a' = a'(z) z',  a'' = a'(z) z'' + a''(z) z'^2.
 
-#include "nn/layer.h"
+#include "nn/activation.h"
 
 namespace sgdscope {
 namespace {
 
-class Elementwise : public Layer {
+class Nonlinearity : public ElementwiseLayer {
  public:
   at::Tensor Forward(const at::Tensor& z, const Pass&) const override { return Apply(z); }
 
@@ -23,10 +23,6 @@ class Elementwise : public Layer {
     return h;
   }
 
-  Variants ForwardVariants(const Variants& z, const VariantPass&) const override {
-    return {z.units, Apply(z.values)};
-  }
-
  protected:
   virtual at::Tensor Apply(const at::Tensor& z) const = 0;
   /// a'(z) t, given h = a(z).
@@ -35,7 +31,7 @@ class Elementwise : public Layer {
   virtual at::Tensor Bend(const at::Tensor& z_slope, const Line& h) const = 0;
 };
 
-class Relu : public Elementwise {
+class Relu : public Nonlinearity {
  public:
   std::string Describe() const override { return "relu"; }
 
@@ -47,7 +43,7 @@ class Relu : public Elementwise {
   at::Tensor Bend(const at::Tensor&, const Line&) const override { return {}; }
 };
 
-class Tanh : public Elementwise {
+class Tanh : public Nonlinearity {
  public:
   std::string Describe() const override { return "tanh"; }
 
@@ -61,36 +57,21 @@ class Tanh : public Elementwise {
   }
 };
 
-class Identity : public Layer {
+class Identity : public ElementwiseLayer {
  public:
   at::Tensor Forward(const at::Tensor& z, const Pass&) const override { return z; }
   Line ForwardLine(const Line& z, const LinePass&) const override { return z; }
-  Variants ForwardVariants(const Variants& z, const VariantPass&) const override { return z; }
   std::string Describe() const override { return "identity"; }
-};
-
-class Flatten : public Layer {
- public:
-  at::Tensor Forward(const at::Tensor& h, const Pass&) const override { return Flat(h); }
-  Line ForwardLine(const Line& h, const LinePass&) const override {
-    return {Flat(h.value), Flat(h.slope), Flat(h.curvature), Flat(h.moved)};
-  }
-  std::string Describe() const override { return "flatten"; }
-
- private:
-  static at::Tensor Flat(const at::Tensor& h) { return h.defined() ? h.flatten(1) : h; }
 };
 
 }  // namespace
 
 std::vector<std::string> ActivationNames() { return {"relu", "tanh", "identity"}; }
 
-std::unique_ptr<Layer> MakeActivation(const std::string& name) {
+std::unique_ptr<ElementwiseLayer> MakeActivation(const std::string& name) {
   if (name == "relu") return std::make_unique<Relu>();
   if (name == "tanh") return std::make_unique<Tanh>();
   return std::make_unique<Identity>();
 }
-
-std::unique_ptr<Layer> MakeFlatten() { return std::make_unique<Flatten>(); }
 
 }  // namespace sgdscope

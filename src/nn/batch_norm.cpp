@@ -18,6 +18,8 @@
 // Everything is thus made of sums and linear combinations of each channel. The sums are in double:
 // where an error of the moments moves a value across the kink of a ReLU, the gradient jumps.
 
+#include "nn/batch_norm.h"
+
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -26,7 +28,6 @@
 
 #include "core/error.h"
 #include "nn/channels.h"
-#include "nn/layer.h"
 #include "nn/taps.h"
 
 namespace sgdscope {
@@ -219,7 +220,7 @@ Terms TermsOnLine(const Line& h, const at::Tensor& moments, bool curvature) {
   return terms;
 }
 
-class BatchNorm : public Layer {
+class BatchNorm : public ParameterLayer {
  public:
   BatchNorm(ParameterTable& table, ParameterTable& statistics, const std::string& name,
             int64_t channels, int64_t ghost)
@@ -400,8 +401,9 @@ class BatchNorm : public Layer {
 
 }  // namespace
 
-std::unique_ptr<Layer> MakeBatchNorm(ParameterTable& table, ParameterTable& statistics,
-                                     const std::string& name, int64_t channels, int64_t ghost) {
+std::unique_ptr<ParameterLayer> MakeBatchNorm(ParameterTable& table, ParameterTable& statistics,
+                                              const std::string& name, int64_t channels,
+                                              int64_t ghost) {
   return std::make_unique<BatchNorm>(table, statistics, name, channels, ghost);
 }
 

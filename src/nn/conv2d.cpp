@@ -16,12 +16,13 @@
 // input channels that the tile needs, and a second copy of it where groups have more than one
 // example. It is kept from tile to tile where it holds everything, else made again for each.
 
+#include "nn/conv2d.h"
+
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
-#include "nn/layer.h"
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
@@ -147,7 +148,7 @@ class ConvolutionMap : public torch::autograd::Function<ConvolutionMap> {
   }
 };
 
-class Conv2d : public Layer {
+class Conv2d : public ExampleLayer {
  public:
   Conv2d(ParameterTable& table, const std::string& name, int64_t in, int64_t out, int64_t kernel,
          int64_t stride, int64_t padding, bool bias)
@@ -409,9 +410,9 @@ class Conv2d : public Layer {
 
 }  // namespace
 
-std::unique_ptr<Layer> MakeConv2d(ParameterTable& table, const std::string& name,
-                                  int64_t in_channels, int64_t out_channels, int64_t kernel,
-                                  int64_t stride, int64_t padding, bool bias) {
+std::unique_ptr<ExampleLayer> MakeConv2d(ParameterTable& table, const std::string& name,
+                                         int64_t in_channels, int64_t out_channels, int64_t kernel,
+                                         int64_t stride, int64_t padding, bool bias) {
   return std::make_unique<Conv2d>(table, name, in_channels, out_channels, kernel, stride, padding,
                                   bias);
 }

@@ -5,18 +5,19 @@
 //   <g_i, v> = <dz_i, V h_i + v_b>   (Goodfellow, "Efficient per-example gradient computations",
 //   2015).
 // Along theta + s (dW, db), with h(s):  z'  = h' W^T + h dW^T + db,   z'' = h'' W^T + 2 h' dW^T at
-// s = 0. Where only unit j of h differs, by d [n]:  z changes by d W[:, j]^T.
+// s = 0.
+
+#include "nn/linear.h"
 
 #include <algorithm>
 
-#include "nn/layer.h"
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
 namespace sgdscope {
 namespace {
 
-class Linear : public Layer {
+class Linear : public DenseLayer {
  public:
   Linear(ParameterTable& table, const std::string& name, int64_t in, int64_t out, bool bias)
       : in_(in), out_(out), bias_(bias) {
@@ -42,29 +43,6 @@ class Linear : public Layer {
     }
     z.moved = Moved(h, z, weight, weight_move, pass);
     return z;
-  }
-
-  Variants ForwardVariants(const Variants& h, const VariantPass& pass) const override {
-    if (!h.units.defined()) return {{}, Affine(h.values, Weight(pass.theta), pass.theta)};
-    const Tap& tap =
-        *std::ranges::find_if(pass.taps, [this](const Tap& t) { return t.layer == this; });
-    const at::Tensor known = tap.input.detach().t().index_select(0, h.units);  // [m, n]
-    const at::Tensor change =
-        h.values.sub(known).unsqueeze(2).mul(Columns(pass.theta, h.units).unsqueeze(1));
-    return {{}, change.add(tap.output.detach()).flatten(0, 1)};  // [m * n, out]
-  }
-
-  at::Tensor Columns(const at::Tensor& theta, const at::Tensor& units) const override {
-    return Weight(theta).t().index_select(0, units);
-  }
-
-  at::Tensor UnitRows(const at::Tensor& v) const override {
-    return bias_ ? at::cat({Weight(v), Bias(v).unsqueeze(1)}, 1) : Weight(v);
-  }
-
-  at::Tensor UnitInputs(const Tap& tap) const override {
-    const at::Tensor h = tap.input.detach();
-    return bias_ ? at::cat({h, at::ones({h.size(0), 1}, h.options())}, 1) : h;
   }
 
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
@@ -137,19 +115,19 @@ class Linear : public Layer {
     WriteGradient({this, tap.input.detach().square(), {}}, d.square(), out);
   }
 
+  at::Tensor Weight(const at::Tensor& v) const override {
+    return v.narrow(0, weight_offset_, out_ * in_).view({out_, in_});
+  }
+  at::Tensor Bias(const at::Tensor& v) const override {
+    return bias_ ? v.narrow(0, bias_offset_, out_) : at::Tensor();
+  }
+
   std::string Describe() const override {
     return "linear " + std::to_string(in_) + " -> " + std::to_string(out_) +
            (bias_ ? "" : " (no bias)");
   }
 
  private:
-  at::Tensor Weight(const at::Tensor& theta) const {  // [out, in], a view
-    return theta.narrow(0, weight_offset_, out_ * in_).view({out_, in_});
-  }
-  at::Tensor Bias(const at::Tensor& theta) const {  // [out], a view
-    return theta.narrow(0, bias_offset_, out_);
-  }
-
   static at::Tensor Products(const at::Tensor& rows) {  // [n, n], of all pairs of rows
     const at::Tensor exact = rows.to(at::kDouble);
     return at::mm(exact, exact.t());
@@ -184,8 +162,8 @@ class Linear : public Layer {
 
 }  // namespace
 
-std::unique_ptr<Layer> MakeLinear(ParameterTable& table, const std::string& name, int64_t in,
-                                  int64_t out, bool bias) {
+std::unique_ptr<DenseLayer> MakeLinear(ParameterTable& table, const std::string& name, int64_t in,
+                                       int64_t out, bool bias) {
   return std::make_unique<Linear>(table, name, in, out, bias);
 }
 

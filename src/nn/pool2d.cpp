@@ -1,7 +1,7 @@
 // Pooling of images [n, c, height, width]. Along a line the maximum follows the pixel that holds it
 // at s = 0, so its derivatives are that pixel's; the mean is linear.
 
-#include "nn/layer.h"
+#include "nn/pool2d.h"
 
 namespace sgdscope {
 namespace {

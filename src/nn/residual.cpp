@@ -1,8 +1,8 @@
 // A branch beside a shortcut, added up. Along a line the sum's parts are the sums of the parts.
 
-#include <sstream>
+#include "nn/residual.h"
 
-#include "nn/layer.h"
+#include <sstream>
 
 namespace sgdscope {
 namespace {
@@ -33,6 +33,11 @@ class Residual : public Layer {
     if (skipped.moved.defined() || branch.moved.defined())
       z.moved = MovedOf(skipped).add(MovedOf(branch));
     return z;
+  }
+
+  std::vector<const Layer*> Inside() const override {
+    if (!shortcut_) return {branch_.get()};
+    return {shortcut_.get(), branch_.get()};
   }
 
   std::string Describe() const override {

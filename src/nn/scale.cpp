@@ -3,14 +3,15 @@
 // Along theta + s dalpha, with h(s):  z' = alpha h' + dalpha h,  z'' = alpha h'' + 2 dalpha h' at
 // s = 0.
 
-#include "nn/layer.h"
+#include "nn/scale.h"
+
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
 namespace sgdscope {
 namespace {
 
-class Scale : public Layer {
+class Scale : public ExampleLayer {
  public:
   Scale(ParameterTable& table, const std::string& name)
       : offset_(table.Add(name + ".alpha", {1}, 1, 1, /*is_bias=*/false, /*start=*/0)) {}
@@ -86,7 +87,7 @@ class Scale : public Layer {
 
 }  // namespace
 
-std::unique_ptr<Layer> MakeScale(ParameterTable& table, const std::string& name) {
+std::unique_ptr<ExampleLayer> MakeScale(ParameterTable& table, const std::string& name) {
   return std::make_unique<Scale>(table, name);
 }
 

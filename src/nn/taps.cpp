@@ -4,7 +4,7 @@
 
 namespace sgdscope {
 
-at::Tensor Recorded(const Layer& layer, const at::Tensor& h, const at::Tensor& z,
+at::Tensor Recorded(const ParameterLayer& layer, const at::Tensor& h, const at::Tensor& z,
                     const Pass& pass) {
   if (pass.taps == nullptr) return z;
   // The first layer's output depends on nothing differentiable; it becomes the leaf.
@@ -13,7 +13,7 @@ at::Tensor Recorded(const Layer& layer, const at::Tensor& h, const at::Tensor& z
   return z;
 }
 
-at::Tensor ValueOnLine(const Layer& layer, const at::Tensor& h, const LinePass& pass,
+at::Tensor ValueOnLine(const ParameterLayer& layer, const at::Tensor& h, const LinePass& pass,
                        const std::function<at::Tensor(const at::Tensor&)>& forward) {
   if (pass.known == nullptr) return forward(h);
   const auto tap =

@@ -11,11 +11,12 @@
 namespace sgdscope {
 
 /// The output z of `layer` at the input h, recorded if `pass` asks for taps.
-at::Tensor Recorded(const Layer& layer, const at::Tensor& h, const at::Tensor& z, const Pass& pass);
+at::Tensor Recorded(const ParameterLayer& layer, const at::Tensor& h, const at::Tensor& z,
+                    const Pass& pass);
 
 /// The output of `layer` at theta for all of h: `forward` of the examples beyond those whose output
 /// `pass.known` has.
-at::Tensor ValueOnLine(const Layer& layer, const at::Tensor& h, const LinePass& pass,
+at::Tensor ValueOnLine(const ParameterLayer& layer, const at::Tensor& h, const LinePass& pass,
                        const std::function<at::Tensor(const at::Tensor&)>& forward);
 
 }  // namespace sgdscope

@@ -30,6 +30,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "probes/probe.h"
+#include "probes/unit_variants.h"
 
 namespace sgdscope {
 namespace {
@@ -53,16 +54,17 @@ struct Estimate {
 /// One layer's part of the move, cut into blocks: its weights, numbered unit by unit, or its units.
 class LayerMove {
  public:
-  LayerMove(const Moved& moved, size_t tap, bool single_weights)
+  LayerMove(const Moved& moved, const UnitVariants& variants, size_t tap, bool single_weights)
       : moved_(moved),
+        variants_(variants),
         tap_(tap),
         single_weights_(single_weights),
-        delta_(layer().UnitRows(moved.delta)),
-        inputs_(layer().UnitInputs(moved.evaluated.taps[tap]).t().contiguous()) {}
+        delta_(variants.Rows(tap, moved.delta)),
+        inputs_(variants.Inputs(tap).t().contiguous()) {}
 
   int64_t size() const { return single_weights_ ? delta_.numel() : delta_.size(0); }  // blocks
   const at::Tensor& delta() const { return delta_; }  // [units, weights]
-  at::Tensor gradient() const { return layer().UnitRows(moved_.evaluated.Mean()); }  // the same
+  at::Tensor gradient() const { return variants_.Rows(tap_, moved_.evaluated.Mean()); }  // the same
 
   /// Of values [units, weights], the sum over each block: [size()].
   at::Tensor SumOfBlocks(const at::Tensor& values) const {
@@ -83,15 +85,11 @@ class LayerMove {
   /// L(theta) - L(theta + delta_b) of some blocks [m].
   at::Tensor Gains(const at::Tensor& blocks) const {
     const auto [units, shift] = single_weights_ ? WeightMoves(blocks) : UnitMoves(blocks);
-    return moved_.oracle
-        .VariantChanges(moved_.batch, moved_.theta, moved_.evaluated, tap_, units, shift)
-        .neg();
+    return variants_.Changes(tap_, units, shift).neg();
   }
 
  private:
   static constexpr int64_t kTileNumbers = 1 << 18;  // 2 MiB of doubles stay in the cache
-
-  const Layer& layer() const { return *moved_.evaluated.taps[tap_].layer; }
 
   std::pair<at::Tensor, at::Tensor> WeightMoves(const at::Tensor& blocks) const {
     const int64_t weights = delta_.size(1);
@@ -105,6 +103,7 @@ class LayerMove {
   }
 
   const Moved& moved_;
+  const UnitVariants& variants_;
   size_t tap_;
   bool single_weights_;
   at::Tensor delta_;   // [units, weights]
@@ -120,10 +119,14 @@ class SeparateUpdates : public Probe {
     if (block_ == kTensor) return;
     for (const Parameter& parameter : network.table.parameters()) {
       if (parameter.shape.size() == 2 || parameter.is_bias) continue;
-      throw Error(ErrorKind::kConfig, path + ".block",
-                  "\"" + block_ + "\" needs a network of fully connected layers, but " +
-                      parameter.name + " is no weight matrix",
-                  "Use \"block\": \"tensor\", which any network allows, or the model mlp.");
+      Refuse(path, ", but " + parameter.name + " is no weight matrix");
+    }
+    if (const Layer* layer = InTheWayOfVariants(network)) {
+      const std::string text = layer->Describe();
+      Refuse(path,
+             " one after another up to the logits, with only elementwise ones between "
+             "them, but there is another one: " +
+                 text.substr(0, text.find('\n')));
     }
   }
 
@@ -176,6 +179,12 @@ class SeparateUpdates : public Probe {
   }
 
  private:
+  [[noreturn]] void Refuse(const std::string& path, const std::string& why) const {
+    throw Error(ErrorKind::kConfig, path + ".block",
+                "\"" + block_ + "\" needs a network of fully connected layers" + why,
+                "Use \"block\": \"tensor\", which any network allows, or the model mlp.");
+  }
+
   at::Tensor RowOf(const StepView& view, int64_t i) const {
     const auto options = view.theta.options().dtype(at::kDouble);
     const std::optional<Examples> examples = batches_.ExamplesAt(view, i);
@@ -210,9 +219,10 @@ class SeparateUpdates : public Probe {
       }
       return sum;
     }
+    const UnitVariants variants(moved.oracle, moved.batch, moved.theta, moved.evaluated);
     Stream stream(seed_, "separate_updates", static_cast<uint64_t>(step));
     for (size_t tap = 0; tap < moved.evaluated.taps.size(); ++tap) {
-      const Estimate part = OfLayer(moved, tap, stream);
+      const Estimate part = OfLayer(moved, variants, tap, stream);
       sum = {sum.value.add(part.value), sum.variance.add(part.variance)};
     }
     return sum;
@@ -225,8 +235,9 @@ class SeparateUpdates : public Probe {
     return moved.loss.sub(MeanLoss(moved.oracle.Losses(moved.batch, theta)));
   }
 
-  Estimate OfLayer(const Moved& moved, size_t tap, Stream& stream) const {
-    const LayerMove layer(moved, tap, block_ == kWeight);
+  Estimate OfLayer(const Moved& moved, const UnitVariants& variants, size_t tap,
+                   Stream& stream) const {
+    const LayerMove layer(moved, variants, tap, block_ == kWeight);
     if (layer.size() > exact_up_to_) return Sampled(layer, stream);
     at::Tensor sum = at::zeros_like(moved.loss);
     for (int64_t begin = 0; begin < layer.size(); begin += layer.tile()) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/activation.h"
+#include "nn/sequence.h"
 #include "tests/oracles.h"
 #include "tests/random_mlp.h"
 #include "tests/tensors.h"
@@ -264,6 +266,30 @@ TEST(OracleConsistency, TheMeanGradientIsTheMeanOfBatchesOfOne) {
     const at::Tensor mean = it.oracle.Evaluate(it.batch, it.theta).Mean();
     ExpectNear(ToVector(mean), ToVector(sum / it.batch.size()),
                Tolerance(random, at::kDouble) * LargestGradient(random), random.Text());
+  }
+}
+
+/// Logits are what comes out of the network, also where its last layer has no parameters.
+TEST(OracleConsistency, ChangesOfTheLossAreThoseOfTheNetworksOutput) {
+  for (uint64_t index = 0; index < kCombinations; ++index) {
+    const RandomMlp random = MakeRandomMlp(index);
+    Network network = MakeNetwork(random.mlp);
+    auto root = std::make_unique<Sequence>();
+    root->Append(std::move(network.root));
+    root->Append(MakeActivation("tanh"));
+    network.root = std::move(root);
+    const OracleUnderTest it(std::move(network), random, at::kDouble);
+    Stream stream(35, "direction", index);
+    const at::Tensor moved = it.theta.add(RandomTensor(stream, it.theta.sizes().vec()), 0.1);
+    const Gradients evaluated = it.oracle.Evaluate(it.batch, it.theta);
+    EXPECT_TRUE(SameBits(evaluated.logits, it.oracle.Logits(it.batch, it.theta)));
+    const double change =
+        MeanLoss(it.oracle.Losses(it.batch, moved)).sub(MeanLoss(evaluated.losses)).item<double>();
+    // Losses of logits between -1 and 1 are below 10.
+    const double bound = 10 * random.Sums() * Epsilon(at::kDouble);
+    EXPECT_NEAR(it.oracle.MeanChange(it.batch, evaluated, moved).item<double>(), change, bound);
+    const Gradients last = evaluated.OfPart(it.batch.size() - 1, 1);
+    EXPECT_TRUE(SameBits(last.logits, evaluated.logits.narrow(0, it.batch.size() - 1, 1)));
   }
 }
 

@@ -7,6 +7,11 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "nn/batch_norm.h"
+#include "nn/linear.h"
+#include "nn/residual.h"
+#include "nn/sequence.h"
+#include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
 #include "tests/oracles.h"
 #include "tests/random_mlp.h"
@@ -235,6 +240,32 @@ TEST(CovarianceTrace, IsTheUnbiasedOneOfKnownNumbers) {
   EXPECT_DOUBLE_EQ(CovarianceTrace(norms, squared_norm).item<double>(), 10);
   EXPECT_TRUE(std::isnan(
       CovarianceTrace(ToTensor({4}, {1}), at::scalar_tensor(4, at::kDouble)).item<double>()));
+}
+
+/// Batch norm whose statistics nobody keeps is but a layer that knows no single examples.
+TEST(PerExampleOfOtherLayers, IsRefusedByTheLayersName) {
+  Network network;
+  ParameterTable nobodys;
+  auto root = std::make_unique<Sequence>();
+  root->Append(MakeLinear(network.table, "linear1", 3, 2, true));
+  root->Append(MakeResidual(MakeBatchNorm(network.table, nobodys, "norm", 2, 0), nullptr));
+  network.root = std::move(root);
+  const std::vector<std::string> parts = {"single examples", "batch norm of 2 channels"};
+  ExpectError(ErrorKind::kConfig, {"probes[2]: ", parts[0], parts[1]},
+              [&] { CheckSingleExamples(network, "probes[2]"); });
+
+  RandomMlp random;
+  random.mlp = {{3, 2}, "identity", true, "cross_entropy"};
+  Stream stream(36, "others");
+  random.theta = RandomVector(stream, static_cast<size_t>(network.table.size()));
+  for (size_t i = 0; i < 4; ++i) random.examples.push_back({RandomVector(stream, 3), i % 2});
+  const OracleUnderTest it(std::move(network), random, at::kDouble);
+  const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
+  EXPECT_EQ(gradients.Mean().size(0), it.theta.size(0));
+  const PerExample examples(gradients, TileMemory());
+  ExpectError(ErrorKind::kConfig, parts, [&] { examples.SquaredNorms(); });
+  ExpectError(ErrorKind::kConfig, parts, [&] { examples.MedianOfMeans(2); });
+  ExpectError(ErrorKind::kConfig, parts, [&] { examples.Variances(); });
 }
 
 }  // namespace

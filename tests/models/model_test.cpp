@@ -206,6 +206,17 @@ TEST_P(EveryModel, BatchesOnALineStayApart) {
   }
 }
 
+/// Whoever looks through the network before the run finds the layers that record taps, in order.
+TEST_P(EveryModel, LayersInsideAreThoseThatForwardPasses) {
+  const ModelCase it(GetParam());
+  std::vector<const Layer*> found, passed;
+  ForEachLayer(*it.network.root, [&](const Layer& layer) {
+    if (dynamic_cast<const ParameterLayer*>(&layer) != nullptr) found.push_back(&layer);
+  });
+  for (const Tap& tap : it.oracle.Evaluate(it.batch, it.theta).taps) passed.push_back(tap.layer);
+  EXPECT_EQ(found, passed);
+}
+
 /// A single value a channel has no variance, which the network knows before it meets one.
 TEST_P(EveryModel, SaysWhichBatchesItNormalizes) {
   int64_t built = 0;

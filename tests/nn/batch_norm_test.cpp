@@ -1,3 +1,5 @@
+#include "nn/batch_norm.h"
+
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -6,9 +8,9 @@
 #include "core/rng.h"
 #include "gradients/per_example.h"
 #include "models/model.h"
-#include "nn/layer.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
+#include "tests/nn/autograd_rules.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"
 
@@ -62,7 +64,7 @@ struct BatchNormCase {
   int64_t channels, n, ghost;
   std::vector<int64_t> shape;
   Network network;
-  std::unique_ptr<Layer> layer;
+  std::unique_ptr<ParameterLayer> layer;
   at::Tensor theta, h;
 };
 
@@ -89,6 +91,16 @@ TEST(BatchNormLayer, NormalizesEachPartByItsOwnMoments) {
 }
 
 /// One move for each part, in their order (Hoffer et al. 2017, algorithm 1).
+TEST(BatchNormLayer, AgreesWithAutograd) {
+  for (uint64_t index = 0; index < 20; ++index) {
+    Stream stream(34, "autograd", index);
+    Network network;
+    const int64_t ghost = index % 2 == 0 ? 0 : 4;
+    const auto layer = MakeBatchNorm(network.table, network.statistics, "it", 3, ghost);
+    ExpectRulesOfAutograd(*layer, network.table.size(), {7, 3, 2, 2}, stream, "batch norm");
+  }
+}
+
 TEST(BatchNormLayer, MovesItsStatisticsAndUsesThem) {
   for (uint64_t index = 0; index < 40; ++index) {
     BatchNormCase it(index);
@@ -184,7 +196,7 @@ struct ManyValues {
 
   static constexpr int64_t n = 24;
   static constexpr int64_t ghost = 16;
-  std::unique_ptr<Layer> layer;
+  std::unique_ptr<ParameterLayer> layer;
   std::vector<std::pair<std::string, at::Tensor>> numbers;
 };
 

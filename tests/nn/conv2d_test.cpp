@@ -1,10 +1,12 @@
+#include "nn/conv2d.h"
+
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 
 #include "core/rng.h"
-#include "nn/layer.h"
+#include "tests/nn/autograd_rules.h"
 #include "tests/nn/example_rules.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"
@@ -74,7 +76,7 @@ struct ConvCase {
   oracle::Convolution map;
   int64_t n, before;
   ParameterTable table;
-  std::unique_ptr<Layer> layer;
+  std::unique_ptr<ExampleLayer> layer;
   at::Tensor theta;
   std::string what;
 };
@@ -172,6 +174,16 @@ TEST(Conv2dLayer, TapGradientIsWrittenToItsOwnPlaceOnly) {
   }
 }
 
+TEST(Conv2dLayer, AgreesWithAutograd) {
+  for (uint64_t index = 0; index < 12; ++index) {
+    Stream stream(26, "autograd", index);
+    ParameterTable table;
+    const auto layer =
+        MakeConv2d(table, "it", 2, 3, 3, 1 + static_cast<int64_t>(index % 2), 1, index % 3 != 0);
+    ExpectRulesOfAutograd(*layer, table.size(), {4, 2, 5, 6}, stream, "conv2d");
+  }
+}
+
 TEST(Conv2dLayer, RulesOfSingleExamplesAgreeWithALoop) {
   int by_positions = 0;
   for (const auto dtype : {at::kDouble, at::kFloat}) {
@@ -182,7 +194,7 @@ TEST(Conv2dLayer, RulesOfSingleExamplesAgreeWithALoop) {
       std::vector<Tap> taps;
       it.layer->Forward(h, {it.theta, &taps});
       const at::Tensor v = it.Random({it.table.size()});
-      ExpectExampleRules(taps[0], d, v, it.before, GradientsOf(it, h, d), it.what);
+      ExpectExampleRules(*it.layer, taps[0], d, v, it.before, GradientsOf(it, h, d), it.what);
       const size_t k = it.map.fan_in();
       by_positions += 2 * it.map.positions() * (it.map.out + k) < it.map.out * k ? 1 : 0;
     }
@@ -274,7 +286,7 @@ TEST(Conv2dLayer, LineHasTheDerivativesOfTheDefinition) {
 }
 
 /// A layer's gradients of <d, z>, by theta and by the input.
-std::vector<at::Tensor> GradientsOf(const Layer& layer, const at::Tensor& theta,
+std::vector<at::Tensor> GradientsOf(const ExampleLayer& layer, const at::Tensor& theta,
                                     const at::Tensor& h, const at::Tensor& d) {
   std::vector<Tap> taps;
   at::AutoGradMode enable(true);

@@ -45,11 +45,12 @@ struct ExampleGradients {
 
 /// Tiles put together: [groups][size of the layer]. Each coordinate must come once, in a tile that
 /// is not too large.
-inline std::vector<oracle::Vector> TogetherFromTiles(const Tap& tap, const at::Tensor& d,
-                                                     int64_t groups, int64_t max_numbers,
-                                                     int64_t offset, size_t size) {
+inline std::vector<oracle::Vector> TogetherFromTiles(const ExampleLayer& layer, const Tap& tap,
+                                                     const at::Tensor& d, int64_t groups,
+                                                     int64_t max_numbers, int64_t offset,
+                                                     size_t size) {
   std::vector<oracle::Vector> sums(static_cast<size_t>(groups), oracle::Vector(size, NAN));
-  tap.layer->ForEachTile(tap, d, groups, max_numbers, [&](int64_t from, const at::Tensor& tile) {
+  layer.ForEachTile(tap, d, groups, max_numbers, [&](int64_t from, const at::Tensor& tile) {
     ASSERT_EQ(tile.dim(), 2);
     ASSERT_EQ(tile.size(0), groups);
     ASSERT_GE(from, offset);
@@ -68,14 +69,15 @@ inline std::vector<oracle::Vector> TogetherFromTiles(const Tap& tap, const at::T
   return sums;
 }
 
-inline void ExpectTiles(const Tap& tap, const at::Tensor& d, const ExampleGradients& expected,
-                        int64_t offset, const std::string& what) {
+inline void ExpectTiles(const ExampleLayer& layer, const Tap& tap, const at::Tensor& d,
+                        const ExampleGradients& expected, int64_t offset, const std::string& what) {
   const auto n = static_cast<int64_t>(expected.n());
   const double rounding = expected.terms * Epsilon(d.scalar_type());
   for (int64_t groups = 1; groups <= n; ++groups) {
     if (n % groups != 0) continue;
     for (const int64_t max_numbers : {1, 13, 100, 1000, 1 << 20}) {
-      const auto sums = TogetherFromTiles(tap, d, groups, max_numbers, offset, expected.size());
+      const auto sums =
+          TogetherFromTiles(layer, tap, d, groups, max_numbers, offset, expected.size());
       for (size_t i = 0; i < sums.size(); ++i) {
         oracle::Vector sum(expected.size()), bound(expected.size());
         for (size_t e = i * expected.n() / sums.size(); e < (i + 1) * expected.n() / sums.size();
@@ -92,8 +94,9 @@ inline void ExpectTiles(const Tap& tap, const at::Tensor& d, const ExampleGradie
 }
 
 /// Expects sum_i g_i^2 at the layer's place in a vector of `p` numbers, and nothing elsewhere.
-inline void ExpectSquares(const Tap& tap, const at::Tensor& d, int64_t p, int64_t offset,
-                          const ExampleGradients& expected, const std::string& what) {
+inline void ExpectSquares(const ExampleLayer& layer, const Tap& tap, const at::Tensor& d, int64_t p,
+                          int64_t offset, const ExampleGradients& expected,
+                          const std::string& what) {
   constexpr double kUntouched = 777;
   for (const int64_t max_numbers : {1, 100, 1 << 20}) {
     oracle::Vector sums(static_cast<size_t>(p), kUntouched), bounds(sums.size());
@@ -108,7 +111,7 @@ inline void ExpectSquares(const Tap& tap, const at::Tensor& d, int64_t p, int64_
       bounds[static_cast<size_t>(offset) + k] = terms * Epsilon(d.scalar_type()) * absolute;
     }
     const at::Tensor out = at::full({p}, kUntouched, d.options());
-    tap.layer->WriteSquares(tap, d, max_numbers, out);
+    layer.WriteSquares(tap, d, max_numbers, out);
     ExpectWithin(ToVector(out), sums, bounds,
                  what + ", squares, tiles of " + std::to_string(max_numbers));
   }
@@ -116,9 +119,9 @@ inline void ExpectSquares(const Tap& tap, const at::Tensor& d, int64_t p, int64_
 
 /// Expects the layer's rules to give what follows from `expected`. The layer's parameters lie at
 /// `offset` in v [p].
-inline void ExpectExampleRules(const Tap& tap, const at::Tensor& d, const at::Tensor& v,
-                               int64_t offset, const ExampleGradients& expected,
-                               const std::string& what) {
+inline void ExpectExampleRules(const ExampleLayer& layer, const Tap& tap, const at::Tensor& d,
+                               const at::Tensor& v, int64_t offset,
+                               const ExampleGradients& expected, const std::string& what) {
   const double one = std::numeric_limits<double>::epsilon();
   const double rounding = expected.terms * Epsilon(d.scalar_type()) +
                           static_cast<double>(expected.size()) * one;  // sums in double on top
@@ -147,11 +150,11 @@ inline void ExpectExampleRules(const Tap& tap, const at::Tensor& d, const at::Te
     EXPECT_FALSE(actual.requires_grad()) << what << ", " << rule;
     ExpectWithin(ToVector(actual), values, bounds, what + ", " + rule);
   };
-  expect(tap.layer->SquaredNorms(tap, d), {n}, norms, norm_bounds, "norms");
-  expect(tap.layer->Dots(tap, d, v), {n}, dots, dot_bounds, "dots");
-  expect(tap.layer->Gram(tap, d), {n, n}, gram, gram_bounds, "gram");
-  ExpectTiles(tap, d, expected, offset, what);
-  ExpectSquares(tap, d, v.size(0), offset, expected, what);
+  expect(layer.SquaredNorms(tap, d), {n}, norms, norm_bounds, "norms");
+  expect(layer.Dots(tap, d, v), {n}, dots, dot_bounds, "dots");
+  expect(layer.Gram(tap, d), {n, n}, gram, gram_bounds, "gram");
+  ExpectTiles(layer, tap, d, expected, offset, what);
+  ExpectSquares(layer, tap, d, v.size(0), offset, expected, what);
   EXPECT_TRUE(SameBits(tap.input, input) && SameBits(d, derivatives)) << what << ": modified";
 }
 

@@ -1,14 +1,15 @@
-#include "nn/layer.h"
-
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
 #include "core/rng.h"
-#include "tests/expect_error.h"
+#include "nn/activation.h"
+#include "nn/flatten.h"
+#include "nn/linear.h"
+#include "nn/sequence.h"
+#include "tests/nn/autograd_rules.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"
 
@@ -43,7 +44,7 @@ struct LinearCase {
   int64_t in, out, n, before, size;
   bool bias;
   ParameterTable table;
-  std::unique_ptr<Layer> layer;
+  std::unique_ptr<DenseLayer> layer;
   oracle::Mlp mlp;
   at::Tensor theta;
 };
@@ -116,42 +117,6 @@ TEST(ParameterTable, BlocksAreWeightsUnitsOrTensors) {
             (std::vector<Vector>{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}}));
   EXPECT_EQ(blocks("unit"), (std::vector<Vector>{{0, 1, 2, 6}, {3, 4, 5, 7}, {8, 9}}));
   EXPECT_EQ(blocks("tensor"), (std::vector<Vector>{{0, 1, 2, 3, 4, 5}, {6, 7}, {8, 9}}));
-}
-
-/// The layer's own view of its units is the table's.
-TEST(LinearLayer, UnitRowsAreTheTablesUnitBlocks) {
-  for (uint64_t index = 0; index < 40; ++index) {
-    const LinearCase it(index);
-    const at::Tensor rows = it.layer->UnitRows(at::arange(it.table.size(), at::kLong));
-    ASSERT_EQ(rows.size(0), it.out);
-    const auto blocks = it.table.Blocks("unit");
-    const auto first = static_cast<size_t>(
-        std::ranges::find_if(
-            blocks, [&](const at::Tensor& b) { return b[0].item<int64_t>() == it.before; }) -
-        blocks.begin());
-    for (int64_t j = 0; j < it.out; ++j) {
-      EXPECT_EQ(Places(rows[j]), Places(blocks[first + static_cast<size_t>(j)])) << index;
-    }
-  }
-}
-
-/// A unit's output moves by delta * input when one of its parameters moves by delta.
-TEST(LinearLayer, UnitInputsAreTheDerivativesOfAUnitByItsParameters) {
-  for (uint64_t index = 0; index < 40; ++index) {
-    LinearCase it(index);
-    const at::Tensor h = RandomTensor(it.stream, {it.n, it.in});
-    std::vector<Tap> taps;
-    it.layer->Forward(h, {it.theta, &taps});
-    const at::Tensor inputs = it.layer->UnitInputs(taps[0]);
-    const at::Tensor places = it.layer->UnitRows(at::arange(it.table.size(), at::kLong));
-    ASSERT_EQ(inputs.sizes(), at::IntArrayRef({it.n, places.size(1)}));
-    for (int64_t k = 0; k < places.size(1); ++k) {
-      const at::Tensor theta = it.theta.clone();
-      theta[places[0][k].item<int64_t>()] += 1;
-      const at::Tensor change = it.layer->Forward(h, {theta}).sub(taps[0].output.detach());
-      ExpectNear(ToVector(change.select(1, 0)), ToVector(inputs.select(1, k)), 1e-12, "unit 0");
-    }
-  }
 }
 
 TEST(LinearLayer, ForwardIsTheAffineMap) {
@@ -305,12 +270,6 @@ TEST(ActivationLayer, ReluAtItsKinkHasSlopeZero) {
   EXPECT_EQ(h.curvature.item<double>(), 0);
 }
 
-TEST(ActivationLayer, HasNoParametersToWriteTo) {
-  const auto relu = MakeActivation("relu");
-  ExpectError(ErrorKind::kInternal, {"relu"},
-              [&] { relu->WriteGradient({relu.get(), {}, {}}, {}, {}); });
-}
-
 TEST(FlattenLayer, KeepsTheBatchAndWhatIsUndefined) {
   Stream stream(23, "flatten");
   const at::Tensor h = RandomTensor(stream, {2, 3, 4, 5});
@@ -322,9 +281,7 @@ TEST(FlattenLayer, KeepsTheBatchAndWhatIsUndefined) {
   EXPECT_FALSE(line.curvature.defined());
 }
 
-/// The second way to the same derivatives: autograd by s, twice, of <u, z(theta + s scale
-/// direction)>.
-TEST(SequenceLayer, LineAgreesWithAutograd) {
+TEST(SequenceLayer, AgreesWithAutograd) {
   for (uint64_t index = 0; index < 24; ++index) {
     Stream stream(24, "sequence", index);
     const std::string activation = ActivationNames()[index % 3];
@@ -338,32 +295,17 @@ TEST(SequenceLayer, LineAgreesWithAutograd) {
       sequence.Append(MakeActivation(activation));
       width = next;
     }
-    const double scale = 0.25;
-    const at::Tensor theta = RandomTensor(stream, {table.size()});
-    const at::Tensor direction = RandomTensor(stream, {table.size()});
-    const at::Tensor h = RandomTensor(stream, {4, 2, 3});
-    const at::Tensor u = RandomTensor(stream, {4, width});
-    const Line line = sequence.ForwardLine({h, {}, {}, {}}, {theta, direction, scale, true});
+    ExpectRulesOfAutograd(sequence, table.size(), {4, 2, 3}, stream,
+                          activation + " " + std::to_string(index));
+  }
+}
 
-    at::Tensor s = at::zeros({}, at::kDouble).requires_grad_(true);
-    const at::Tensor along = theta + s * scale * direction;
-    const at::Tensor value = (u * sequence.Forward(h, {along})).sum();
-    const at::Tensor first = torch::autograd::grad({value}, {s}, {}, true, true)[0];
-    const bool bends = first.requires_grad();  // one identity layer is affine: nothing to derive
-    const double second =
-        bends ? torch::autograd::grad({first}, {s}, {}, {}, false, true)[0].item<double>() : 0;
-    const auto dot = [&u](const at::Tensor& z) {
-      return z.defined() ? (u * z).sum().item<double>() : 0;
-    };
-    // Conditioned like a few hundred products of numbers of order 10.
-    const double bound =
-        1e-12 * (1 + u.abs().sum().item<double>() * line.value.abs().max().item<double>());
-    const std::string what = activation + " " + std::to_string(index);
-    EXPECT_NEAR(dot(line.value), value.item<double>(), bound) << what;
-    EXPECT_NEAR(dot(line.slope), first.item<double>(), bound) << what;
-    EXPECT_NEAR(dot(line.curvature), second, 10 * bound) << what;
-    const at::Tensor moved = sequence.Forward(h, {theta + scale * direction});
-    EXPECT_NEAR(dot(line.moved), dot(moved), bound) << what;
+TEST(LinearLayer, AgreesWithAutograd) {
+  for (uint64_t index = 0; index < 12; ++index) {
+    Stream stream(25, "autograd", index);
+    ParameterTable table;
+    const auto layer = MakeLinear(table, "it", 3, 4, index % 2 == 0);
+    ExpectRulesOfAutograd(*layer, table.size(), {5, 3}, stream, "linear");
   }
 }
 

@@ -1,10 +1,16 @@
+#include "nn/pool2d.h"
+
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 
 #include "core/rng.h"
-#include "nn/layer.h"
+#include "nn/activation.h"
+#include "nn/conv2d.h"
+#include "nn/scale.h"
+#include "nn/sequence.h"
+#include "tests/nn/autograd_rules.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"
 
@@ -123,41 +129,21 @@ struct ImageNetwork {
     theta = RandomTensor(stream, {table.size()});
     direction = RandomTensor(stream, {table.size()});
     h = RandomTensor(stream, {4, 2, 6, 5});
-    u = RandomTensor(stream, {4, out});
   }
 
   Stream stream;
   ParameterTable table;
   Sequence sequence;
   int64_t out;
-  at::Tensor theta, direction, h, u;
+  at::Tensor theta, direction, h;
 };
 
-/// The second way to the same derivatives: autograd by s, twice, of <u, z(theta + s scale
-/// direction)>. The second one is a double backward through the pool.
-TEST(ImageLayers, LineAgreesWithAutograd) {
+/// Also a double backward through the pool.
+TEST(ImageLayers, AgreeWithAutograd) {
   for (uint64_t index = 0; index < 24; ++index) {
     ImageNetwork it(index);
-    const double scale = 0.25;
-    const Line line =
-        it.sequence.ForwardLine({it.h, {}, {}, {}}, {it.theta, it.direction, scale, true});
-    at::Tensor s = at::zeros({}, at::kDouble).requires_grad_(true);
-    const at::Tensor along = it.theta + s * scale * it.direction;
-    const at::Tensor value = (it.u * it.sequence.Forward(it.h, {along})).sum();
-    const at::Tensor first = torch::autograd::grad({value}, {s}, {}, true, true)[0];
-    const at::Tensor second = torch::autograd::grad({first}, {s})[0];
-    const auto dot = [&](const at::Tensor& z) { return (it.u * z).sum().item<double>(); };
-    // Sums of at most 20 terms in each of two layers, whose outputs, tanh and mean, stay below 1:
-    // what the first derivatives grow to bounds their rounding.
-    const double bound =
-        1e-13 * (1 + it.u.abs().sum().item<double>()) *
-        (1 + line.slope.abs().max().item<double>() + line.curvature.abs().max().item<double>());
-    EXPECT_NEAR(dot(line.value), value.item<double>(), bound) << index;
-    EXPECT_NEAR(dot(line.slope), first.item<double>(), bound) << index;
-    EXPECT_NEAR(dot(line.curvature), second.item<double>(), bound) << index;
-    const at::Tensor moved = it.sequence.Forward(it.h, {it.theta + scale * it.direction});
-    EXPECT_NEAR(dot(line.moved), dot(moved), bound) << index;
-    EXPECT_GT(std::abs(dot(line.curvature)), 1e3 * bound) << index;
+    ExpectRulesOfAutograd(it.sequence, it.table.size(), {4, 2, 6, 5}, it.stream,
+                          "network " + std::to_string(index));
   }
 }
 

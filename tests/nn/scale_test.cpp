@@ -1,10 +1,13 @@
+#include "nn/scale.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "core/rng.h"
 #include "models/model.h"
-#include "nn/layer.h"
+#include "nn/linear.h"
+#include "tests/nn/autograd_rules.h"
 #include "tests/nn/example_rules.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"
@@ -38,7 +41,7 @@ struct ScaleCase {
   at::ScalarType dtype;
   int64_t before;
   ParameterTable table;
-  std::unique_ptr<Layer> layer;
+  std::unique_ptr<ExampleLayer> layer;
   std::vector<int64_t> shape;
   at::Tensor theta;
   double alpha;
@@ -107,6 +110,15 @@ TEST(ScaleLayer, ForwardAndGradientAreTheDefinition) {
   }
 }
 
+TEST(ScaleLayer, AgreesWithAutograd) {
+  for (uint64_t index = 0; index < 12; ++index) {
+    Stream stream(27, "autograd", index);
+    ParameterTable table;
+    const auto layer = MakeScale(table, "it");
+    ExpectRulesOfAutograd(*layer, table.size(), {5, 3}, stream, "scale");
+  }
+}
+
 TEST(ScaleLayer, RulesOfSingleExamplesAgreeWithALoop) {
   for (const auto dtype : {at::kDouble, at::kFloat}) {
     for (uint64_t index = 0; index < 30; ++index) {
@@ -121,7 +133,7 @@ TEST(ScaleLayer, RulesOfSingleExamplesAgreeWithALoop) {
         each.absolute.push_back({oracle::Dot(ToVector(h[i].abs()), ToVector(d[i].abs()))});
       }
       each.terms = static_cast<double>(h.numel() + 2);
-      ExpectExampleRules(taps[0], d, it.Random({it.table.size()}), it.before, each,
+      ExpectExampleRules(*it.layer, taps[0], d, it.Random({it.table.size()}), it.before, each,
                          "case " + std::to_string(index));
     }
   }

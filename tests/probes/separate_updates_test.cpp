@@ -4,8 +4,16 @@
 #include <limits>
 
 #include "data/sampler.h"
+#include "nn/activation.h"
+#include "nn/flatten.h"
+#include "nn/linear.h"
+#include "nn/pool2d.h"
+#include "nn/residual.h"
+#include "nn/sequence.h"
 #include "probes/probe.h"
+#include "probes/unit_variants.h"
 #include "tests/example_fields.h"
+#include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
 #include "tests/oracles.h"
 #include "tests/random_mlp.h"
@@ -59,9 +67,9 @@ std::unique_ptr<Sampler> FullSampler(const RandomMlp& random) {
 }
 
 /// What the probe measures at step 0 on all examples; theta moves by scale * direction.
-std::map<std::string, double> Measure(const RandomMlp& random, const Vector& direction,
-                                      double scale, const Json& fields, uint64_t seed = 1) {
-  const OracleUnderTest it(random, at::kDouble);
+std::map<std::string, double> Measure(const OracleUnderTest& it, const RandomMlp& random,
+                                      const Vector& direction, double scale, const Json& fields,
+                                      uint64_t seed = 1) {
   const auto sampler = FullSampler(random);
   const auto probe = MakeExample<Probe>("separate_updates", fields);
   probe->Prepare({.path = "probes[0]",
@@ -85,6 +93,11 @@ std::map<std::string, double> Measure(const RandomMlp& random, const Vector& dir
                                         .sampler = *sampler,
                                         .estimate = {},
                                         .second = {}}));
+}
+
+std::map<std::string, double> Measure(const RandomMlp& random, const Vector& direction,
+                                      double scale, const Json& fields, uint64_t seed = 1) {
+  return Measure(OracleUnderTest(random, at::kDouble), random, direction, scale, fields, seed);
 }
 
 TEST(SeparateUpdates, ExactIsTheSumOverAllBlocks) {
@@ -218,6 +231,114 @@ TEST(SeparateUpdates, QuadraticLossByHand) {
   for (const std::string whole : {"unit", "tensor"}) {
     EXPECT_NEAR(Measure(random, {1, 1}, 0.1, {{"block", whole}})["updating.penalty"], 0, 1e-14);
   }
+}
+
+/// The layers' own view of their units is the table's.
+TEST(UnitVariants, RowsAreTheTablesUnitBlocks) {
+  for (uint64_t index = 0; index < kCombinations; ++index) {
+    const RandomMlp random = MakeRandomMlp(index);
+    const OracleUnderTest it(random, at::kDouble);
+    const Gradients evaluated = it.oracle.Evaluate(it.batch, it.theta);
+    const UnitVariants variants(it.oracle, it.batch, it.theta, evaluated);
+    std::vector<Vector> rows, blocks;
+    for (size_t tap = 0; tap < evaluated.taps.size(); ++tap) {
+      const at::Tensor places = variants.Rows(tap, at::arange(it.theta.size(0), at::kLong));
+      for (const at::Tensor& row : places.unbind(0)) rows.push_back(ToVector(row));
+    }
+    for (const at::Tensor& block : it.oracle.table().Blocks("unit")) {
+      blocks.push_back(ToVector(block));
+    }
+    EXPECT_EQ(rows, blocks) << random.Text();
+  }
+}
+
+/// A unit's output moves by delta * input when one of its parameters moves by delta.
+TEST(UnitVariants, InputsAreTheDerivativesOfAUnitByItsParameters) {
+  for (uint64_t index = 0; index < kCombinations; ++index) {
+    const RandomMlp random = MakeRandomMlp(index);
+    const OracleUnderTest it(random, at::kDouble);
+    const Gradients evaluated = it.oracle.Evaluate(it.batch, it.theta);
+    const UnitVariants variants(it.oracle, it.batch, it.theta, evaluated);
+    for (size_t tap = 0; tap < evaluated.taps.size(); ++tap) {
+      const at::Tensor inputs = variants.Inputs(tap);
+      const at::Tensor places = variants.Rows(tap, at::arange(it.theta.size(0), at::kLong));
+      ASSERT_EQ(inputs.sizes(), at::IntArrayRef({it.batch.size(), places.size(1)}));
+      for (int64_t k = 0; k < places.size(1); ++k) {
+        at::Tensor moved = it.theta.clone();
+        moved[places[0][k].item<int64_t>()] += 1;
+        const Tap after = it.oracle.Evaluate(it.batch, moved).taps[tap];
+        const at::Tensor change = after.output.sub(evaluated.taps[tap].output).detach();
+        ExpectNear(ToVector(change.select(1, 0)), ToVector(inputs.select(1, k)), 1e-12,
+                   random.Text() + ", unit 0");
+      }
+    }
+  }
+}
+
+/// A network of the widths 6, 5, 4, 3 with biases; `between` comes after the first two layers, `end`
+/// after the last.
+template <class Make>
+Network Chain(const Make& between, std::unique_ptr<Layer> end = nullptr) {
+  Network network;
+  auto root = std::make_unique<Sequence>();
+  root->Append(MakeFlatten());
+  root->Append(MakeLinear(network.table, "linear1", 6, 5, true));
+  root->Append(between());
+  root->Append(MakeLinear(network.table, "linear2", 5, 4, true));
+  root->Append(between());
+  root->Append(MakeLinear(network.table, "linear3", 4, 3, true));
+  if (end) root->Append(std::move(end));
+  network.root = std::move(root);
+  return network;
+}
+
+/// Any elementwise layers, in sequences of their own or not, behind a layer without parameters.
+TEST(SeparateUpdates, ElementwiseLayersCarryTheDifference) {
+  RandomMlp random;
+  random.mlp = {{6, 5, 4, 3}, "tanh", true, "cross_entropy"};
+  Stream stream(73, "elementwise");
+  random.theta = RandomVector(stream, random.mlp.size());
+  for (size_t i = 0; i < 4; ++i) random.examples.push_back({RandomVector(stream, 6), i % 3});
+  const Vector direction = RandomVector(stream, random.mlp.size());
+  const auto between = [] {
+    auto sequence = std::make_unique<Sequence>();
+    sequence->Append(MakeFlatten());
+    sequence->Append(MakeActivation("tanh"));
+    sequence->Append(MakeActivation("identity"));
+    return sequence;
+  };
+  const OracleUnderTest it(Chain(between), random, at::kDouble);
+  for (const std::string kind : {"weight", "unit", "tensor"}) {
+    const Json fields = {{"block", kind}};
+    MakeExample<Probe>("separate_updates", fields)->CheckNetwork(it.network(), "probes[0]");
+    EXPECT_EQ(Measure(it, random, direction, 0.1, fields), Measure(random, direction, 0.1, fields));
+  }
+}
+
+/// What does not carry a unit's difference on is refused before the run, wherever it stands.
+TEST(SeparateUpdates, OtherLayersInTheWayAreRefused) {
+  const auto tanh = [] { return MakeActivation("tanh"); };
+  const auto refused = [](const Network& network, const std::string& layer) {
+    for (const std::string kind : {"weight", "unit"}) {
+      const auto probe = MakeExample<Probe>("separate_updates", {{"block", kind}});
+      ExpectError(ErrorKind::kConfig,
+                  {"probes[3].block", "\"" + kind + "\"", "fully connected", layer, "\"tensor\""},
+                  [&] { probe->CheckNetwork(network, "probes[3]"); });
+    }
+    MakeExample<Probe>("separate_updates", {{"block", "tensor"}})->CheckNetwork(network, "path");
+  };
+  refused(Chain([] { return MakeResidual(MakeActivation("tanh"), nullptr); }), "residual");
+  refused(Chain([] { return MakeGlobalAveragePool(); }), "global average pool");
+  refused(Chain(tanh, MakeActivation("relu")), "relu");
+  Network branched = Chain(tanh);
+  auto root = std::make_unique<Sequence>();
+  root->Append(MakeResidual(MakeLinear(branched.table, "branch", 6, 6, true), nullptr));
+  root->Append(std::move(branched.root));
+  branched.root = std::move(root);
+  refused(branched, "residual");
+  Network none;
+  none.root = MakeFlatten();
+  refused(none, "flatten");
 }
 
 TEST(SeparateUpdates, EarlierBatchesAreMeasuredWhereTheyExist) {

@@ -1,0 +1,22 @@
+#include "nn/flatten.h"
+
+namespace sgdscope {
+namespace {
+
+class Flatten : public ElementwiseLayer {
+ public:
+  at::Tensor Forward(const at::Tensor& h, const Pass&) const override { return Flat(h); }
+  Line ForwardLine(const Line& h, const LinePass&) const override {
+    return {Flat(h.value), Flat(h.slope), Flat(h.curvature), Flat(h.moved)};
+  }
+  std::string Describe() const override { return "flatten"; }
+
+ private:
+  static at::Tensor Flat(const at::Tensor& h) { return h.defined() ? h.flatten(1) : h; }
+};
+
+}  // namespace
+
+std::unique_ptr<ElementwiseLayer> MakeFlatten() { return std::make_unique<Flatten>(); }
+
+}  // namespace sgdscope
