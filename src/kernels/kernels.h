@@ -1,11 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
-// Plain arrays in, plain arrays out. Each function has a slow, obvious twin in namespace
-// `reference` (reference.cpp) and a SIMD version chosen for the processor at run time (simd.cpp,
-// reduce.cpp). The reductions on a GPU: cuda.h.
+// Plain arrays in, plain arrays out, with the instructions of the processor that is found at run
+// time (simd.cpp, reduce.cpp). Each function has a slow, obvious twin in the tests. The reductions
+// on a GPU: cuda.h.
 
 namespace sgdscope::kernels {
 
@@ -33,6 +32,8 @@ struct LogitMoves {
 /// moves are made on the logits, since the q of logits hundreds apart underflow. Examples whose
 /// shift is 0 cost nothing. NaN and infinity in u give NaN or infinity.
 void CrossEntropyChanges(const LogitMoves& moves, double* changes);
+/// The same without vector instructions, on the logits: what CrossEntropyChanges uses for far moves.
+void FarCrossEntropyChanges(const LogitMoves& moves, double* changes);
 
 /// out[i] = sum_j a[i, j] b[i, j], in double. a, b: [n, m].
 void RowDots(const float* a, const float* b, int64_t n, int64_t m, double* out);
@@ -83,14 +84,5 @@ void ReduceOuter(const OuterProducts<float>& values, const Reduction& how, int64
                  int64_t end, float* out);
 void ReduceOuter(const OuterProducts<double>& values, const Reduction& how, int64_t begin,
                  int64_t end, double* out);
-
-namespace reference {
-void RowDots(const float* a, const float* b, int64_t n, int64_t m, double* out);
-/// In double, by sorting. Values that are not finite give NaN.
-double Reduce(std::vector<double> values, const Reduction& how);
-void CrossEntropyChanges(const LogitMoves& moves, double* changes);
-void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t channels,
-                     int64_t pixels, const float* shift, const float* scale, float* out);
-}  // namespace reference
 
 }  // namespace sgdscope::kernels

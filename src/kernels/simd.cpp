@@ -159,7 +159,7 @@ void CrossEntropyChangesImpl(const LogitMoves& moves, double* changes) {
       one.m = 1;
       one.shift = moves.shift + v * moves.n;
       one.direction = direction;
-      reference::CrossEntropyChanges(one, changes + v);
+      FarCrossEntropyChanges(one, changes + v);
       continue;
     }
     V64 sum = hn::Zero(d);

@@ -13,6 +13,7 @@
 #include "nn/sequence.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
+#include "tests/kernels/reference.h"
 #include "tests/oracles.h"
 #include "tests/random_mlp.h"
 #include "tests/tensors.h"

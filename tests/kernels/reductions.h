@@ -11,6 +11,7 @@
 
 #include "core/rng.h"
 #include "kernels/kernels.h"
+#include "tests/kernels/reference.h"
 
 // What to reduce, how, and how far from the slow twin the result may be.
 

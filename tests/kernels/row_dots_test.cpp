@@ -8,6 +8,7 @@
 
 #include "core/rng.h"
 #include "kernels/kernels.h"
+#include "tests/kernels/reference.h"
 
 namespace sgdscope {
 namespace {
