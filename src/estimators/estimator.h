@@ -8,6 +8,7 @@
 #include "config/fields.h"
 #include "core/torch.h"
 #include "data/sampler.h"
+#include "gradients/extras.h"
 #include "gradients/oracle.h"
 
 namespace sgdscope {
@@ -35,6 +36,7 @@ struct EstimatorView {
 struct Estimated {
   Gradients gradients;  // of the batch at theta
   at::Tensor g;         // [p], the estimate
+  Extras extras = {};   // what else there is to show; of this step only
 };
 
 /// Picks one g [p], mean-scaled, from what the oracle found on the batch; leaves register by name.
@@ -48,7 +50,8 @@ class Estimator : public Configurable {
   virtual bool NeedsGraph() const { return false; }
   virtual at::Tensor Estimate(const EstimatorView& view) = 0;
   /// Evaluates a batch at theta [p] and estimates. Leaves that need other gradients too may find
-  /// them in the same pass, where nothing mixes the examples. `draw`: as in EstimatorView.
+  /// them in the same pass, where nothing mixes the examples; leaves with extras add them here.
+  /// `draw`: as in EstimatorView.
   virtual Estimated EvaluateAndEstimate(int64_t draw, const Batch& batch, const at::Tensor& theta,
                                         const Oracle& oracle) {
     Gradients gradients = oracle.Evaluate(batch, theta, NeedsGraph());
@@ -58,12 +61,6 @@ class Estimator : public Configurable {
   /// Sizes of the parts of a batch of n examples that Estimate evaluates by themselves.
   virtual std::vector<int64_t> Parts(int64_t n) const {
     (void)n;
-    return {};
-  }
-  /// Indices [n] int64, CPU, of the second batch that Estimate draws for a batch of n examples.
-  /// Undefined: it draws none.
-  virtual at::Tensor SecondBatch(int64_t draw, int64_t n) const {
-    (void)draw, (void)n;
     return {};
   }
   /// What `describe` tells of the estimates on batches of n examples; "": nothing.

@@ -69,23 +69,18 @@ class NoiseEnhanced : public Estimator {
     return second.lerp(first, alpha_);
   }
 
-  /// In one pass over both batches where nothing mixes them and they are small.
+  /// With the extra `batch.second`: the indices [n] int64, CPU, of B'.
   Estimated EvaluateAndEstimate(int64_t draw, const Batch& batch, const at::Tensor& theta,
                                 const Oracle& oracle) override {
-    const int64_t n = batch.size();
-    if (alpha_ == 1 || second_ == kFull || oracle.MixesExamples() || n > kMostJoined) {
+    if (alpha_ == 1 || second_ == kFull) {
       return Estimator::EvaluateAndEstimate(draw, batch, theta, oracle);
     }
-    const Gradients both = oracle.Evaluate(Joined(batch, LoadSecond(draw, n, oracle)), theta);
-    const at::Tensor weights = at::full({2 * n}, 1 - alpha_, both.losses.options());
-    weights.narrow(0, 0, n).fill_(alpha_);
-    return {both.OfPart(0, n), both.Weighted(weights)};
-  }
-
-  at::Tensor SecondBatch(int64_t draw, int64_t n) const override {
-    if (alpha_ == 1 || second_ == kFull) return {};
-    Stream stream(seed_, "second_batch", static_cast<uint64_t>(draw));
-    return DrawDistinct(stream, n, examples_);
+    const int64_t n = batch.size();
+    Estimated estimated = oracle.MixesExamples() || n > kMostJoined
+                              ? Estimator::EvaluateAndEstimate(draw, batch, theta, oracle)
+                              : Joint(draw, batch, theta, oracle);
+    estimated.extras["batch.second"] = [this, draw, n] { return SecondBatch(draw, n); };
+    return estimated;
   }
 
   std::string Describe(int64_t n) const override {
@@ -115,9 +110,25 @@ class NoiseEnhanced : public Estimator {
                 "Choose another sampler, or the estimator mean.");
   }
 
+  /// The indices [n] of B'.
+  at::Tensor SecondBatch(int64_t draw, int64_t n) const {
+    Stream stream(seed_, "second_batch", static_cast<uint64_t>(draw));
+    return DrawDistinct(stream, n, examples_);
+  }
+
   /// B', of n examples.
   Batch LoadSecond(int64_t draw, int64_t n, const Oracle& oracle) const {
     return oracle.Load(sampler_->Augmented(SecondBatch(draw, n), augment_seed_, draw));
+  }
+
+  /// In one pass over both batches: nothing mixes them and they are small.
+  Estimated Joint(int64_t draw, const Batch& batch, const at::Tensor& theta,
+                  const Oracle& oracle) const {
+    const int64_t n = batch.size();
+    const Gradients both = oracle.Evaluate(Joined(batch, LoadSecond(draw, n, oracle)), theta);
+    const at::Tensor weights = at::full({2 * n}, 1 - alpha_, both.losses.options());
+    weights.narrow(0, 0, n).fill_(alpha_);
+    return {both.OfPart(0, n), both.Weighted(weights)};
   }
 
   at::Tensor SecondGradient(const EstimatorView& view) const {

@@ -17,7 +17,10 @@
 namespace sgdscope {
 namespace {
 
-class Linear : public DenseLayer {
+/// NaN where x is not finite.
+at::Tensor Signs(const at::Tensor& x) { return x.sign().add(x.mul(0)); }
+
+class Linear : public Layer {
  public:
   Linear(ParameterTable& table, const std::string& name, int64_t in, int64_t out, bool bias)
       : in_(in), out_(out), bias_(bias) {
@@ -104,7 +107,7 @@ class Linear : public DenseLayer {
               const at::Tensor& out) const override {
     const at::Tensor h = tap.input.detach();
     if (how.kind == kernels::Reduction::Kind::kSigns) {  // of a product: the product of the signs
-      return WriteGradient({this, h.sign(), {}}, d.sign(), out);
+      return WriteGradient({this, Signs(h), {}}, Signs(d), out);
     }
     ReduceOuter(d, h, how, Weight(out));
     if (bias_) ReduceColumns(d, how, Bias(out));

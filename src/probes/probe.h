@@ -14,6 +14,7 @@
 #include "core/csv.h"
 #include "core/torch.h"
 #include "data/sampler.h"
+#include "gradients/extras.h"
 #include "gradients/oracle.h"
 #include "updates/update_rule.h"
 
@@ -32,12 +33,7 @@ struct StepView {
   Sampler& sampler;
   /// The run's estimator on another batch at theta. `draw` < 0 numbers its own draws.
   std::function<at::Tensor(const Batch& batch, int64_t draw)> estimate;
-  at::Tensor second;  // indices [n] int64, CPU, of the estimator's second batch, if it has one
-
-  /// The losses of the batch along the step, with curvature: one sweep, whoever asks.
-  const LineLosses& AlongStep() const;
-
-  mutable std::optional<LineLosses> along_step = {};  // where it was made
+  const Extras& extras;  // of the run's estimator on the batch
 };
 
 /// What a probe may check and keep before the run; everything outlives the probe.

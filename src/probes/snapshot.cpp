@@ -1,8 +1,8 @@
-// Writes snapshots/step_N.safetensors at chosen steps, for recomputing any probe's values
-// elsewhere:
-//   theta, g, delta [p]; batch.updating, batch.second, batch.recent, batch.long_ago: indices of
-//   examples in the training set [n] int64 (the second one is there where the estimator has one, an
-//   earlier one unless the run is younger than its lag).
+// Writes snapshots/step_N.safetensors at chosen steps (step_N.LABEL.safetensors where the probe has
+// a label of its own), for recomputing any probe's values elsewhere:
+//   theta, g, delta [p]; batch.updating, batch.recent, batch.long_ago: indices of examples in the
+//   training set [n] int64 (an earlier one unless the run is younger than its lag); and whatever
+//   the estimator has to show, such as the indices batch.second of noise_enhanced.
 // theta's order: layer by layer, weight [out, in] row-major, then bias [out].
 
 #include <algorithm>
@@ -47,6 +47,13 @@ class Snapshot : public Probe {
                   "Give steps (a list), or every, every_epochs or at.");
     }
     lags_.CheckOrder(context);
+    constexpr size_t kLongestLabel = 200;  // file names have at most 255 bytes
+    if (label().size() > kLongestLabel || label().find('/') != std::string::npos) {
+      throw Error(
+          ErrorKind::kConfig, context.path + ".label",
+          "'" + label() + "' has a slash or more than " + std::to_string(kLongestLabel) + " bytes",
+          "It becomes a part of the files' names: choose a shorter one without slashes.");
+    }
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (steps_[i] < context.steps) continue;
       throw Error(ErrorKind::kConfig, context.path + ".steps[" + std::to_string(i) + "]",
@@ -64,7 +71,7 @@ class Snapshot : public Probe {
                     {"g", view.g},
                     {"delta", view.update.Delta()},
                     {"batch.updating", view.batch.indices}};
-    if (view.second.defined()) file.tensors["batch.second"] = view.second;
+    for (const auto& [name, make] : view.extras) file.tensors[name] = make();
     if (lags_.recent <= view.step) {
       file.tensors["batch.recent"] = view.sampler.At(view.step - lags_.recent);
     }
@@ -73,7 +80,8 @@ class Snapshot : public Probe {
     }
     file.metadata = {{"step", std::to_string(view.step)}};
     std::filesystem::create_directories(folder_);
-    WriteTensorFile(folder_ / ("step_" + std::to_string(view.step) + ".safetensors"), file);
+    const std::string mark = label() == "snapshot" ? "" : "." + label();
+    WriteTensorFile(folder_ / ("step_" + std::to_string(view.step) + mark + ".safetensors"), file);
   }
 
   std::vector<int64_t> steps_;

@@ -26,6 +26,13 @@ fs::path Temporary(fs::path path) { return path += ".tmp"; }
 
 bool IsTemporary(const fs::path& path) { return path.extension() == ".tmp"; }
 
+/// Whether it is the name step_N.safetensors or step_N.LABEL.safetensors.
+bool IsSnapshotName(const fs::path& name) {
+  const std::string text = name.string();
+  const std::string step = text.substr(0, text.find('.'));
+  return IsStepName(step + name.extension().string(), 1);
+}
+
 /// The first JSON path at which a and b differ, with both values; "" if they are equal.
 std::string FirstDifference(const Json& a, const Json& b, const std::string& path) {
   if (a == b) return "";
@@ -92,15 +99,15 @@ void RunFolder::Begin() const {
 
 std::vector<fs::path> RunFolder::RunFiles() const {
   std::vector<fs::path> files;
-  const auto add_steps = [&](const fs::path& folder, size_t digits) {
+  const auto add_steps = [&](const fs::path& folder, const auto& is_ours) {
     for (const fs::path& file : FilesIn(folder)) {
-      const fs::path name = IsTemporary(file) ? file.stem() : file.filename();
-      if (IsStepName(name.string(), digits)) files.push_back(file);
+      if (is_ours(IsTemporary(file) ? file.stem() : file.filename())) files.push_back(file);
     }
   };
   // First, so that an interrupted removal leaves no checkpoint without the rows before it.
-  add_steps(checkpoints(), kCheckpointDigits);
-  add_steps(snapshots(), 1);
+  add_steps(checkpoints(),
+            [](const fs::path& name) { return IsStepName(name.string(), kCheckpointDigits); });
+  add_steps(snapshots(), IsSnapshotName);
   for (const fs::path& file : {config(), manifest(), metrics(), eval(), learned(), label_noise(),
                                log(), Temporary(config()), Temporary(manifest()),
                                Temporary(learned()), Temporary(label_noise())}) {

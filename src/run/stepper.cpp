@@ -21,7 +21,7 @@ Stepper::Measured Stepper::Step(int64_t step) {
   const auto estimated = [&](int64_t draw, const Batch& on, const at::Tensor& theta) {
     return config.gradient->EvaluateAndEstimate(draw, on, theta, oracle);
   };
-  const auto [gradients, g] = estimated(step, batch, theta_);
+  const auto [gradients, g, extras] = estimated(step, batch, theta_);
   const auto gradient_at = [&](const at::Tensor& theta) { return estimated(step, batch, theta).g; };
   const Update update =
       config.update->Next({step, batch, gradients, oracle, g, theta_, gradient_at});
@@ -38,7 +38,7 @@ Stepper::Measured Stepper::Step(int64_t step) {
       .test = experiment_.test(),
       .sampler = experiment_.sampler(),
       .estimate = [&](const Batch& on, int64_t draw) { return estimated(draw, on, theta_).g; },
-      .second = config.gradient->SecondBatch(step, batch.size())};
+      .extras = extras};
   for (const auto& probe : config.probes.choices()) {
     const bool due = (*probe)->MeasuresAt(step);
     measured.probes.push_back(due ? (*probe)->Measure(view) : at::Tensor());

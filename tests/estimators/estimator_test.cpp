@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "config/registry.h"
 #include "core/error.h"
@@ -64,6 +65,22 @@ TEST(MeanEstimator, IsTheBatchGradient) {
   const auto mean = Registry<Estimator>::entries().at("mean").make();
   EXPECT_TRUE(
       SameBits(mean->Estimate({0, it.batch, gradients, it.theta, it.oracle}), gradients.Mean()));
+}
+
+/// A run that diverges must end: what is not finite in one example shows in g.
+TEST(Estimators, PassOnWhatIsNotFinite) {
+  const OracleUnderTest it(MakeRandomMlp(28), at::kFloat);
+  const auto sampler = MakeExample<Sampler>("replacement");
+  sampler->Prepare(1, it.oracle.size(), 2, "sampler");
+  const Batch batch = Part(it.batch, 0, 2);
+  batch.inputs[1].fill_(std::numeric_limits<float>::quiet_NaN());
+  for (const auto& [name, entry] : Registry<Estimator>::entries()) {
+    const auto estimator = MakeExample<Estimator>(name);
+    estimator->Prepare({"gradient", 1, it.oracle.size(), *sampler});
+    const Gradients gradients = it.oracle.Evaluate(batch, it.theta, estimator->NeedsGraph());
+    const at::Tensor g = estimator->Estimate({0, batch, gradients, it.theta, it.oracle});
+    EXPECT_TRUE(g.isnan().any().item<bool>()) << name;
+  }
 }
 
 /// g of a config's first step, with another estimator.

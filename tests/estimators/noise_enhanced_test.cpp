@@ -251,16 +251,22 @@ void ExpectUniform(const Vector& counts, double freedom) {
 TEST(NoiseEnhanced, TheSecondBatchIsIndependentOfTheFirst) {
   Json config = SyntheticConfig({{"batch_size", 4}, {"gradient", NoiseEnhanced(2)}});
   config["data"]["train_size"] = 12;
+  config["model"] = {{"name", "mlp"}, {"hidden", Json::array()}};
   ShortRun run(config);
   Sampler& sampler = run.experiment().sampler();
-  constexpr int64_t kEpochs = 30000;
+  const Oracle& train = run.experiment().train();
+  constexpr int64_t kEpochs = 10000;
   Vector pairs(144);
   Vector singles(12);
   Vector common(5);  // |B and B'| of them
   for (int64_t epoch = 0; epoch < kEpochs; ++epoch) {
     const int64_t step = 3 * epoch + epoch % 3;
     const Vector first = ToVector(sampler.At(step));
-    const Vector second = ToVector(run.config().gradient->SecondBatch(step, 4));
+    const Batch batch = train.Load(sampler.At(step));
+    const Vector second =
+        ToVector(run.config()
+                     .gradient->EvaluateAndEstimate(step, batch, run.stepper().theta(), train)
+                     .extras.at("batch.second")());
     const auto place = static_cast<size_t>(epoch);
     const double b = first[place % 4];
     const double other = second[place / 4 % 4];
@@ -280,6 +286,20 @@ TEST(NoiseEnhanced, TheSecondBatchIsIndependentOfTheFirst) {
     chi_square += std::pow(common[k] - expected, 2) / expected;
   }
   EXPECT_LT(chi_square, 4 + 5 * std::sqrt(2. * 4));
+}
+
+/// Nothing is drawn for a weight of 0, nor where the second gradient is that of the whole set.
+TEST(NoiseEnhanced, ShowsASecondBatchWhereItDrawsOne) {
+  for (const auto& [gradient, shown] :
+       {std::pair{NoiseEnhanced(2), true}, std::pair{NoiseEnhanced(1), false},
+        std::pair{NoiseEnhanced(2, "full"), false}}) {
+    ShortRun run(SyntheticConfig({{"gradient", gradient}}));
+    const Oracle& train = run.experiment().train();
+    const Batch batch = train.Load(run.experiment().sampler().At(0));
+    const Estimated estimated =
+        run.config().gradient->EvaluateAndEstimate(0, batch, run.stepper().theta(), train);
+    EXPECT_EQ(estimated.extras.contains("batch.second"), shown) << gradient;
+  }
 }
 
 TEST(NoiseEnhanced, RefusesWhatMakesNoSense) {

@@ -156,10 +156,16 @@ TEST(GradientNoise, EveryValueAgreesWithItsDefinition) {
           const int64_t n = run.experiment().sampler().At(step).numel();  // 3 at the epoch's end
           const at::Tensor first = DrawDistinct(stream, n, kExamples);
           const auto draw = -1 - static_cast<int64_t>(stream.Bits64() >> 1);
-          const at::Tensor second = run.config().gradient->SecondBatch(draw, n);
+          const Oracle& train = run.experiment().train();
+          const Extras extras =
+              run.config()
+                  .gradient
+                  ->EvaluateAndEstimate(draw, train.Load(first), run.stepper().theta(), train)
+                  .extras;
           sgd.x.push_back(oracle::MeanGradient(kMlp, theta, ExamplesOf(run, first)));
           estimator.x.push_back(sgd.x.back());
-          if (!second.defined()) continue;
+          if (gradient["name"] == "mean") continue;
+          const at::Tensor second = extras.at("batch.second")();
           const Vector other = oracle::MeanGradient(kMlp, theta, ExamplesOf(run, second));
           const Vector difference = oracle::Plus(sgd.x.back(), -1, other);
           estimator.x.back() = oracle::Plus(other, 2.5, difference);

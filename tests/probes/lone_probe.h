@@ -76,7 +76,7 @@ class LoneProbe {
                                             .test = it_.oracle,
                                             .sampler = *sampler_,
                                             .estimate = mean,
-                                            .second = {}}));
+                                            .extras = {}}));
   }
   /// The same on the sampler's batch.
   std::map<std::string, double> Measure(int64_t step) { return Measure(step, sampler_->At(step)); }

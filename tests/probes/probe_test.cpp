@@ -115,7 +115,8 @@ void StepAndCheckProbes(ShortRun& run, at::Tensor& theta, int64_t step) {
   const RunConfig& config = run.config();
   const Oracle& oracle = run.experiment().train();
   const Batch batch = oracle.Load(run.experiment().sampler().At(step));
-  const auto [gradients, g] = config.gradient->EvaluateAndEstimate(step, batch, theta, oracle);
+  const auto [gradients, g, extras] =
+      config.gradient->EvaluateAndEstimate(step, batch, theta, oracle);
   const Update update = config.update->Next({step, batch, gradients, oracle, g, theta, {}});
   const auto estimate = [&](const Batch& on, int64_t draw) {
     return config.gradient->EvaluateAndEstimate(draw, on, theta, oracle).g;
@@ -130,7 +131,7 @@ void StepAndCheckProbes(ShortRun& run, at::Tensor& theta, int64_t step) {
                       run.experiment().test(),
                       run.experiment().sampler(),
                       estimate,
-                      config.gradient->SecondBatch(step, batch.size())};
+                      extras};
   for (size_t i = 0; i < run.probe_count(); ++i) {
     Probe& probe = run.probe(i);
     if (!probe.MeasuresAt(step)) continue;

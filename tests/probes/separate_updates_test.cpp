@@ -92,7 +92,7 @@ std::map<std::string, double> Measure(const OracleUnderTest& it, const RandomMlp
                                         .test = it.oracle,
                                         .sampler = *sampler,
                                         .estimate = {},
-                                        .second = {}}));
+                                        .extras = {}}));
 }
 
 std::map<std::string, double> Measure(const RandomMlp& random, const Vector& direction,

@@ -6,6 +6,7 @@
 
 #include "core/csv.h"
 #include "core/tensor_file.h"
+#include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
 #include "tests/oracles.h"
 #include "tests/temp_folder.h"
@@ -210,6 +211,31 @@ TEST(SnapshotProbe, WritesTheChosenStepsOnly) {
   std::ranges::sort(names);
   EXPECT_EQ(names, (std::vector<std::string>{"step_0.safetensors", "step_29.safetensors",
                                              "step_4.safetensors"}));
+}
+
+/// Two of them, due at the same step, with batches of different ages.
+TEST(SnapshotProbe, FilesAreToldApartByTheLabel) {
+  const TempFolder folder;
+  const auto probe = [](const std::string& label, int64_t recent) {
+    return Json{{"name", "snapshot"},
+                {"label", label},
+                {"steps", {6}},
+                {"recent_lag", recent},
+                {"long_ago_lag", 6}};
+  };
+  ShortRun run(
+      ConfigOf({probe("snapshot", 1), probe("older", 5)}, Json::object(), folder.path().string()));
+  for (int64_t step = 0; step < 7; ++step) run.stepper().Step(step);
+  const auto recent = [&](const std::string& file) {
+    return ReadTensorFile(folder / ("snapshots/" + file)).tensors.at("batch.recent");
+  };
+  EXPECT_TRUE(recent("step_6.safetensors").equal(run.experiment().sampler().At(5)));
+  EXPECT_TRUE(recent("step_6.older.safetensors").equal(run.experiment().sampler().At(1)));
+  for (const std::string& label : {std::string("a/b"), std::string(201, 'a')}) {
+    ExpectError(ErrorKind::kConfig, {"probes[0].label", label, "slash"}, [&] {
+      ShortRun(ConfigOf({probe(label, 1)}, Json::object(), folder.path().string()));
+    });
+  }
 }
 
 TEST(SnapshotProbe, KeepsTheTypeOfTheRun) {

@@ -130,6 +130,7 @@ const std::map<std::string, std::string> kMine = {{"notes.txt", "1"},
                                                   {"checkpoints/step_9.safetensors", "4"},
                                                   {"snapshots/photo.png", "5"},
                                                   {"snapshots/step_x.safetensors", "6"},
+                                                  {"snapshots/my.step_7.safetensors", "6"},
                                                   {"mine/config.json", "7"}};
 
 void WriteAll(const TempFolder& folder, const std::map<std::string, std::string>& files) {
@@ -147,6 +148,8 @@ TEST(RunFolder, OnlyWhatRunsWriteIsReplaced) {
   WriteAll(folder, {{"checkpoints/" + kStep, ""},
                     {"checkpoints/" + kStep + ".tmp", ""},
                     {"snapshots/step_7.safetensors", ""},
+                    {"snapshots/step_7.a.b.safetensors", ""},
+                    {"snapshots/step_7.label.safetensors.tmp", ""},
                     {"snapshots/step_123.safetensors.tmp", ""},
                     {"metrics.csv", ""},
                     {"eval.csv", ""},
