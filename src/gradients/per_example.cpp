@@ -130,15 +130,24 @@ at::Tensor PerExample::WeightedSum(const at::Tensor& weights) const {
 
 at::Tensor PerExample::Variances() const {
   at::NoGradGuard no_grad;
-  at::Tensor squares = at::empty({gradients_.parameters}, gradients_.losses.options());
+  // In double: of a variance far below the squared mean the difference below leaves few digits.
+  const at::TensorOptions in_double = gradients_.losses.options().dtype(at::kDouble);
+  const at::Tensor mean = at::empty({gradients_.parameters}, in_double);
+  at::Tensor squares = at::empty_like(mean);
+  const auto size_of_number = static_cast<int64_t>(gradients_.losses.element_size());
+  const int64_t max_doubles =
+      std::max<int64_t>(max_numbers_ * size_of_number / static_cast<int64_t>(sizeof(double)), 1);
   for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Tap& tap = gradients_.taps[i];
-    LayerOf(tap).WriteSquares(tap, gradients_.output_gradients[i], max_numbers_, squares);
+    const Layer& layer = *gradients_.taps[i].layer;
+    const Tap tap = {&layer, gradients_.taps[i].input.detach().to(at::kDouble), {}};
+    const at::Tensor d = gradients_.output_gradients[i].to(at::kDouble);
+    layer.WriteGradient(tap, d, mean);
+    layer.WriteSquares(tap, d, max_doubles, squares);
   }
   const auto n = static_cast<double>(size());
-  const at::Tensor& mean = gradients_.Mean();
   // Rounding can make a small variance negative.
-  return squares.mul_(n * n / (n - 1)).addcmul_(mean, mean, -n / (n - 1)).clamp_min_(0);
+  squares.mul_(n * n / (n - 1)).addcmul_(mean, mean, -n / (n - 1)).clamp_min_(0);
+  return squares.to(gradients_.losses.scalar_type());
 }
 
 void CheckSingleExamples(const Network& network, const std::string& path) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <tuple>
 
+#include "gradients/per_example.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
@@ -186,6 +187,23 @@ TEST(InverseCovariance, RefreshesAtItsSteps) {
       EXPECT_TRUE(SameBits(delta, step < 3 ? of_first : of_second)) << kind << ", " << step;
     }
   }
+}
+
+/// The examples are almost alike, so that a variance is a millionth of the squared mean: float32
+/// sums of squares would keep no more than one digit of it.
+TEST(InverseCovariance, DiagonalOfSimilarExamplesKeepsItsDigits) {
+  const Problem it({{"name", "mlp"}, {"hidden", Json::array()}}, at::kFloat, {6});
+  Batch batch = it.Examples(0, kExamples);
+  batch.inputs = batch.inputs.narrow(0, 0, 1).add(batch.inputs, 1e-3).contiguous();
+  batch.labels = at::zeros_like(batch.labels);
+  const Gradients gradients = it.oracle.Evaluate(batch, it.theta);
+  const at::Tensor h = gradients.taps[0].input.detach().to(at::kDouble);
+  const at::Tensor d = gradients.output_gradients[0].to(at::kDouble).mul(kExamples);
+  const at::Tensor of_weights = d.unsqueeze(2).mul(h.unsqueeze(1)).flatten(1);
+  const at::Tensor expected = at::cat({of_weights, d}, 1).var(0, /*unbiased=*/true);
+  const at::Tensor found = PerExample(gradients, TileMemory()).Variances().to(at::kDouble);
+  // Rounded to float32 once.
+  EXPECT_LT(found.sub(expected).div(expected).abs().max().item<double>(), 1e-7);
 }
 
 /// A run that diverges says so at its next loss; it does not end in an eigenvalue solver.
