@@ -1,6 +1,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -13,8 +14,8 @@
 #include "data/file_dataset.h"
 
 // The binary version of www.cs.toronto.edu/~kriz/cifar.html: records of one label byte (CIFAR-100:
-// a coarse and a fine one), then 32 x 32 bytes of red, green, blue. No header: a file that is cut
-// between two records can't be told from a whole one.
+// a coarse and a fine one), then 32 x 32 bytes of red, green, blue. No header: that a file was cut
+// between two records shows only in the published files, whose numbers of records are known.
 
 namespace sgdscope {
 namespace {
@@ -25,9 +26,12 @@ constexpr int64_t kPixels = kChannels * kSide * kSide;
 
 class Cifar : public FileDataset {
  protected:
-  /// `label_counts`: how many classes each label byte of a record has.
-  Cifar(Usual usual, std::vector<int64_t> label_counts)
-      : FileDataset(std::move(usual)), label_counts_(std::move(label_counts)) {}
+  /// `label_counts`: how many classes each label byte of a record has; `published`: how many
+  /// records the files of each name have.
+  Cifar(Usual usual, std::vector<int64_t> label_counts, std::map<std::string, int64_t> published)
+      : FileDataset(std::move(usual)),
+        label_counts_(std::move(label_counts)),
+        published_(std::move(published)) {}
 
   /// Which label byte is the class.
   virtual int64_t chosen_label() const = 0;
@@ -41,7 +45,7 @@ class Cifar : public FileDataset {
     const std::string content = ReadFile(files[0]);
     records.push_back(RecordOf(files[0], content));
     const auto size = static_cast<int64_t>(content.size());
-    CheckSize(size, files[0].string(), hint);
+    CheckSize(size, files[0], hint);
     const int64_t count = size / record_size();
     Split part{at::empty({count, kChannels, kSide, kSide}, at::kByte),
                at::empty({count}, at::kLong)};
@@ -56,14 +60,23 @@ class Cifar : public FileDataset {
     return part;
   }
 
-  void CheckSize(int64_t size, const std::string& file, const std::string& hint) const {
+  void CheckSize(int64_t size, const std::filesystem::path& file, const std::string& hint) const {
     const int64_t rest = size % record_size();
-    if (size > 0 && rest == 0) return;
-    throw Error(ErrorKind::kData, file + ": offset " + std::to_string(size - rest),
-                "found " + std::to_string(rest) + " bytes and the end of the file, expected " +
-                    "records of " + std::to_string(record_size()) +
-                    " bytes (truncated, oversized, or not the binary version?)",
-                hint);
+    if (size == 0 || rest != 0) {
+      throw Error(ErrorKind::kData, file.string() + ": offset " + std::to_string(size - rest),
+                  "found " + std::to_string(rest) + " bytes and the end of the file, expected " +
+                      "records of " + std::to_string(record_size()) +
+                      " bytes (truncated, oversized, or not the binary version?)",
+                  hint);
+    }
+    const auto published = published_.find(file.filename().string());
+    if (published == published_.end() || size / record_size() == published->second) return;
+    throw Error(ErrorKind::kData, file.string(),
+                "found " + std::to_string(size / record_size()) + " records, expected the " +
+                    std::to_string(published->second) + " of the published file of this name",
+                hint +
+                    " Files of your own need other names, in data.train_files and "
+                    "data.test_files.");
   }
 
   void CheckLabels(const uint8_t* record, const std::string& file, int64_t offset,
@@ -80,7 +93,7 @@ class Cifar : public FileDataset {
   int64_t CountPart(Files files) const override {
     std::error_code unreadable;
     const auto size = static_cast<int64_t>(std::filesystem::file_size(files[0], unreadable));
-    CheckSize(unreadable ? 0 : size, files[0].string(), "");
+    CheckSize(unreadable ? 0 : size, files[0], "");
     return size / record_size();
   }
 
@@ -88,6 +101,7 @@ class Cifar : public FileDataset {
   int64_t classes() const override { return label_counts_[chosen_label()]; }
 
   std::vector<int64_t> label_counts_;
+  std::map<std::string, int64_t> published_;
 };
 
 class Cifar10 final : public Cifar {
@@ -102,7 +116,13 @@ class Cifar10 final : public Cifar {
                          {"data_batch_5.bin"}},
                .test = {{"test_batch.bin"}},
                .part = {"images and labels"}},
-              {10}) {}
+              {10},
+              {{"data_batch_1.bin", 10'000},
+               {"data_batch_2.bin", 10'000},
+               {"data_batch_3.bin", 10'000},
+               {"data_batch_4.bin", 10'000},
+               {"data_batch_5.bin", 10'000},
+               {"test_batch.bin", 10'000}}) {}
 
  private:
   int64_t chosen_label() const override { return 0; }
@@ -116,7 +136,7 @@ class Cifar100 final : public Cifar {
                .train = {{"train.bin"}},
                .test = {{"test.bin"}},
                .part = {"images and labels"}},
-              {20, 100}) {}
+              {20, 100}, {{"train.bin", 50'000}, {"test.bin", 10'000}}) {}
 
  private:
   void OwnFields(FieldVisitor& visitor) override {

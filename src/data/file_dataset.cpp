@@ -9,15 +9,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool Exists(const fs::path& file) {
-  std::error_code unreadable;
-  return fs::exists(file, unreadable);
+// Whether there is no such file. One that the system cannot look at counts as there: opening it
+// tells why.
+bool IsAbsent(const fs::path& file) {
+  std::error_code unknown;
+  return fs::status(file, unknown).type() == fs::file_type::not_found;
 }
 
 // The file by the first of its spellings that is there; empty if none is.
 fs::path FindUsual(const fs::path& folder, const std::vector<std::string>& spellings) {
   for (const std::string& name : spellings) {
-    if (Exists(folder / name)) return folder / name;
+    if (!IsAbsent(folder / name)) return folder / name;
   }
   return {};
 }
@@ -100,7 +102,7 @@ std::vector<fs::path> FileDataset::Find(const Wanted& wanted) const {
   std::vector<fs::path> files;
   for (const std::string& name : wanted.named) {
     files.push_back(folder / name);
-    if (Exists(files.back())) continue;
+    if (!IsAbsent(files.back())) continue;
     throw Error(ErrorKind::kData, files.back().string(), "there is no such file",
                 "It is named in " + field + "; names there are relative to data.path.");
   }

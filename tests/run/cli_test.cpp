@@ -110,13 +110,15 @@ TEST(Cli, FaultsOfTheDataComeBeforeAdviceForTheirNumber) {
                 {"train-labels-idx1-ubyte", "39 labels, expected 40"});
   for (int i = 1; i <= 5; ++i) {
     const std::string bytes = CifarRecord({1}, 0) + CifarRecord({2}, 1) + CifarRecord({3}, 2);
-    WriteBytes(folder / ("data_batch_" + std::to_string(i) + ".bin"),
-               bytes.substr(0, i == 3 ? 9000 : bytes.size()));
+    const std::string name = "own_" + std::to_string(i) + ".bin";
+    json["data"]["train_files"].push_back(name);
+    WriteBytes(folder / name, bytes.substr(0, i == 3 ? 9000 : bytes.size()));
   }
-  WriteBytes(folder / "test_batch.bin", CifarRecord({1}, 0));
+  WriteBytes(folder / "own_test.bin", CifarRecord({1}, 0));
+  json["data"]["test_files"] = {"own_test.bin"};
   json["data"]["name"] = "cifar10";
   ExpectFailure({"run", WriteConfig(folder, json), "--output", output}, 3,
-                {"data_batch_3.bin", "offset 6146", "truncated"});
+                {"own_3.bin", "offset 6146", "truncated"});
   EXPECT_FALSE(fs::exists(folder / "run/config.json"));
 }
 
