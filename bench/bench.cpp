@@ -9,11 +9,14 @@
 // plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
 // `noise_enhancement` (7 hidden layers of 500): the plain and the noise-enhanced step by batch
 // size, and the step with the probe generalization_gap. scripts/bench_peers.py runs this beside
-// PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with two threads. Images
-// are MNIST's where SGDSCOPE_BENCH_MNIST names the folder of its files, else random ones, whose
-// zeros don't lie together.
+// PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with two threads,
+// SGDSCOPE_BENCH_ALLOCATOR=malloc without the program's allocator: the ratios in core/allocator.h
+// are medians of pairs of runs with and without it, by turns. Images are MNIST's where
+// SGDSCOPE_BENCH_MNIST names the folder of its files, else random ones, whose zeros don't lie
+// together.
 
 #include <benchmark/benchmark.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -34,6 +37,11 @@ using namespace sgdscope;  // NOLINT: this file is a program
 std::string Device() {
   const char* device = std::getenv("SGDSCOPE_BENCH_DEVICE");
   return device == nullptr ? "cpu" : device;
+}
+
+bool MallocAlone() {
+  const char* allocator = std::getenv("SGDSCOPE_BENCH_ALLOCATOR");
+  return allocator != nullptr && std::string(allocator) == "malloc";
 }
 
 int64_t Threads() {
@@ -344,7 +352,10 @@ BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)-
 
 int main(int argc, char** argv) {
   RestartWithFastBlas(argv);
+  // Before the program's own, which gives way to what has a higher priority.
+  if (MallocAlone()) c10::SetCPUAllocator(c10::GetDefaultCPUAllocator(), /*priority=*/2);
   benchmark::AddCustomContext("device", Device());
+  benchmark::AddCustomContext("allocator", MallocAlone() ? "malloc" : "huge pages");
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();
