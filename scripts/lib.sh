@@ -99,12 +99,12 @@ has_modules() { # has_modules PYTHON MODULE...
     "${@:2}" 2>/dev/null
 }
 
-# The interpreter for our own scripts: the first that has NumPy and matplotlib. The last candidate is the one that
+# The interpreter for our own scripts: the first that has NumPy, SciPy and matplotlib. The last candidate is the one that
 # apt's packages belong to, where another python3 stands before it in PATH.
 project_python() {
   local python
   for python in .venv/bin/python python3 /usr/bin/python3; do
-    has_modules "$python" numpy matplotlib && printf '%s\n' "$python" && return
+    has_modules "$python" numpy scipy matplotlib && printf '%s\n' "$python" && return
   done
   return 1
 }

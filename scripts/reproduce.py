@@ -4,6 +4,7 @@
     scripts/reproduce.py list                                    the papers' figures, and how long they take
     scripts/reproduce.py plan PAPER[/FIGURE] [--size SIZE] ...   writes a job file and prints its name
     scripts/reproduce.py report DIR [--record-durations]         draws what the runs in DIR gave, and writes the report
+    scripts/reproduce.py keep DIR                                keeps what the report in DIR came to, beside the paper's page
 
 Exit status: 0 done, 2 wrong usage, 3 unusable data, 5 no library or no place to write.
 """
@@ -19,6 +20,7 @@ from sgdscope.catalogue import ROOT, figures, jobs_of, papers, sizes_of_paper, w
 from sgdscope.claims import Verdict
 from sgdscope.durations import CORES, Durations, in_words
 from sgdscope.errors import exit_status_of, need_matplotlib
+from sgdscope.kept import keep
 from sgdscope.plan import Reproduction, default_folder, open_reproduction, plan
 from sgdscope.report import write_report
 from sgdscope.results import load_outcome, seconds_of
@@ -77,6 +79,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     reporting = commands.add_parser("report")
     reporting.add_argument("folder", type=Path, metavar="DIR")
     reporting.add_argument("--record-durations", action="store_true", help="write configs/PAPER/durations.json")
+    keeping = commands.add_parser("keep")
+    keeping.add_argument("folder", type=Path, metavar="DIR")
     return parser.parse_args(arguments)
 
 
@@ -84,8 +88,9 @@ def show_report(folder: Path, record: bool) -> None:
     """Writes the report, and says in short what is in it."""
     reproduction = open_reproduction(folder)
     for chapter in write_report(reproduction):
-        counts = [f"{sum(claim.verdict is verdict for claim in chapter.claims)} {verdict.value}" for verdict in Verdict]
-        print(f"{reproduction.paper}/{chapter.name}: {', '.join(counts)}")
+        counts = [f"{chapter.verdicts.count(verdict)} {verdict.value}" for verdict in Verdict]
+        told = f"nothing is concluded: {chapter.unjudged}" if chapter.unjudged else ", ".join(counts)
+        print(f"{reproduction.paper}/{chapter.name}: {told}")
         for file in chapter.pictures:
             print(f"  {file}")
         if chapter.not_drawn:
@@ -104,9 +109,12 @@ def record_durations(reproduction: Reproduction) -> None:
 
 
 def do(options: argparse.Namespace) -> None:
-    """Carries out one of the commands list, plan and report."""
+    """Carries out one of the commands list, plan, report and keep."""
     if options.command == "list":
         show_list()
+        return
+    if options.command == "keep":
+        print(f"kept: {keep(open_reproduction(options.folder))}")
         return
     need_matplotlib()  # also before planning: before hours of runs, not after
     if options.command == "plan":

@@ -43,7 +43,7 @@ done
 [[ $slurm || $# == 0 ]] || die "what comes after -- is for sbatch, and there is no --slurm"
 [[ ! $slurm || ${#slots[@]} == 0 ]] || die "give one of --slurm and -j: Slurm decides how many runs there are at a time"
 
-python=$(project_python) || die "no python3 here has numpy and matplotlib; scripts/setup.sh installs them"
+python=$(project_python) || die "no python3 here has numpy, scipy and matplotlib; scripts/setup.sh installs them"
 [[ $target != --list ]] || exec "$python" scripts/reproduce.py list
 
 # Runs a command, to which signals are passed on, and waits for its end.

@@ -60,14 +60,14 @@ make_venv() {
 install_plotting() {
   local python
   if ! project_python >/dev/null; then
-    if make_venv && pip_install numpy matplotlib >/dev/null 2>&1; then
-      say "installed NumPy and matplotlib into .venv by pip"
+    if make_venv && pip_install numpy scipy matplotlib >/dev/null 2>&1; then
+      say "installed NumPy, SciPy and matplotlib into .venv by pip"
     else
-      say "pip gives no NumPy and matplotlib; taking Debian's"
-      need_packages python3-numpy python3-matplotlib
+      say "pip gives no NumPy, SciPy and matplotlib; taking Debian's"
+      need_packages python3-numpy python3-scipy python3-matplotlib
     fi
   fi
-  python=$(project_python) || die "no python3 imports numpy and matplotlib, which scripts/plot.py needs, although they were installed;" \
+  python=$(project_python) || die "no python3 imports numpy, scipy and matplotlib, which scripts/plot.py needs, although they were installed;" \
     "remove .venv and call scripts/setup.sh again"
   say "plots are drawn by $python"
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from run_folders import NAN, SIZES, RunFolders, named, study
+from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study
 
 # isort: split
 from papers.coherent_gradients import (
@@ -36,7 +36,6 @@ from sgdscope.plots.style import house_style
 from sgdscope.runs import Run, open_run
 from sgdscope.studies import read_json
 
-SEEDS = (1, 2)
 STEPS = np.unique(np.concatenate([[0], np.round(10 ** np.arange(0, 3.41, 0.1)), [3000]]))
 EXAMPLES, BATCH = 20_000, 10
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
@@ -69,10 +68,19 @@ class Made(RunFolders):
         self, name: str, curves: Mapping[str, Sequence[float]], metrics: Mapping[str, Sequence[float]] | None = None
     ) -> Run:
         """A run folder with evaluations at STEPS."""
-        step = np.arange(STEPS[-1] + 1)
+        step = np.arange(STEPS[-1] + 1) if metrics else STEPS
         rows = {"step": step, "epoch": step, "loss": step, **(metrics or {})}
         evaluations = {"step": STEPS, "epoch": STEPS * BATCH / EXAMPLES, **curves}
         return open_run(self.make(f"runs/{name}", rows, evaluations, config={"batch_size": BATCH}))
+
+    def make_seeds(
+        self, name: str, curves: Mapping[str, Sequence[float]], metrics: Mapping[str, Sequence[float]] | None = None
+    ) -> None:
+        """Runs of all seeds that are the same."""
+        first, *others = [f"{name},seed={seed}" for seed in SEEDS]
+        self.make_run(first, curves, metrics)
+        for other in others:
+            (self.root / "runs" / other).symlink_to(first)
 
     def by_words(self, figure: Figure) -> dict[str, Claim]:
         """The figure's claims by what they say."""
@@ -146,9 +154,9 @@ class LabelNoise(Made):
         claims = self.by_words(fig1.FIGURE)
         self.assert_all(claims, lambda _: HOLDS)
         later = claims["Pristine examples are learned before corrupt ones (50 % noise)."]
-        self.assertAlmostEqual(later.measured.summary.mean, 11, delta=0.2)
+        self.assertAlmostEqual(later.measured.summary.mean, math.log2(11), delta=0.03)
         slower = claims["The fewer pristine examples there are, the more slowly they are learned."]
-        self.assertAlmostEqual(slower.measured.summary.mean, 4 / 3, delta=0.02)
+        self.assertAlmostEqual(slower.parts[2].summary.mean, math.log2(4 / 3), delta=0.03)
 
     def test_noise_that_speeds_learning(self) -> None:
         # Corrupt examples come first, and more noise makes both faster; test accuracy rises to its end.
@@ -157,9 +165,9 @@ class LabelNoise(Made):
         claims = self.by_words(fig1.FIGURE)
         failing = {says: claim for says, claim in claims.items() if says.startswith(rising)}
         self.assert_all(failing, lambda _: FAILS)
-        for says in ("Pristine examples are learned before corrupt ones (25 % noise).", "All variants, also that of"):
+        for says in ("Pristine examples are learned before corrupt ones (25 % noise).",):
             (claim,) = [claim for words, claim in claims.items() if words.startswith(says)]
-            self.assertEqual(claim.verdict, FAILS if "before" in says else HOLDS, claim.measured)
+            self.assertEqual(claim.verdict, FAILS, claim.measured)
         slower = claims["The fewer pristine examples there are, the more slowly they are learned."]
         self.assertEqual(slower.verdict, FAILS)
         nearer = [claim for says, claim in claims.items() if "at a rate nearer" in says]
@@ -177,7 +185,7 @@ class LabelNoise(Made):
             (picture,) = fig1.FIGURE.draw(self.results(fig1.FIGURE)).values()
         lines = [sum(line.get_xdata().size > 0 for line in axes.lines) for axes in picture.axes]
         self.assertEqual(
-            lines, [10, 10, 10, 8 + 8]
+            lines, [30, 30, 30, 24 + 24]
         )  # nothing corrupt without noise, and pristine ones not with all noise
 
 
@@ -212,6 +220,7 @@ class Coherence(Made):
                     metrics |= shares(f_p, name)
                     metrics |= {f"batch.{name}i_c": i, f"batch.{name}i_p": i * (1 + (null_lead if world else lead))}
                 curves = {"train_corrupt_accuracy": learned(500), "train_pristine_accuracy": learned(3)}
+                curves["proper_accuracy"] = np.full(STEPS.size, 1 - 0.9 * percent / 100)
                 self.make_run(f"{noise_name(percent)},seed={seed}", curves, metrics)
 
     def test_pristine_examples_that_come_first(self) -> None:
@@ -225,12 +234,14 @@ class Coherence(Made):
         self.assertAlmostEqual(fitted.measured.summary.mean, learned(3)[STEPS == 10].item(), delta=0.02)
         claims = self.by_words(fig3.FIGURE)
         self.assert_all(claims, lambda _: HOLDS)
-        self.assertAlmostEqual(next(iter(claims.values())).measured.summary.mean, 0.8 / 2.8, places=12)
+        p, c = 0.9 / 0.775, 0.1 / 0.225
+        self.assertAlmostEqual(next(iter(claims.values())).measured.summary.mean, (p - c) / (p + c), delta=0.003)
 
     def test_corrupt_examples_that_come_first(self) -> None:
         self.make_runs({25: 0.4, 50: 0.3, 75: 0.6}, {25: 0.9, 50: 0.65, 75: 0.7}, -0.5, 0.1)
         self.assert_all(self.by_words(fig2.FIGURE), lambda says: HOLDS if "random" in says else FAILS)
-        self.assert_all(self.by_words(fig3.FIGURE), lambda _: FAILS)
+        # With 75 % noise there are so few pristine examples that one of them has the larger share.
+        self.assert_all(self.by_words(fig3.FIGURE), lambda says: HOLDS if "75 %" in says else FAILS)
 
     def test_null_worlds_that_do_as_the_real_data(self) -> None:
         # The real shares fall, but those of the null worlds fall by more, and come to the other side.
@@ -244,7 +255,11 @@ class Coherence(Made):
         self.assertEqual([claim.verdict for claim in crossing], [FAILS] * 3)
         never = claims["When the curves cross, the pristine examples are fitted (25 % noise)."]
         self.assertIn("noise25,seed=1: the curves do not cross", never.reason)
-        self.assert_all(self.by_words(fig3.FIGURE), lambda says: FAILS if "chance" in says else HOLDS)
+
+        def expected(says: str) -> Verdict:
+            return HOLDS if "chance" not in says else OPEN if "25 %" in says else FAILS  # with 25 % they are the same
+
+        self.assert_all(self.by_words(fig3.FIGURE), expected)
 
     def test_null_worlds_that_begin_on_the_other_side(self) -> None:
         nulls = {25: (0.4, 0.775), 50: (0.4, 0.55), 75: (0.6, 0.325)}
@@ -336,7 +351,7 @@ class Winsorized(Made):
                     "proper_accuracy": np.full(STEPS.size, proper),
                 }
                 curves["overfit"] = train - (noise / 10 + (1 - noise) * test)
-                self.make_run(f"{name},seed=1", curves)
+                self.make_seeds(name, curves)
 
     def test_clipping_that_keeps_noise_out(self) -> None:
         # The less of the noise is learned, the larger c; none from c = 2 on.
@@ -353,10 +368,10 @@ class Winsorized(Made):
         self.assertEqual(len(claims), 2 * 3 + 3 * 4 + 3)
         maxima = [claim for says, claim in claims.items() if "reaches a maximum" in says or says.startswith("So does")]
         self.assertEqual([claim.verdict for claim in maxima], [HOLDS, HOLDS])
-        self.assertAlmostEqual(maxima[1].measured.summary.mean, fall(8), places=12)
+        self.assertGreater(maxima[1].weakest.summary.mean, 0)
         fitted = [claim for says, claim in claims.items() if "fitted less well" in says]
         self.assertEqual([claim.verdict for claim in fitted], [HOLDS] * 4)
-        exceeds = [claim for says, claim in claims.items() if "does not exceed" in says]
+        exceeds = [claim for says, claim in claims.items() if "by no more than" in says]
         self.assertEqual([claim.verdict for claim in exceeds], [HOLDS] * 6)
         (over_time,) = [claim for says, claim in claims.items() if "in the course of time" in says]
         self.assertEqual(over_time.verdict, HOLDS)
@@ -366,7 +381,7 @@ class Winsorized(Made):
     def test_clipping_that_does_nothing(self) -> None:
         self.make_runs(lambda noise, proper, c: 0.99, lambda c: 0.0)
         claims = self.by_words(fig4.FIGURE)
-        failing = {says: claim for says, claim in claims.items() if "does not exceed" in says or "maximum" in says}
+        failing = {says: claim for says, claim in claims.items() if "by no more than" in says}
         self.assert_all(failing, lambda _: FAILS)
         for says, claim in claims.items():
             if "more slowly" in says or "In the end" in says or "fitted less well" in says:
@@ -379,15 +394,12 @@ class Winsorized(Made):
         self.assertEqual(len(pairs), 12)
         self.assert_all(pairs, lambda _: FAILS)
 
-    def test_errors_of_a_share_and_over_noise(self) -> None:
+    def test_shares_of_noise_are_conditions_and_seeds_are_the_replicates(self) -> None:
         self.make_runs(lambda noise, proper, c: 0.5, lambda c: 0.0)
-        for claim, proper in zip(self.judge(fig4.FIGURE), (1 - 0.9 * 0.75, 0.1)):  # at 75 and 100 % noise
-            (sample,) = claim.measured.samples.values()
-            self.assertAlmostEqual(sample.value, proper - 0.5, places=12)
-            self.assertAlmostEqual(sample.error, math.sqrt(0.25 / EXAMPLES), places=12)
-        found = _winsorized.over_noise([1.0, 2.0, 3.0, 4.0, 5.0])
-        self.assertAlmostEqual(found.value, 3.0)
-        self.assertAlmostEqual(found.error, math.sqrt(2.5 / 5), places=12)
+        claim = self.judge(fig4.FIGURE)[0]
+        for part, noise in zip(claim.parts, (0.25, 0.5, 0.75), strict=True):
+            np.testing.assert_allclose(part.values, [1 - 0.9 * noise - 0.5] * len(SEEDS))
+        self.assertEqual({part.seeds for one in self.judge(fig4.FIGURE) for part in one.parts}, {len(SEEDS)})
 
     def test_mean_overfit_is_over_steps_not_over_evaluations(self) -> None:
         run = self.make_run("line", {"overfit": STEPS / STEPS[-1]})
@@ -398,7 +410,7 @@ class Winsorized(Made):
         self.make_runs(lambda noise, proper, c: proper, lambda c: 0.0)
         with house_style():
             (picture,) = fig4.FIGURE.draw(self.results(fig4.FIGURE)).values()
-        self.assertEqual([len(axes.lines) for axes in picture.axes], [4] * 25)
+        self.assertEqual([len(axes.lines) for axes in picture.axes], [4 * len(SEEDS)] * 25)
 
 
 class Probes(unittest.TestCase):
@@ -430,7 +442,7 @@ class ConvNet(Made):
             curves |= {"train_pristine_accuracy": learned(50 + percent), "train_corrupt_accuracy": learned(corrupt)}
             f_p = np.where(np.isin(step, STEPS), np.where(step < 30, 0.9 - noise / 2, later), NAN)
             with_shares = c == 0 and percent > 0
-            self.make_run(f"convnet_noise{percent}_c{c},seed=1", curves, shares(f_p) if with_shares else None)
+            self.make_seeds(f"convnet_noise{percent}_c{c}", curves, shares(f_p) if with_shares else None)
 
     def test_a_network_that_does_as_the_paper_says(self) -> None:
         self.make_runs({0: 0.9, 2: 0.0}, corrupt=1000, later=0.3)
@@ -441,7 +453,7 @@ class ConvNet(Made):
         expected = (math.log10(1000 / 75) + math.log10(1000 / 100)) / 2
         self.assertAlmostEqual(later.measured.summary.mean, expected, delta=0.02)
         (learns,) = [claim for says, claim in claims.items() if says.startswith("Without clipping")]
-        self.assertAlmostEqual(learns.measured.summary.mean, 0.9 * 0.225, places=12)  # of 25 and 50 % the lesser
+        self.assertAlmostEqual(learns.parts[0].summary.mean, 0.9 * 0.225, places=12)  # of 25 and 50 % the lesser
 
     def test_a_network_that_does_not(self) -> None:
         # Clipping makes it learn the noise, which it does not without; corrupt examples come first, and pristine later.
@@ -454,9 +466,9 @@ class ConvNet(Made):
         with house_style():
             pictures = beyond_convnet.FIGURE.draw(self.results(beyond_convnet.FIGURE))
         self.assertEqual(set(pictures), set(beyond_convnet.FIGURE.shows))
-        self.assertEqual([len(axes.lines) for axes in pictures["beyond_convnet"].axes], [4] * 6)
+        self.assertEqual([len(axes.lines) for axes in pictures["beyond_convnet"].axes], [4 * len(SEEDS)] * 6)
         groups = pictures["beyond_convnet_groups"].axes
-        self.assertEqual([sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in groups], [4, 4, 2, 2])
+        self.assertEqual([sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in groups], [24, 24, 12, 12])
 
     def test_the_probe_is_where_there_are_both_kinds_of_examples(self) -> None:
         for size in SIZES:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import unittest
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ from sgdscope.studies import Setting, Study
 
 NAN = float("nan")
 SIZES = ("quick", "full")
+SEEDS = (1, 2, 3, 4, 5, 6)  # of made-up runs: enough for every kind of claim
 PROGRAM = os.environ.get("SGDSCOPE", str(ROOT / "build/release/sgdscope"))
 
 
 def study(figure: Figure, size: str = "quick") -> Study:
-    """The study of what a figure runs."""
+    """The study of what a figure runs, with as many seeds as its claims need to be decided."""
     _, paper, name = figure.draw.__module__.split(".")
-    return study_of(paper, name, size)
+    found = study_of(paper, name, size)
+    return found if len(found.seeds) >= len(SEEDS) else replace(found, seeds=SEEDS)
 
 
 def named(figure: Figure, name: str, size: str = "quick") -> Setting:

@@ -1,12 +1,15 @@
 """A claim of a paper beside the number measured for it, and the verdict.
 
-A number is measured on each seed's run. Its standard error is the larger of two: the one from within the runs, where it
-is a mean over steps, and the one from the spread over the seeds. Steps that follow one another are not independent, so
-the former comes from means over blocks of steps. A claim says that the number lies above a threshold. It
+A number is measured on each seed's run, or on the runs of each seed, which share initial weights and batches: so
+differences are paired by seed. Steps of one run follow from one another and never stand for seeds. A claim says that the
+number's mean over seeds lies above a border, or within so much of a value. From Student's interval over the seeds it
 
-  holds           if the mean over seeds lies above the threshold by more than two standard errors,
-  does not hold   if it lies below, by as much, what is more than negligibly above the threshold,
-  is not decided  otherwise, or where nothing could be measured.
+  holds           if the whole interval lies beyond the border,
+  does not hold   if the whole interval lies on the other side,
+  is not decided  otherwise; so, too, with fewer than FEWEST seeds, and where the number is censored.
+
+A claim about several conditions holds if it does so for each. All claims of a figure together are judged by Holm's
+procedure: `adjusted`.
 """
 
 from __future__ import annotations
@@ -15,16 +18,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
+from sgdscope import statistics
 from sgdscope.aggregate import Summary, aggregate
 from sgdscope.runs import Run
+from sgdscope.statistics import FEWEST, LEVEL
 
-BLOCKS = 20  # of steps within a run
 MIN_STEPS = 50  # fewer decide nothing
-CERTAIN = 2.0  # standard errors
-DRAWS = 400  # of the seeds, for standard errors
+
+# Reasons for borders.
+NONE = "0: no difference"
+SAME = "1: both are the same"
+HALF = "half: no order"
 
 
 class Verdict(Enum):
@@ -39,22 +47,32 @@ class TooLittle(Exception):
     """A run has too little in it for a number to be measured; the message says what is missing."""
 
 
+class Censored(Exception):
+    """A grid of settings ends before what is looked for; the message says which values to add."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """A number measured on one run."""
+    """A number measured on the runs of one seed."""
 
     value: float
-    error: float = math.nan  # standard error within the run, where it is known
     steps: int = 0  # behind it, where it is a mean over steps
-    seeds: int = 1  # behind it, where it is a number of several runs
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number measured on the runs of several seeds, and why it is missing on others."""
+    """A number measured on the runs of several seeds, and why it is missing on others.
+
+    Of the best of several settings, `samples` has the number of the settings that are the best in the mean over these
+    seeds, which looks better than it is; what is concluded comes from `best`.
+    """
 
     samples: Mapping[str, Sample]  # by seed
     problems: tuple[str, ...] = ()
+    best: tuple[np.ndarray, np.ndarray] | None = None  # two kinds of settings, [settings, seeds]: their highest means
+    discrete: bool = False  # only a few values can come out, so that equal ones say little
+    censored: str = ""  # which settings are missing
+    worlds: np.ndarray | None = None  # [seeds, worlds]: the first is real, and only chance tells the others from it
 
     @property
     def summary(self) -> Summary:
@@ -64,14 +82,57 @@ class Measurement:
     @property
     def seeds(self) -> int:
         """How many seeds are behind the measurement."""
-        return sum(sample.seeds for sample in self.samples.values())
+        return len(self.samples)
 
     @property
     def error(self) -> float:
-        """The standard error of the mean over the seeds; NaN if there is but one, and none is known within its run."""
-        count = len(self.samples)
-        within = math.sqrt(sum(sample.error**2 for sample in self.samples.values())) / count
-        return float(np.fmax(within, self.summary.deviation / math.sqrt(count)))
+        """The standard error of the mean over the seeds; NaN if there is but one."""
+        return statistics.standard_error(self.values)
+
+    @property
+    def values(self) -> list[float]:
+        """By seed."""
+        return [sample.value for sample in self.samples.values()]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """What covers the mean over seeds, or the difference of the two highest means, with probability 1 − LEVEL."""
+        return statistics.interval_of_best(*self.best) if self.best else statistics.interval(self.values)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """That sign · number > border."""
+
+    measured: Measurement
+    sign: int
+    border: float
+
+    @property
+    def lead(self) -> float:
+        """By how much the number is beyond the border."""
+        return self.sign * float(np.mean(self.measured.values)) - self.border
+
+    def p(self, side: int) -> float:
+        """How probable so much evidence for the comparison (side 1) or against it (−1) is, were there equality."""
+        one, sign, border = self.measured, side * self.sign, side * self.border
+        if not one.samples or one.censored:
+            return 1.0
+        if one.worlds is not None:
+            return statistics.p_of_worlds(sign * one.worlds)
+        if one.best:
+            better, other = one.best[::sign]
+            return statistics.p_of_best(better, other, border)
+        found = statistics.p_above(sign * np.array(one.values), border)
+        return max(found, 0.5**one.seeds) if one.discrete else found
+
+    @property
+    def seeds_to_decide(self) -> int | None:
+        """How many seeds would decide, were mean and spread what they are."""
+        tries = len(self.measured.best[0 if self.lead > 0 else 1]) if self.measured.best else 1
+        found = statistics.seeds_to_decide(self.sign * np.array(self.measured.values), self.border, LEVEL / tries)
+        least = math.ceil(math.log2(2 / LEVEL)) if self.measured.discrete else FEWEST
+        return None if found is None else max(found, least)
 
 
 @dataclass(frozen=True)
@@ -81,33 +142,86 @@ class Claim:
     says: str
     place: str  # in the paper
     quantity: str  # what is measured
-    measured: Measurement
-    threshold: float  # the claim is that the quantity is above it
-    negligible: float = 0  # less than this above the threshold is nothing to speak of
+    measured: Measurement | Sequence[Measurement]  # of several conditions, each of which the claim is about
+    border: float  # the claim is that the quantity is above it; with `about`, that it is within so much of that
+    why: str  # this border
+    about: float | None = None
+    decided_after: str = ""  # what of this was decided when results were known, and which
+
+    @property
+    def parts(self) -> Sequence[Measurement]:
+        """The measurements of all conditions."""
+        return [self.measured] if isinstance(self.measured, Measurement) else self.measured
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """All of them must be so."""
+        if self.about is None:
+            return [Comparison(part, 1, self.border) for part in self.parts]
+        signs = [(sign, sign * self.about - self.border) for sign in (1, -1)]
+        return [Comparison(part, sign, border) for part in self.parts for sign, border in signs]
+
+    @property
+    def weakest(self) -> Measurement:
+        """The condition that speaks the least for the claim."""
+        return max(self.comparisons, key=lambda one: (one.p(1), -one.lead if one.measured.samples else 0)).measured
+
+    def p(self, verdict: Verdict) -> float:
+        """How probable so much evidence for a verdict is where the opposite is just so."""
+        if any(not part.samples or part.censored for part in self.parts):
+            return 1.0
+        if verdict is Verdict.HOLDS:
+            return max(one.p(1) for one in self.comparisons)
+        return min(1.0, len(self.comparisons) * min(one.p(-1) for one in self.comparisons))
+
+    @property
+    def decided(self) -> tuple[Verdict, float]:
+        """The verdict that is the more probable one, and the p-value of either."""
+        verdict = min((Verdict.HOLDS, Verdict.FAILS), key=self.p)
+        return verdict, min(1.0, 2 * self.p(verdict))
 
     @property
     def verdict(self) -> Verdict:
-        """Holds, does not hold, or not decided."""
-        if not self.measured.samples:
-            return Verdict.OPEN
-        mean, doubt = self.measured.summary.mean, CERTAIN * self.measured.error
-        if mean - doubt > self.threshold:
-            return Verdict.HOLDS
-        if mean + doubt < self.threshold + self.negligible:
-            return Verdict.FAILS
-        return Verdict.OPEN
+        """Holds, does not hold, or not decided, if this were the only claim."""
+        verdict, p = self.decided
+        return verdict if p <= LEVEL else Verdict.OPEN
+
+    @property
+    def seeds_to_decide(self) -> int | None:
+        """How many seeds would decide with probability 0.8; None if nothing is known, or no reasonable number would."""
+        if any(part.seeds < 2 or part.censored for part in self.parts):
+            return None
+        against = [one.seeds_to_decide for one in self.comparisons if one.lead <= 0]
+        if against:
+            return min((seeds for seeds in against if seeds), default=None)
+        found = [one.seeds_to_decide for one in self.comparisons]
+        return None if None in found else max(seeds for seeds in found if seeds)
 
     @property
     def reason(self) -> str:
-        """Why the claim is not decided; empty if it is."""
+        """Why the claim is not decided, and what would decide it; empty if it is."""
         if self.verdict is not Verdict.OPEN:
             return ""
-        if not self.measured.samples:
-            return "; ".join(self.measured.problems) or "no run measures it"
-        if math.isnan(self.measured.error):
-            return "one seed does not tell how much seeds differ"
-        doubt = CERTAIN * self.measured.error
-        return f"within {doubt:.2g}, two standard errors, of the border: take more steps or seeds"
+        for part in self.parts:
+            if part.censored:
+                return part.censored
+            if not part.samples:
+                return "; ".join(part.problems) or "no run measures it"
+        seeds, needed = min(part.seeds for part in self.parts), self.seeds_to_decide
+        if seeds < 2:
+            return f"one seed does not tell how much seeds differ; take {FEWEST}"
+        few = f"{seeds} seeds, and fewer than {FEWEST} decide nothing" if seeds < FEWEST else ""
+        if needed is None:
+            return few or f"as far as one sees no {statistics.MOST} seeds would decide it"
+        words = f"about {max(needed, seeds + 1)} seeds would decide it, if they go on like this"
+        return f"{few}; {words}" if few else words
+
+
+def adjusted(claims: Sequence[Claim]) -> list[Verdict]:
+    """The verdicts on all claims of a figure, so that in all of them together no more than LEVEL of the cases err."""
+    decided = [claim.decided for claim in claims]
+    ps = statistics.holm([p for _, p in decided])
+    return [verdict if p <= LEVEL else Verdict.OPEN for (verdict, _), p in zip(decided, ps)]
 
 
 # ------------------------------------------------------------------------------------- numbers of one run
@@ -128,40 +242,44 @@ def columns_of(run: Run, names: Sequence[str], first: float = 0, end: float = ma
 
 def mean(values: np.ndarray) -> Sample:
     """The mean of a value over steps."""
-    blocks = [block.mean() for block in np.array_split(values.astype(float), BLOCKS)]
-    return Sample(float(np.mean(values)), float(np.std(blocks, ddof=1)) / math.sqrt(BLOCKS), values.size)
+    return Sample(float(np.mean(values)), values.size)
 
 
 def ratio_of_means(above: np.ndarray, below: np.ndarray) -> Sample:
-    """mean(above) / mean(below); its error to first order."""
-    ratio = float(above.mean() / below.mean())
-    return Sample(ratio, mean((above - ratio * below) / below.mean()).error, above.size)
+    """mean(above) / mean(below)."""
+    return Sample(float(above.mean() / below.mean()), above.size)
 
 
-def error_of_draws(of: Callable[[Sequence[int]], float], seeds: int) -> float:
-    """The standard error of `of(all seeds)` from draws with replacement among 0 ... seeds - 1.
-
-    Draws of which `of` says that they have too little are left out.
-    """
-    random = np.random.default_rng(1)
-    drawn = []
-    for draw in random.integers(seeds, size=(DRAWS, seeds)):
-        try:
-            drawn.append(of(draw))
-        except TooLittle:
-            continue
-    # A draw with replacement has (n - 1) / n of the variance of the seeds that it stands for.
-    return float(np.std(drawn, ddof=1)) * math.sqrt(seeds / (seeds - 1))
+# ---------------------------------------------------------------------------------- numbers of several seeds
 
 
 def over_seeds(
-    runs_by_seed: Mapping[str, Sequence[Run]], of: Callable[..., Sample], problems: Sequence[str] = ()
+    of_seeds: Mapping[str, Sequence[Any]],
+    of: Callable[..., Sample],
+    problems: Sequence[str] = (),
+    discrete: bool = False,
 ) -> Measurement:
-    """Measures `of(*runs)` on the runs of each seed."""
+    """Measures `of(*what the seed has)` for each seed, such as its runs; censored if it is so with any of them."""
     samples, too_little = {}, []
-    for seed, runs in runs_by_seed.items():
+    for seed, found in of_seeds.items():
         try:
-            samples[seed] = of(*runs)
+            samples[seed] = of(*found)
         except TooLittle as error:
             too_little.append(str(error))
-    return Measurement(samples, (*problems, *too_little))
+        except Censored as error:
+            return Measurement({}, tuple(problems), censored=str(error))
+    if too_little:
+        words = f"{len(too_little)} of {len(of_seeds)} seeds give no number"
+        too_little = [words, *dict.fromkeys(too_little)]
+    return Measurement(samples, (*problems, *too_little), discrete=discrete)
+
+
+def best_of_settings(
+    seeds: Sequence[str], better: np.ndarray, other: np.ndarray | None = None, problems: Sequence[str] = ()
+) -> Measurement:
+    """The highest mean over seeds among settings less the highest of others; both [settings, seeds]."""
+    if other is None:
+        other = np.zeros((1, len(seeds)))
+    values = statistics.of_best(better) - statistics.of_best(other)
+    samples = {seed: Sample(float(value)) for seed, value in zip(seeds, values)}
+    return Measurement(samples, tuple(problems), best=(better, other))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's
 
-HOW_TO_INSTALL = ("run scripts/setup.sh, which installs it, or: {python} -m pip install numpy matplotlib").format(
+HOW_TO_INSTALL = ("run scripts/setup.sh, which installs it, or: {python} -m pip install numpy scipy matplotlib").format(
     python=sys.executable or "python3"
 )
 

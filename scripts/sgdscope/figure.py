@@ -6,7 +6,7 @@ Each is described in one file, scripts/papers/PAPER/FIGURE.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,4 +36,5 @@ class Figure:
     departures: tuple[str, ...]  # beyond those of the whole paper
     draw: Callable[[Results], Mapping[str, Picture]]  # by file name, without its ending
     claims: Callable[[Results], Sequence[Claim]]
+    unjudged: Mapping[str, str] = field(default_factory=dict)  # by size, why its runs decide no claim
     tables: Callable[[Results], Sequence[Table]] = lambda results: ()  # below the claims

@@ -7,11 +7,11 @@ import datetime
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sgdscope.catalogue import figures, jobs_of, papers, study_of
-from sgdscope.claims import CERTAIN, Claim, TooLittle, Verdict
+from sgdscope.claims import Claim, Measurement, TooLittle, Verdict, adjusted
 from sgdscope.document import Block, Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.durations import in_words
 from sgdscope.figure import Figure
@@ -20,9 +20,22 @@ from sgdscope.plan import CIFAR10_SPLIT, Reproduction
 from sgdscope.plots.style import FORMATS, house_style, write
 from sgdscope.results import Outcome, Results, load_outcome
 from sgdscope.runs import Run
+from sgdscope.statistics import FEWEST
 from sgdscope.studies import read_json
 
 DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+
+HOW_TO_READ = (
+    "A claim is a sentence of the paper, a number that was measured here, and a border, fixed with its reason: the claim is "
+    "that the number lies above the border (or within a margin of a value).",
+    "Each training run begins from random weights and sees the examples in a random order, both given by its seed. The number is "
+    "measured once for each seed. What follows it in brackets covers its mean over all seeds that there could be in 95 of 100 cases "
+    "(by Student's t distribution).",
+    "A claim 'holds' if the whole of that interval lies beyond the border, 'does not hold' if all of it lies on the other "
+    f"side, and else is 'not decided'; with fewer than {FEWEST} seeds nothing is.",
+    "Who judges many claims errs in some. The column 'Verdict' is right for all claims of a figure together in 95 of 100 cases "
+    "(Holm's procedure), 'alone' is the verdict if a claim were the only one. The overview counts the former.",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,12 @@ class Chapter:
     pictures: Sequence[Path]  # the PNG files
     not_drawn: str  # why there is no picture; empty if there is one
     tables: Sequence[Table]
+    unjudged: str = ""  # why this size decides no claim; empty if it does
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts on the claims, so that all of them together are wrong in no more than 5 % of the cases."""
+        return adjusted(self.claims)
 
 
 def write_report(reproduction: Reproduction) -> list[Chapter]:
@@ -46,7 +65,7 @@ def write_report(reproduction: Reproduction) -> list[Chapter]:
     for name in sorted(reproduction.figures):
         study = study_of(paper, name, size)
         results = Results(study, [outcomes[job.folder] for job in study.jobs()])
-        chapters.append(_chapter(reproduction.folder, name, of_paper[name], results))
+        chapters.append(_chapter(reproduction.folder, name, of_paper[name], results, size))
     title = f"{paper}, {size}: which claims hold"
     blocks = list(_document(title, reproduction, chapters, list(outcomes.values())))
     for file, text in (
@@ -59,9 +78,12 @@ def write_report(reproduction: Reproduction) -> list[Chapter]:
     return chapters
 
 
-def _chapter(folder: Path, name: str, figure: Figure, results: Results) -> Chapter:
+def _chapter(folder: Path, name: str, figure: Figure, results: Results, size: str) -> Chapter:
     """Judges the claims and draws."""
-    claims, tables = figure.claims(results), figure.tables(results)
+    unjudged = figure.unjudged.get(size, "")
+    chapter = Chapter(
+        name, figure, [] if unjudged else figure.claims(results), [], "", figure.tables(results), unjudged
+    )
     try:
         with house_style():
             drawn = figure.draw(results)
@@ -69,8 +91,8 @@ def _chapter(folder: Path, name: str, figure: Figure, results: Results) -> Chapt
                 for ending in FORMATS:
                     write(picture, folder / f"{stem}{ending}")
     except TooLittle as error:
-        return Chapter(name, figure, claims, [], str(error), tables)
-    return Chapter(name, figure, claims, [folder / f"{stem}.png" for stem in drawn], "", tables)
+        return replace(chapter, not_drawn=str(error))
+    return replace(chapter, pictures=[folder / f"{stem}.png" for stem in drawn])
 
 
 # ------------------------------------------------------------------------------------------ the document
@@ -85,12 +107,7 @@ def _document(
     yield Table(["", ""], _facts(reproduction, outcomes))
     yield Heading(2, "Overview")
     yield Table(["Figure", "", *(verdict.value for verdict in Verdict)], [_overview(chapter) for chapter in chapters])
-    yield Paragraph(
-        f"A claim holds if the number measured, the mean over the seeds, lies above its border by more than {CERTAIN:g} "
-        "standard errors. It does not hold if it is as clearly below, or above by no more than is negligible. Steps of "
-        "one run are not independent: standard errors come from means over blocks of steps, or from the spread over "
-        "seeds where that is larger. What follows ± is the standard deviation over the seeds."
-    )
+    yield Bullets(HOW_TO_READ)
     yield Heading(2, "Departures from the paper")
     left_out = [
         f"{reproduction.size.capitalize()}: {words}." for words in [paper.sizes.get(reproduction.size)] if words
@@ -155,8 +172,8 @@ def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _overview(chapter: Chapter) -> list[str | Link]:
-    counts = [sum(claim.verdict is verdict for claim in chapter.claims) for verdict in Verdict]
-    return [Link(chapter.name, chapter.name), chapter.figure.title, *map(str, counts)]
+    counts = ["–" if chapter.unjudged else str(chapter.verdicts.count(verdict)) for verdict in Verdict]
+    return [Link(chapter.name, chapter.name), chapter.figure.title, *counts]
 
 
 def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
@@ -168,36 +185,64 @@ def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
         yield Picture(file, f"{file.stem}. {figure.shows[file.stem]}")
     if chapter.not_drawn:
         yield Paragraph(f"There is no picture: {chapter.not_drawn}.")
-    header = ["Claim", "In the paper", "What is measured", "Here", "Holds if", "Verdict"]
-    yield Table(header, [_row(claim) for claim in chapter.claims])
+    if chapter.unjudged:
+        yield Paragraph(f"Nothing is concluded from runs of this size: {chapter.unjudged}.")
+    else:
+        header = [
+            "Claim",
+            "In the paper",
+            "What is measured",
+            "Here",
+            "Holds if",
+            "Verdict",
+            "alone",
+            "What would decide",
+        ]
+        yield Table(header, [_row(claim, verdict) for claim, verdict in zip(chapter.claims, chapter.verdicts)])
+        yield from _decided_after(chapter.claims)
     yield from chapter.tables
     yield Paragraph("Departures of this figure:")
     yield Bullets(figure.departures)
 
 
-def _row(claim: Claim) -> list[str | Verdict]:
-    border = f"> {claim.threshold:g}"
-    if claim.negligible:
-        border += f"; up to {claim.threshold + claim.negligible:g} is negligible"
-    return [claim.says, claim.place, claim.quantity, _measured(claim), border, claim.verdict]
+def _decided_after(claims: Sequence[Claim]) -> Iterable[Block]:
+    """What of the claims was not fixed before results were known."""
+    told = [
+        f"{claim.says} {claim.decided_after[0].upper()}{claim.decided_after[1:]}."
+        for claim in claims
+        if claim.decided_after
+    ]
+    if told:
+        yield Paragraph("Decided when results were known already:")
+        yield Bullets(told)
 
 
-def _measured(claim: Claim) -> str:
-    """The number with its spread, how many seeds and steps are behind it, and why it does not decide."""
-    if not claim.measured.samples:
-        return claim.reason
-    summary, error = claim.measured.summary, claim.measured.error
+def _row(claim: Claim, verdict: Verdict) -> list[str | Verdict]:
+    here = "; ".join(dict.fromkeys(_measured(part) for part in claim.parts))
+    if claim.about is None:
+        border = f"> {claim.border:g}"
+    else:
+        border = f"within {claim.border:.3g} of {claim.about:g}"
+    what = claim.reason
+    if verdict is Verdict.OPEN and not what:
+        what = "decided alone, but not among the figure's other claims: take more seeds"
+    return [claim.says, claim.place, claim.quantity, here, f"{border} ({claim.why})", verdict, claim.verdict, what]
+
+
+def _measured(part: Measurement) -> str:
+    """The number with its interval, how many seeds and steps are behind it, and what is missing."""
+    if not part.samples:
+        return part.censored or "; ".join(part.problems) or "no run measures it"
+    mean, error = part.summary.mean, part.error
     form = f".{max(0, 1 - math.floor(math.log10(error)))}f" if error > 0 else ".3g"  # two digits of the error
-    words = f"{summary.mean:{form}}"
-    if len(summary.kept) > 1:
-        words += f" ± {summary.deviation:{form}}"
-    if not math.isnan(error):
-        words += f", standard error {error:{form}}"
-    words += f"; {claim.measured.seeds} seed{'s' if claim.measured.seeds > 1 else ''}"
-    steps = sorted({sample.steps for sample in claim.measured.samples.values()} - {0})
+    words = f"{mean:{form}}"
+    if part.seeds > 1:
+        words += " ({:{form}} … {:{form}})".format(*part.interval, form=form)
+    words += f"; {part.seeds} seed{'s' if part.seeds > 1 else ''}"
+    steps = sorted({sample.steps for sample in part.samples.values()} - {0})
     if steps:
         words += f" of {' to '.join(str(count) for count in dict.fromkeys((steps[0], steps[-1])))} steps"
-    return "; ".join([words, *claim.measured.problems, *([claim.reason] if claim.reason else [])])
+    return "; ".join([words, *part.problems])
 
 
 def _run_row(outcome: Outcome) -> list[str]:
@@ -208,19 +253,25 @@ def _run_row(outcome: Outcome) -> list[str]:
     return [outcome.job.folder, "done", str(manifest["steps_done"]), in_words(manifest["wall_seconds"]), memory]
 
 
+COLUMNS = (
+    "figure,claim,place,quantity,seeds,mean,deviation,low,high,border,about,why,p,verdict,alone,reason,decided_after"
+).split(",")
+
+
 def _claims_csv(chapters: Sequence[Chapter]) -> str:
-    """A row for each claim, for other programs."""
+    """A row for each claim, for other programs; of several conditions the numbers of the one that speaks the least for it."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow("figure,claim,place,quantity,seeds,mean,deviation,error,border,negligible,verdict,reason".split(","))
+    rows.writerow(COLUMNS)
     for chapter in chapters:
-        for claim in chapter.claims:
-            numbers: list[object] = [0, "", "", ""]
-            if claim.measured.samples:
-                summary = claim.measured.summary
-                numbers = [claim.measured.seeds, summary.mean, summary.deviation, claim.measured.error]
+        for claim, verdict in zip(chapter.claims, chapter.verdicts):
+            numbers: list[object] = [0, "", "", "", ""]
+            part = claim.weakest
+            if part.samples:
+                numbers = [part.seeds, part.summary.mean, part.summary.deviation, *part.interval]
+            about = "" if claim.about is None else claim.about
             rows.writerow(
-                [chapter.name, claim.says, claim.place, claim.quantity, *numbers, claim.threshold, claim.negligible,
-                 claim.verdict.value, claim.reason]
+                [chapter.name, claim.says, claim.place, claim.quantity, *numbers, claim.border, about, claim.why,
+                 claim.decided[1], verdict.value, claim.verdict.value, claim.reason, claim.decided_after]
             )  # fmt: skip
     return text.getvalue()

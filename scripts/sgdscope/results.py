@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sgdscope.claims import Measurement, Sample, TooLittle, over_seeds
+import numpy as np
+
+from sgdscope.claims import Measurement, Sample, TooLittle, best_of_settings, over_seeds
 from sgdscope.errors import DATA, Error
 from sgdscope.runs import Run, open_run
 from sgdscope.studies import Job, Setting, Study
+
+PARTS = 5  # of training, in which the course of a value is told
 
 
 @dataclass
@@ -82,9 +86,40 @@ class Results:
             raise TooLittle(f"no run of {', '.join(names)} is finished")
         return [run for runs in by_name for run in runs]
 
-    def measure(self, of: Callable[..., Sample], *names: str) -> Measurement:
+    def of_worlds(self, of: Callable[[Run], Sequence[float]], name: str) -> Measurement:
+        """A number of the real data and of worlds that only chance tells from it: the former less the mean of the latter."""
+        worlds: dict[str, Sequence[float]] = {}
+
+        def measure(seed: str, run: Run) -> Sample:
+            worlds[seed] = of(run)
+            return Sample(worlds[seed][0] - float(np.mean(worlds[seed][1:])))
+
+        runs, problems = self._finished(name)
+        found = over_seeds({seed: (seed, run) for seed, run in runs.items()}, measure, problems)
+        return replace(found, worlds=np.array([worlds[seed] for seed in found.samples]))
+
+    def above_last(self, of: Callable[[Run], np.ndarray], name: str) -> Measurement:
+        """Of values in the course of training the mean over the highest of PARTS parts less that over the last one.
+
+        The highest value of all is never below the last one, whatever a network does. So parts are compared by their
+        means, as settings of which the best is chosen.
+        """
+        runs, problems = self._finished(name)
+        if not runs:
+            return Measurement({}, tuple(problems))
+        means = [[part.mean() for part in np.array_split(of(run), PARTS)] for run in runs.values()]
+        parts = np.array(means).T
+        return best_of_settings(list(runs), parts[:-1] - parts[-1], problems=problems)
+
+    def _finished(self, name: str) -> tuple[dict[str, Run], list[str]]:
+        """The finished runs of a job by their seeds, and why others are missing."""
+        outcomes = [outcome for outcome in self.outcomes if outcome.job.name == name]
+        problems = [outcome.problem for outcome in outcomes if outcome.problem]
+        return {str(outcome.job.seed): outcome.run for outcome in outcomes if outcome.run}, problems
+
+    def measure(self, of: Callable[..., Sample], *names: str, discrete: bool = False) -> Measurement:
         """`of(run of the first name, run of the second, ...)` for each seed with which all of them are finished."""
         by_name = [{str(o.job.seed): o.run for o in self.outcomes if o.job.name == name and o.run} for name in names]
         seeds = [seed for seed in by_name[0] if all(seed in runs for runs in by_name)]
         problems = [o.problem for o in self.outcomes if o.job.name in names and o.problem]
-        return over_seeds({seed: [runs[seed] for runs in by_name] for seed in seeds}, of, problems)
+        return over_seeds({seed: [runs[seed] for runs in by_name] for seed in seeds}, of, problems, discrete)

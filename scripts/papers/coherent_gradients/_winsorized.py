@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from sgdscope.runs import Run
 
 Quantity = Callable[[Run], float]
 
-OVER = 0.01  # of training accuracy over the proper accuracy: no more than chance gives
+OVER = 0.01  # of training accuracy over the proper accuracy
 
 LOOKS = {
     FIT: Stroke("training accuracy (ta)", COLOURS[0]),
@@ -49,14 +48,9 @@ def mean_overfit(run: Run) -> float:
     return float(area / (line.x[-1] - line.x[0]))
 
 
-def over_noise(values: Sequence[float]) -> Sample:
-    """The mean of a number of each share of noise; its standard error from their spread."""
-    return Sample(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)))
-
-
 def mean_over_noise(quantity: Quantity) -> Callable[..., Sample]:
-    """The mean of a quantity over the runs with one c, which differ in their noise."""
-    return lambda *runs: over_noise([quantity(run) for run in runs])
+    """The mean of a quantity over the runs with one c and one seed, which differ in their noise."""
+    return lambda *runs: Sample(float(np.mean([quantity(run) for run in runs])))
 
 
 def drop(quantity: Quantity) -> Callable[..., Sample]:
@@ -64,23 +58,11 @@ def drop(quantity: Quantity) -> Callable[..., Sample]:
 
     def measure(*runs: Run) -> Sample:
         half = len(runs) // 2
-        return over_noise([quantity(one) - quantity(other) for one, other in zip(runs[:half], runs[half:])])
+        return Sample(float(np.mean([quantity(one) - quantity(other) for one, other in zip(runs[:half], runs[half:])])))
 
     return measure
 
 
 def margin(run: Run) -> Sample:
-    """The proper accuracy less the highest training accuracy; its error is that of a share."""
-    highest = float(evaluated(run, FIT).y.max())
-    return Sample(proper(run) - highest, math.sqrt(highest * (1 - highest) / examples(run)))
-
-
-def least_margin(*runs: Run) -> Sample:
-    """The margin of the run that has the least one."""
-    return min((margin(run) for run in runs), key=lambda sample: sample.value)
-
-
-def examples(run: Run) -> float:
-    """The number of examples in a run's training set."""
-    epoch = evaluated(run, "epoch")
-    return float(run.config["batch_size"] * epoch.x[-1] / epoch.y[-1])
+    """The proper accuracy less the highest training accuracy."""
+    return Sample(proper(run) - float(evaluated(run, FIT).y.max()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from papers.coherent_gradients import MIXED, noise_name
 from papers.coherent_gradients._shares import (
@@ -15,7 +16,7 @@ from papers.coherent_gradients._shares import (
     lead_later,
 )
 from papers.coherent_gradients._worlds import WORLDS, draw_worlds
-from sgdscope.claims import Claim, Sample
+from sgdscope.claims import NONE, Claim, Measurement, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture
 from sgdscope.results import Results
@@ -37,24 +38,14 @@ def draw(results: Results) -> Mapping[str, Picture]:
 # -------------------------------------------------------------------------------------------- the claims
 
 
-def corrupt_throughout(run: Run) -> float:
-    """Mean of f_c − f_p over the first steps, or over the later ones, where it is less."""
-    return min(-lead_first(run), -lead_later(run))
-
-
-def nulls_on_their_side(sign: int) -> Callable[[Run], float]:
-    """Mean of f_p − f_c, times `sign`, over the first or the later steps of the null worlds: the least."""
-    return lambda run: min(sign * mean(run, world) for world in NULL_WORLDS for mean in (lead_first, lead_later))
+def on_side(sign: int, mean: Callable[[Run, str], float], world: str, run: Run) -> float:
+    """f_p − f_c of a null world, times `sign`."""
+    return sign * mean(run, world)
 
 
 def fall(run: Run, world: str) -> float:
     """Mean of f_p over the first steps less that over the later ones; half of that of f_p − f_c, as they add up to 1."""
     return (lead_first(run, world) - lead_later(run, world)) / 2
-
-
-def falls_more(run: Run) -> float:
-    """The fall of f_p less the largest of those of the null worlds."""
-    return fall(run, "") - max(fall(run, world) for world in NULL_WORLDS)
 
 
 def comes_together(run: Run) -> float:
@@ -69,36 +60,43 @@ def claims(results: Results) -> list[Claim]:
     later = "while corrupt examples are learned, from half of them to nine tenths"
     found = []
 
-    def claim(says: str, where: str, quantity: str, of: Callable[[Run], float], name: str, border: float = 0) -> None:
-        measured = results.measure(lambda run: Sample(of(run)), name)
-        found.append(Claim(says, f"{place}{where}", quantity, measured, border))
+    def claim(
+        says: str, where: str, quantity: str, measured: Measurement | Sequence[Measurement],
+        border: float = 0, why: str = NONE,
+    ) -> None:  # fmt: skip
+        found.append(Claim(says, f"{place}{where}", quantity, measured, border, why))
 
     for percent in MIXED:
         name, noise = noise_name(percent), f"({percent} % noise)"
         sign, side, more = (1, "above", "more") if percent <= 50 else (-1, "below", "fewer")
+
+        def measure(of: Callable[[Run], float], name: str = name) -> Measurement:
+            return results.measure(lambda run: Sample(of(run)), name)
+
         if percent <= 50:
             claim(f"At first the pristine examples bring down the loss by more than the corrupt ones {noise}.",
-                  ", row 1", f"mean of fᵖ − fᶜ {first}", lead_first, name)  # fmt: skip
+                  ", row 1", f"mean of fᵖ − fᶜ {first}", measure(lead_first))  # fmt: skip
             claim(f"Then the curves cross: later the corrupt examples bring it down by more {noise}.",
-                  ", row 1", f"mean of fᶜ − fᵖ {later}", lambda run: -lead_later(run), name)  # fmt: skip
+                  ", row 1", f"mean of fᶜ − fᵖ {later}", measure(lambda run: -lead_later(run)))  # fmt: skip
             claim(f"When the curves cross, the pristine examples are fitted {noise}.",
                   ", row 1", "training accuracy on the pristine examples when fᵖ first falls to fᶜ",
-                  fitted_at_crossing, name, FITTED)  # fmt: skip
+                  measure(fitted_at_crossing), FITTED, "nine tenths: nearly all")  # fmt: skip
             claim(f"In the end, when the corrupt examples are fitted as well, the curves come together {noise}.",
                   ", row 1", f"mean of fᶜ − fᵖ {later}, less the absolute value of its mean thereafter",
-                  comes_together, name)  # fmt: skip
+                  measure(comes_together))  # fmt: skip
         else:
             claim(f"The curves do not cross: corrupt examples, being so many, bring the loss down by more throughout "
                   f"{noise}.",
-                  ", row 1", f"mean of fᶜ − fᵖ {first}, or {later}: the lower one",
-                  corrupt_throughout, name)  # fmt: skip
+                  ", row 1", f"mean of fᶜ − fᵖ {first}, and {later}",
+                  [measure(lambda run: -lead_first(run)), measure(lambda run: -lead_later(run))])  # fmt: skip
         claim(f"Where it is random who is corrupt, the curves do not cross: fᵖ stays {side} fᶜ, since there are {more} "
               f"pristine examples {noise}.",
-              ", rows 2 to 4", f"mean of {'fᵖ − fᶜ' if sign > 0 else 'fᶜ − fᵖ'} {first}, or {later}: the least of 3 null "
-              "worlds",
-              nulls_on_their_side(sign), name)  # fmt: skip
+              ", rows 2 to 4", f"mean of {'fᵖ − fᶜ' if sign > 0 else 'fᶜ − fᵖ'} {first}, and {later}, of each of 3 null worlds",
+              [measure(partial(on_side, sign, mean, world))
+               for world in NULL_WORLDS for mean in (lead_first, lead_later)])  # fmt: skip
         claim(f"The share of the pristine examples falls, and by more than chance would have it {noise}.",
-              "", f"mean of fᵖ {first} less that {later}; less the largest of 3 null worlds", falls_more, name)  # fmt: skip
+              "", f"mean of fᵖ {first} less that {later}; less the mean of 3 null worlds, against all permutations of the worlds",
+              results.of_worlds(lambda run: [fall(run, world) for world in WORLDS], name))  # fmt: skip
     return found
 
 

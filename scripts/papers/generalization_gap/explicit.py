@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from papers.generalization_gap._accuracy import GAP, TEST, draw_over_rates, late
-from sgdscope.claims import Claim, Sample
+from sgdscope.claims import NONE, Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Picture, Stroke, add_header, new_figure
 from sgdscope.results import Results
@@ -72,7 +72,7 @@ def claims(results: Results) -> list[Claim]:
     mean, place = "mean over learning rates", "section 3, below equation 13"
 
     def claim(says: str, where: str, quantity: str, of: Callable[..., Sample]) -> Claim:
-        return Claim(says, where, f"{quantity} ({mean})", results.measure(of, *names(results)), 0.0)
+        return Claim(says, where, f"{quantity} ({mean})", results.measure(of, *names(results)), 0.0, NONE)
 
     return [
         claim("SGD has a higher test accuracy than gradient descent after as many updates.", "section 1",

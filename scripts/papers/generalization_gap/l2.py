@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from papers.generalization_gap import measured_rows, nearness
+from papers.generalization_gap import measured_rows, within
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
@@ -80,11 +80,11 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def line(which: int) -> Callable[[Run], Sample]:
-    """Of the least squares line of tr Σ over |W|² the constant (0) or the slope (1): how near it is to the known one."""
+    """Of the least squares line of tr Σ over |W|² the constant (0) or the slope (1), over the known one."""
 
     def measure(run: Run) -> Sample:
         fitted = np.polyfit(*along_training(run, TRACE), 1)[::-1]
-        return Sample(nearness(float(fitted[which]), moments(run)[which]))
+        return Sample(float(fitted[which]) / moments(run)[which])
 
     return measure
 
@@ -95,8 +95,8 @@ def straightness(run: Run) -> Sample:
 
 
 def decay(run: Run) -> Sample:
-    """The mean λ over the measured steps: how near it is to the known one."""
-    return Sample(nearness(float(along_training(run, DECAY)[1].mean()), expected_decay(run)))
+    """The mean λ over the measured steps, over the known one."""
+    return Sample(float(along_training(run, DECAY)[1].mean()) / expected_decay(run))
 
 
 def cosine(run: Run) -> Sample:
@@ -106,19 +106,22 @@ def cosine(run: Run) -> Sample:
 
 def claims(results: Results) -> list[Claim]:
     """Whether tr Σ is affine in |W|², and what SGD adds is weight decay."""
-    place, of_line = "section 4, and equation 9", "minus the relative distance of the fitted"
+    place = "section 4, and equation 9"
 
-    def claim(says: str, quantity: str, of: Callable[[Run], Sample], border: float) -> Claim:
-        return Claim(says, place, quantity, results.measure(of, NAME), border)
+    def claim(
+        says: str, quantity: str, of: Callable[[Run], Sample], border: float, why: str = "", about: float | None = None
+    ) -> Claim:
+        return Claim(says, place, quantity, results.measure(of, NAME), border, why or within(border), about)
 
     return [
         claim("The mean change of the gap, η tr Σ / N, is an L2 penalty and a constant.",
-              "squared correlation of tr Σ and |W|² along training", straightness, 0.99),
-        claim("The penalty has the known strength.", f"{of_line} slope from the known one", line(1), -0.05),
-        claim("And the constant is the known one.", f"{of_line} constant from the known one", line(0), -0.05),
+              "squared correlation of tr Σ and |W|² along training", straightness, 0.99,
+              "all but a hundredth of the variance"),
+        claim("The penalty has the known strength.", "fitted slope over the known one", line(1), 0.05, about=1.0),
+        claim("And the constant is the known one.", "fitted constant over the known one", line(0), 0.05, about=1.0),
         claim("SGD on half-batches stands for weight decay of the known strength.",
-              "minus the relative distance of the mean λ from the known one", decay, -0.1),
-        claim("And for little else.", "cosine of equation 13's right side with −W, mean over training", cosine, 0.9),
+              "mean λ over the known one", decay, 0.1, about=1.0),
+        claim("And for little else.", "cosine of equation 13's right side with −W, mean over training", cosine, 0.9, "near to 1"),
     ]  # fmt: skip
 
 

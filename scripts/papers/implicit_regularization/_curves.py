@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from papers.implicit_regularization import CHANCE, PEAK, TEST
+from papers.implicit_regularization import BORDER, CHANCE, TEST
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
-from sgdscope.claims import Claim, Measurement, Sample, TooLittle, error_of_draws
+from sgdscope.claims import NONE, Censored, Claim, Measurement, Sample, TooLittle, best_of_settings, over_seeds
 from sgdscope.document import Table
 from sgdscope.plots.style import Axes, Stroke
 from sgdscope.results import Outcome, Results
@@ -82,7 +82,7 @@ class Curve:
 
     values: np.ndarray  # [settings, seeds]
     worth: np.ndarray  # [settings, seeds]
-    kept: int  # of the seeds, the best
+    kept: int  # of the seeds, the best: for pictures and tables
     problems: tuple[str, ...]  # why numbers are missing: a setting without one of its runs is NaN
 
     def best(self) -> np.ndarray:
@@ -90,10 +90,9 @@ class Curve:
         values = np.where(np.isfinite(self.worth), self.values, math.nan)
         return _of_best(values, self.worth, self.kept)
 
-    def means(self, seeds: Sequence[int] | None = None) -> np.ndarray:
-        """Over the best runs of each setting, of all seeds or of those at these places."""
-        chosen = slice(None) if seeds is None else list(seeds)
-        return _of_best(self.values[:, chosen], self.worth[:, chosen], self.kept).mean(axis=1)
+    def means(self) -> np.ndarray:
+        """Over the best runs of each setting."""
+        return _of_best(self.values, self.worth, self.kept).mean(axis=1)
 
 
 def _of_best(values: np.ndarray, worth_of: np.ndarray, kept: int) -> np.ndarray:
@@ -117,19 +116,54 @@ def curve(results: Results, settings: Sequence[Setting], quantity: Quantity, epo
     return Curve(np.array(values), np.array(worths), results.study.values["kept"], tuple(problems))
 
 
-def measured(of: Callable[..., float], *curves: Curve) -> Measurement:
-    """`of` the curves' means; its standard error from draws among the seeds, the same of all curves in each draw."""
+def measured(of: Callable[..., float], *curves: Curve, discrete: bool = False) -> Measurement:
+    """`of` the curves' values with each seed; of all seeds, since which ones are good says nothing of settings."""
     problems = tuple(dict.fromkeys(problem for one in curves for problem in one.problems))
     if problems:
         return Measurement({}, problems)
-    seeds = curves[0].values.shape[1]
+    places = {seed: [place] for place, seed in enumerate(_seeds_of(curves[0]))}
+    return over_seeds(places, lambda i: Sample(float(of(*[one.values[:, i] for one in curves]))), discrete=discrete)
+
+
+def highest_lead(better: Curve, other: Curve) -> Measurement:
+    """By how much the highest mean of a curve is above that of another one; its settings are all tried."""
+    problems = tuple(dict.fromkeys((*better.problems, *other.problems)))
+    return Measurement({}, problems) if problems else best_of_settings(_seeds_of(better), better.values, other.values)
+
+
+def lead_over(of: Curve, place: int) -> Measurement:
+    """By how much the highest mean of a curve is above its value at the first (0) or last (−1) setting."""
+    if of.problems:
+        return Measurement({}, of.problems)
+    rest = np.delete(of.values, place, axis=0)
+    return best_of_settings(_seeds_of(of), rest - of.values[place])
+
+
+def _seeds_of(one: Curve) -> list[str]:
+    return [str(place + 1) for place in range(one.values.shape[1])]
+
+
+def need_inside(what: str, x: np.ndarray, *curves: Curve) -> None:
+    """Raises Censored if the highest mean over seeds of a curve is at an end of its grid of exponents of 2."""
+    for one in curves:
+        at = optimum(x, one.values.mean(axis=1))
+        if at in (x.min(), x.max()):
+            add = at - 1 if at == x.min() else at + 1
+            raise Censored(f"the best {what}, 2^{at:g}, is at the end of those tried: add 2^{add:g}")
+
+
+def at_optimum(of: Callable[..., float], grids: Sequence[tuple[str, np.ndarray, Curve]]) -> Measurement:
+    """`of` the exponents at which each seed's curves are highest; censored if in the mean one is so at its grid's end."""
+    curves = [one for _, _, one in grids]
+    if any(one.problems for one in curves):
+        return measured(of, *curves)
     try:
-        value = of(*[one.means() for one in curves])
-    except TooLittle as error:
-        return Measurement({}, (str(error),))
-    doubt = error_of_draws(lambda draw: of(*[one.means(draw) for one in curves]), seeds)
-    kept = curves[0].kept
-    return Measurement({f"best {kept} of {seeds}": Sample(float(value), doubt, seeds=kept)})
+        for what, x, one in grids:
+            need_inside(what, x, one)
+    except Censored as error:
+        return Measurement({}, censored=str(error))
+    xs = [x for _, x, _ in grids]
+    return measured(lambda *values: of(*[optimum(x, y) for x, y in zip(xs, values)]), *curves, discrete=True)
 
 
 # ----------------------------------------------------------------------------------- numbers of a curve
@@ -140,26 +174,18 @@ def optimum(x: np.ndarray, accuracy: np.ndarray) -> float:
     return float(x[np.flatnonzero(accuracy == accuracy.max())[-1]])
 
 
-def rise(accuracy: np.ndarray) -> float:
-    """By how much the highest accuracy exceeds the first one."""
-    return float(accuracy.max() - accuracy[0])
-
-
-def fall(accuracy: np.ndarray) -> float:
-    """By how much the last accuracy falls short of the highest one."""
-    return float(accuracy.max() - accuracy[-1])
-
-
 def trained(accuracy: np.ndarray) -> np.ndarray:
     """Where a curve is nearer to its highest point than to guessing: elsewhere training was not stable."""
     return accuracy > (CHANCE + accuracy.max()) / 2
 
 
 def largest_stable(x: np.ndarray, accuracy: np.ndarray) -> float:
-    """The largest x below which, too, training was stable everywhere."""
+    """The largest x below which, too, training was stable everywhere; Censored if it was nowhere unstable."""
     stable = trained(accuracy)
     unstable = np.flatnonzero(~stable & (np.arange(x.size) > np.argmax(stable)))
-    return float(x[unstable[0] - 1] if unstable.size else x[-1])
+    if not unstable.size:
+        raise Censored(f"the largest one tried, 2^{x[-1]:g}, is still stable: add 2^{x[-1] + 1:g}")
+    return float(x[unstable[0] - 1])
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> float:
@@ -185,8 +211,24 @@ def disagreement(places: Sequence[np.ndarray], accuracies: Sequence[np.ndarray])
 def rise_and_fall(of: Curve, what: str, place: str, rises: str, falls: str) -> list[Claim]:
     """That the accuracy rises from its value at the smallest of `what` to a peak, and falls to that at the largest."""
     return [
-        Claim(rises, place, f"highest accuracy less that at the smallest {what}", measured(rise, of), PEAK),
-        Claim(falls, place, f"highest accuracy less that at the largest {what}", measured(fall, of), PEAK),
+        Claim(
+            rises,
+            place,
+            f"highest mean accuracy less that at the smallest {what}",
+            lead_over(of, 0),
+            0.0,
+            NONE,
+            decided_after=BORDER,
+        ),
+        Claim(
+            falls,
+            place,
+            f"highest mean accuracy less that at the largest {what}",
+            lead_over(of, -1),
+            0.0,
+            NONE,
+            decided_after=BORDER,
+        ),
     ]
 
 

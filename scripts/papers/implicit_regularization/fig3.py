@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from papers.implicit_regularization import _batches
+from papers.implicit_regularization import UNJUDGED, _batches
 from papers.implicit_regularization._batches import better_by_ratio, draw_ratios
 from papers.implicit_regularization._curves import finish, table_of_best
-from sgdscope.claims import Claim
+from sgdscope.claims import NONE, Claim
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture, new_figure
 from sgdscope.results import Results
@@ -32,12 +32,12 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "Batch sizes agree in test accuracy if ε/B is equal.", f"{place}(a)",
             "mean difference of two batch sizes at equal ε less that at equal ε/B",
-            better_by_ratio(results, "rates_by_batch", "rate"), 0.0,
+            better_by_ratio(results, "rates_by_batch", "rate"), 0.0, NONE,
         ),
         Claim(
             "They agree if λ/B is equal.", f"{place}(b)",
             "mean difference of two batch sizes at equal λ less that at equal λ/B",
-            better_by_ratio(results, "penalties_by_batch", "penalty"), 0.0,
+            better_by_ratio(results, "penalties_by_batch", "penalty"), 0.0, NONE,
         ),
     ]  # fmt: skip
 
@@ -59,4 +59,5 @@ FIGURE = Figure(
     draw=draw,
     claims=claims,
     tables=table_of_best,
+    unjudged=UNJUDGED,
 )

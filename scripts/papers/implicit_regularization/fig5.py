@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from papers.implicit_regularization import PEAK, TRAIN
-from papers.implicit_regularization._curves import draw_curve, fall, highest, last, measured, rise, table_of_best
+from papers.implicit_regularization import BORDER, TRAIN, UNJUDGED
+from papers.implicit_regularization._curves import draw_curve, highest, last, lead_over, measured, table_of_best
 from papers.implicit_regularization._regularizers import PENALTY, RATE, over_penalties, over_rates, penalties, rates
-from sgdscope.claims import Claim, TooLittle
+from sgdscope.claims import NONE, Claim, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture, new_figure
 from sgdscope.results import Results
@@ -51,22 +51,23 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "Small learning rates have not converged: the training accuracy is highest at a larger one.", f"{place}(a)",
             "highest training accuracy less that at the smallest learning rate",
-            measured(rise, over_rates(results, FIT)), PEAK,
+            lead_over(over_rates(results, FIT), 0), 0.0, NONE, decided_after=BORDER,
         ),
         Claim(
             "Large learning rates reach a lower training accuracy.", f"{place}(a)",
             "highest training accuracy less that at the largest learning rate",
-            measured(fall, over_rates(results, FIT)), PEAK,
+            lead_over(over_rates(results, FIT), -1), 0.0, NONE, decided_after=BORDER,
         ),
         Claim(
             "With large λ no high training accuracy is reached.", f"{place}(a)",
             "highest training accuracy less that at the largest λ",
-            measured(fall, over_penalties(results, FIT)), PEAK,
+            lead_over(over_penalties(results, FIT), -1), 0.0, NONE, decided_after=BORDER,
         ),
         Claim(
             "Large learning rates and equally large λ end at similar training losses.", f"{place}(b)",
-            f"minus the mean of |log2 of the losses' ratio| at the {LARGE} largest values that ε and λ have in common",
-            measured(lambda r, p: -unlikeness(r, p), over_rates(results, LOSS), over_penalties(results, LOSS)), -SIMILAR,
+            f"mean of |log2 of the losses' ratio| at the {LARGE} largest values that ε and λ have in common",
+            measured(unlikeness, over_rates(results, LOSS), over_penalties(results, LOSS)), SIMILAR, "within a factor of 2",
+            about=0.0,
         ),
     ]  # fmt: skip
 
@@ -83,4 +84,5 @@ FIGURE = Figure(
     draw=draw,
     claims=claims,
     tables=table_of_best,
+    unjudged=UNJUDGED,
 )

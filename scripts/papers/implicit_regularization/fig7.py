@@ -8,14 +8,22 @@ import math
 import numpy as np
 
 from papers.implicit_regularization import TEST
-from papers.implicit_regularization._curves import Curve, curve, disagreement, highest, measured, table_of_best
+from papers.implicit_regularization._curves import (
+    Curve,
+    curve,
+    disagreement,
+    highest,
+    highest_lead,
+    measured,
+    table_of_best,
+)
 from papers.implicit_regularization._n_step import draw_panels
-from sgdscope.claims import Claim, Measurement
+from sgdscope.claims import NONE, Claim, Measurement
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture
 from sgdscope.results import Results
 
-ALIKE = 0.01  # of accuracy
+ALIKE = 0.005  # of accuracy
 
 
 def within(results: Results, n: int, epochs: int) -> Curve:
@@ -60,15 +68,14 @@ def better_by_move(results: Results, curves: list[Curve]) -> Measurement:
     return measured(lambda *means: disagreement(effective, means) - disagreement(moves, means), *curves)
 
 
-def alike_at_optimum(results: Results) -> Measurement:
-    """Minus the largest difference that n makes to the accuracy at the best learning rate, of all budgets."""
-    ns, budgets = ns_of(results), results.study.values["budgets"]
-
-    def of(*means: np.ndarray) -> float:
-        best = np.array([mean.max() for mean in means]).reshape(len(budgets), len(ns))
-        return -float(np.ptp(best, axis=1).max())
-
-    return measured(of, *[within(results, n, budget) for budget, n in itertools.product(budgets, ns)])
+def alike_at_optimum(results: Results) -> list[Measurement]:
+    """The difference between the accuracies of two n at their best learning rates, for each pair and budget."""
+    pairs = list(itertools.combinations(ns_of(results), 2))
+    return [
+        highest_lead(within(results, one, budget), within(results, other, budget))
+        for budget in results.study.values["budgets"]
+        for one, other in pairs
+    ]
 
 
 def claims(results: Results) -> list[Claim]:
@@ -78,16 +85,17 @@ def claims(results: Results) -> list[Claim]:
     return [
         Claim(
             "After equal epochs all n have similar test accuracies at equal α, not at equal n α.", f"{place}(a)", quantity,
-            better_by_move(results, [equal_epochs(results, n) for n in ns]), 0.0,
+            better_by_move(results, [equal_epochs(results, n) for n in ns]), 0.0, NONE,
         ),
         Claim(
             "So they have after equal numbers of updates.", f"{place}(b)", quantity,
-            better_by_move(results, [equal_updates(results, n) for n in ns]), 0.0,
+            better_by_move(results, [equal_updates(results, n) for n in ns]), 0.0, NONE,
         ),
         Claim(
             "At their best learning rates all n have similar test accuracies, whatever the number of epochs.", f"{place}(c)",
-            "minus the largest difference between two n: the largest of all numbers of epochs",
-            alike_at_optimum(results), -ALIKE,
+            "difference in the highest mean accuracy of two n, for each pair and each number of epochs",
+            alike_at_optimum(results), ALIKE, f"{ALIKE:.1%} of accuracy, half of the paper's smallest difference in its figures",
+            about=0.0, decided_after="0.5 % in place of 1 %, which was as wide as the effect",
         ),
     ]  # fmt: skip
 

@@ -23,6 +23,7 @@ VALUES = (
 COLUMNS = tuple(f"taylor.{batch}.{value}" for batch, _, _ in BATCHES for value, _, _ in VALUES)
 
 SUBSCRIPTS = {"a": "ₐ", "r": "ᵣ", "u": "ᵤ"}
+BULK = "half: the bulk of training is more than that"
 POINTS = 400  # of the common range of progress
 
 Progress = Callable[[Run], np.ndarray]  # of training: at each row of metrics.csv a number that grows
@@ -143,9 +144,9 @@ def share_in_order(column: str, sign: int, progress: Progress = reduction) -> Ca
     return lambda *runs: Sample(float(np.mean(leads(runs, column, sign, progress)[1].min(axis=0) > 0)))
 
 
-def lead_at_end(column: str, sign: int, progress: Progress = reduction) -> Callable[..., Sample]:
-    """By how much the sum, times `sign`, of a network is above that of the next smaller one, at the range's end."""
-    return lambda *runs: Sample(float(leads(runs, column, sign, progress)[1][:, -1].min()))
+def lead_at_end(column: str, sign: int, smaller: int, progress: Progress = reduction) -> Callable[..., Sample]:
+    """By how much the sum, times `sign`, of a network is above that of the next `smaller` one, at the range's end."""
+    return lambda *runs: Sample(float(leads(runs, column, sign, progress)[1][smaller, -1]))
 
 
 def claims_of_two(
@@ -171,6 +172,7 @@ def claims_of_two(
                 f"For the bulk of training {large} {says} than {small}.",
                 f"section 4, figure {figure}, column {column}",
                 f"share of {where} over which {symbol} of {large} is the larger one",
-                results.measure(share(f"taylor.{batch}.{kind}", sign), *names),
+                results.measure(share(f"taylor.{batch}.{kind}", sign), *names, discrete=True),
                 0.5,
+                BULK,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papers.inherent_noise import IMAGE_NETWORKS
+from papers.inherent_noise import IMAGE_NETWORKS, UNJUDGED
 from papers.inherent_noise.fig1 import claims_of, draw_penalties
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
@@ -32,4 +32,5 @@ FIGURE = Figure(
     departures=("None beyond those of the whole paper.",),
     draw=draw,
     claims=claims,
+    unjudged=UNJUDGED,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from papers.inherent_noise import cloud
-from sgdscope.claims import Claim, Sample, columns_of, mean
+from sgdscope.claims import HALF, NONE, Claim, Sample, columns_of, mean
 from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
 from sgdscope.plots.style import Picture
@@ -44,8 +44,8 @@ def claims_of(results: Results, name: str) -> list[Claim]:
         share = results.measure(lambda run, c=columns: share_above(run, c), name)
         lead = results.measure(lambda run, c=columns: mean_lead(run, c), name)
         found += [
-            Claim(says, place, f"share of steps with η∇Bᵤ·∇Bᵤ > {symbol}", share, 0.5, 0.05),
-            Claim(says, place, f"mean of η∇Bᵤ·∇Bᵤ − {symbol}", lead, 0.0),
+            Claim(says, place, f"share of steps with η∇Bᵤ·∇Bᵤ > {symbol}", share, 0.5, HALF),
+            Claim(says, place, f"mean of η∇Bᵤ·∇Bᵤ − {symbol}", lead, 0.0, NONE),
         ]
     return found
 

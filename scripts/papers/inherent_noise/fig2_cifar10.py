@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from papers.inherent_noise import UNJUDGED
 from papers.inherent_noise.fig2 import claims_of, draw_dots
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
@@ -29,4 +30,5 @@ FIGURE = Figure(
     departures=("None beyond those of the whole paper.",),
     draw=draw,
     claims=claims,
+    unjudged=UNJUDGED,
 )

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from papers.inherent_noise._sums import (
     BATCHES,
+    BULK,
     SUBSCRIPTS,
     draw_over_loss,
     draw_over_reduction,
     lead_at_end,
     share_in_order,
 )
-from sgdscope.claims import Claim
+from sgdscope.claims import NONE, Claim
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture
 from sgdscope.results import Results
@@ -58,9 +59,11 @@ def claims(results: Results) -> list[Claim]:
 
 def _pair(results: Results, says: str, place: str, symbol: str, column: str, sign: int) -> Iterator[Claim]:
     share = f"share of the common range of reductions in loss where {symbol} is in the order 64 < 2000 < 8000 units"
-    lead = f"at its end, the smaller of the leads in {symbol} of 8000 over 2000 and of 2000 over 64 units"
-    yield Claim(says, place, share, results.measure(share_in_order(column, sign), *NAMES), 0.5)
-    yield Claim(says, place, lead, results.measure(lead_at_end(column, sign), *NAMES), 0.0)
+    lead = f"at its end, the leads in {symbol} of 2000 over 64 and of 8000 over 2000 units"
+    ordered = results.measure(share_in_order(column, sign), *NAMES, discrete=True)
+    yield Claim(says, place, share, ordered, 0.5, BULK)
+    of_pairs = [results.measure(lead_at_end(column, sign, smaller), *NAMES) for smaller in range(len(NAMES) - 1)]
+    yield Claim(says, place, lead, of_pairs, 0.0, NONE)
 
 
 FIGURE = Figure(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from papers.inherent_noise import IMAGE_NETWORKS
+from papers.inherent_noise import IMAGE_NETWORKS, UNJUDGED
 from papers.inherent_noise._sums import claims_of_two, draw_over_loss, draw_over_reduction, fall, leads
 from sgdscope.claims import Claim, Sample, TooLittle
 from sgdscope.figure import Figure
@@ -17,7 +18,9 @@ from sgdscope.runs import Run
 NAMES = ("alexnet_small", "alexnet")  # the smaller one first
 NETWORKS = (IMAGE_NETWORKS[NAMES[0]], IMAGE_NETWORKS[NAMES[1]])
 TURN = 1.0  # the training loss at which, says the paper, the order of the networks turns round
-NEAR = 2 / 3  # of two losses that are about the same: the smaller over the larger
+NEAR = math.log2(1.5)  # of the ratio of two losses that are about the same
+
+WHY_NEAR = "'about' is a factor of 1.5 at most"
 
 
 def draw(results: Results) -> dict[str, Picture]:
@@ -72,9 +75,9 @@ TURNS: Sequence[tuple[str, Callable[[Run, Run], float]]] = (
 )
 
 
-def agreement(one: float, other: float) -> Sample:
-    """How near two losses are: the smaller over the larger."""
-    return Sample(min(one, other) / max(one, other))
+def log_ratio(one: float, other: float) -> Sample:
+    """Of two losses, with base 2: 0 if they are the same."""
+    return Sample(math.log2(one / other))
 
 
 def claims(results: Results) -> list[Claim]:
@@ -86,9 +89,11 @@ def claims(results: Results) -> list[Claim]:
             Claim(
                 f"AlexNet's dot products and penalties are the larger ones until a training loss of about {TURN:.1f}.",
                 "section 4, figure 4",
-                f"the training loss {words}, and {TURN:.1f}: the smaller over the larger",
-                results.measure(lambda small, large, at=loss_at: agreement(at(small, large), TURN), *NAMES),
+                f"log2 of the ratio of the training loss {words}, to {TURN:.1f}",
+                results.measure(lambda small, large, at=loss_at: log_ratio(at(small, large), TURN), *NAMES),
                 NEAR,
+                WHY_NEAR,
+                about=0.0,
             )
         )
     return found
@@ -110,4 +115,5 @@ FIGURE = Figure(
     ),
     draw=draw,
     claims=claims,
+    unjudged=UNJUDGED,
 )

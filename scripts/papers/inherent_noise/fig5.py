@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from papers.inherent_noise import IMAGE_NETWORKS
+from papers.inherent_noise import IMAGE_NETWORKS, UNJUDGED
 from papers.inherent_noise._sums import claims_of_two, draw_over_loss, fall, share_in_order
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
@@ -57,4 +57,5 @@ FIGURE = Figure(
     ),
     draw=draw,
     claims=claims,
+    unjudged=UNJUDGED,
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, agreement
-from sgdscope.claims import Claim, Sample, TooLittle
+from papers.inherent_noise import UNJUDGED
+from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, WHY_NEAR, log_ratio
+from sgdscope.claims import NONE, Claim, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines, use_falling_scale
 from sgdscope.plots.style import Picture, Stroke, add_header, new_figure, strokes
-from sgdscope.results import Results
+from sgdscope.results import PARTS, Results
 from sgdscope.runs import Run
 
 EVALUATED = ("epoch", "train_loss", "test_loss")
@@ -49,12 +50,6 @@ def draw(results: Results) -> dict[str, Picture]:
 # -------------------------------------------------------------------------------------------- the claims
 
 
-def rise(run: Run) -> Sample:
-    """By how much the last test loss exceeds the least one."""
-    _, _, test = evaluated(run)
-    return Sample(float(test[-1] - test.min()))
-
-
 def loss_at_overfitting(run: Run) -> float:
     """The training loss at the least test loss."""
     _, train, test = evaluated(run)
@@ -70,10 +65,11 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "AlexNet begins to overfit.",
             "appendix A.1, figure 6",
-            "rise of AlexNet's test loss from its least value to the end of training",
-            results.measure(rise, "alexnet"),
+            f"mean test loss of the last of {PARTS} parts of training less that of the part in which it is least",
+            results.above_last(lambda run: -evaluated(run)[2], "alexnet"),
             0.0,
-            0.05,
+            NONE,
+            decided_after="how the rise is measured, after results by which noise alone could rise",
         )
     ]
     for words, loss_at in TURNS:
@@ -81,11 +77,13 @@ def claims(results: Results) -> list[Claim]:
             Claim(
                 "Where AlexNet starts to have the smaller dot products tracks where it begins to overfit.",
                 "section 4; appendix A.1, figure 6",
-                f"the training loss {words}, and that at its least test loss: the smaller over the larger",
+                f"log2 of the ratio of the training loss {words}, to that at its least test loss",
                 results.measure(
-                    lambda small, large, at=loss_at: agreement(at(small, large), loss_at_overfitting(large)), *NAMES
+                    lambda small, large, at=loss_at: log_ratio(at(small, large), loss_at_overfitting(large)), *NAMES
                 ),
                 NEAR,
+                WHY_NEAR,
+                about=0.0,
             )
         )
     return found
@@ -101,4 +99,5 @@ FIGURE = Figure(
     departures=("A network is said to begin to overfit at its least test loss, of one evaluation in an epoch.",),
     draw=draw,
     claims=claims,
+    unjudged=UNJUDGED,
 )

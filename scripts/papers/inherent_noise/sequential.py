@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgdscope.claims import Claim, Sample
+from sgdscope.claims import NONE, SAME, Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
@@ -102,21 +102,21 @@ def _claims_of(results: Results, network: str, words: str, names: Sequence[str])
     says = f"With moves {words} on fresh gradients, "
     where = f" ({network})"
 
-    def claim(ending: str, quantity: str, of: Callable[..., Sample], threshold: float) -> Claim:
-        return Claim(says + ending, "section 2.1", quantity + where, results.measure(of, *names), threshold)
+    def claim(ending: str, quantity: str, of: Callable[..., Sample], border: float, why: str) -> Claim:
+        return Claim(says + ending, "section 2.1", quantity + where, results.measure(of, *names), border, why)
 
     return [
         claim(
             "a step keeps more of what first order promises than when all move at once.",
-            "at step 0, from equal weights: ΔL / (−∇L·δ) less that of gradient descent", kept_more, 0.0,
+            "at step 0, from equal weights: ΔL / (−∇L·δ) less that of gradient descent", kept_more, 0.0, NONE,
         ),
         claim(
             "a step lowers the loss by more.",
-            "at step 0, from equal weights: ΔL over that of gradient descent", gained_more, 1.0,
+            "at step 0, from equal weights: ΔL over that of gradient descent", gained_more, 1.0, SAME,
         ),
         claim(
             "training is ahead of gradient descent at most steps.",
-            "share of later steps with a lower training loss", ahead, 0.5,
+            "share of later steps with a lower training loss", ahead, 0.5, "half: most steps are more than that",
         ),
     ]  # fmt: skip
 

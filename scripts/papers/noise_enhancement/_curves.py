@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from sgdscope.aggregate import measured_values
-from sgdscope.claims import Claim, Measurement, Sample, TooLittle, error_of_draws
+from sgdscope.claims import NONE, Censored, Claim, Measurement, Sample, TooLittle, best_of_settings, over_seeds
 from sgdscope.document import Table
 from sgdscope.plots.style import Axes, Axis, Stroke
 from sgdscope.results import Outcome, Results
@@ -76,42 +77,104 @@ def _is_over(outcome: Outcome) -> bool:
     return outcome.run is not None or outcome.manifest.get("status") == "diverged"
 
 
-def measured(of: Callable[..., float], *curves: Curve) -> Measurement:
-    """`of` the curves' means; its standard error from draws among the seeds, the same of all curves in each draw."""
+def judged(of: Callable[..., Measurement], *curves: Curve) -> Measurement:
+    """What `of` measures of the curves, unless runs are missing, with what was left out."""
     lacking = tuple(dict.fromkeys(problem for one in curves for problem in one.lacking))
     left_out = tuple(dict.fromkeys(problem for one in curves for problem in one.left_out))
     if lacking:
         return Measurement({}, lacking)
     if not all(one.settings for one in curves):
         return Measurement({}, left_out)
-    seeds = curves[0].steps.shape[1]
-
-    def value(chosen: Sequence[int]) -> float:
-        return float(of(*[one.means(chosen) for one in curves]))
-
     try:
-        sample = Sample(value(range(seeds)), error_of_draws(value, seeds), seeds=seeds)
+        found = of(*curves)
     except TooLittle as error:
         return Measurement({}, (*left_out, str(error)))
-    return Measurement({"all": sample}, left_out)
+    except Censored as error:
+        return Measurement({}, left_out, censored=str(error))
+    return replace(found, problems=(*left_out, *found.problems))
+
+
+def by_seed(of: Callable[..., float], *curves: Curve, discrete: bool = False) -> Measurement:
+    """`of` the curves of each seed."""
+
+    def measure(place: int) -> Sample:
+        return Sample(float(of(*[one.means([place]) for one in curves])))
+
+    return over_seeds({seed: [place] for place, seed in enumerate(seeds_of(curves[0]))}, measure, discrete=discrete)
+
+
+def seeds_of(one: Curve) -> list[str]:
+    """A label for each seed."""
+    return [str(place + 1) for place in range(one.steps.shape[1])]
+
+
+def need_best_inside(one: Curve, varied: str, both: bool = True) -> None:
+    """Raises Censored if the best setting, in the mean over seeds, is at an end of the grid.
+
+    Unless `both`, only the end with the most noise counts: small batches or large alpha.
+    """
+    values = [setting[varied] for setting in one.settings]
+    best, noisy = values[one.means().best], (min if varied == "batch" else max)(values)
+    if best == noisy or (both and best in (min(values), max(values))):
+        add = f"above {best:g}" if best == max(values) else f"below {best:g}"
+        where = f" with α = {one.settings[0]['alpha']:g}" if varied == "batch" else ""
+        words = {"batch": "batch size", "alpha": "α"}[varied]
+        raise Censored(f"the best {words}{where}, {best:g}, is at the end of those tried: add some {add}")
 
 
 # ----------------------------------------------------------------------------------- numbers of curves
 
 
-def gain(plain: Means, enhanced: Means) -> float:
+def gain(plain: Curve, enhanced: Curve) -> Measurement:
     """By how much noise enhancement raises the highest test accuracy."""
-    return enhanced.accuracy.max() - plain.accuracy.max()
+    return best_of_settings(seeds_of(plain), enhanced.accuracy, plain.accuracy)
 
 
-def time_saved(plain: Means, enhanced: Means) -> float:
-    """log2 of the ratio of the convergence times at the two best batch sizes."""
-    return math.log2(plain.steps[plain.best] / enhanced.steps[enhanced.best])
+def gain_at_best_batches(plain: Curve, enhanced: Curve) -> Measurement:
+    """The same, if the best batch sizes are not at the end of those tried."""
+    for one in (plain, enhanced):
+        need_best_inside(one, "batch")
+    return gain(plain, enhanced)
 
 
-def batch_growth(*curves: Means) -> float:
-    """The slope of log2 of the best batch size over alpha; each curve has one alpha."""
-    return slope([one.alpha[0] for one in curves], [math.log2(one.batch[one.best]) for one in curves])
+def time_saved(plain: Curve, enhanced: Curve) -> Measurement:
+    """log2 of the ratio of the convergence times at the two batch sizes that are the best in the mean over seeds."""
+    for one in (plain, enhanced):
+        need_best_inside(one, "batch")
+    places = plain.means().best, enhanced.means().best
+    return by_seed(lambda one, other: math.log2(one.steps[places[0]] / other.steps[places[1]]), plain, enhanced)
+
+
+def batch_growth(*curves: Curve) -> Measurement:
+    """The slope of log2 of each seed's best batch size over alpha; each curve has one alpha."""
+    for one in curves:
+        need_best_inside(one, "batch")
+    return by_seed(
+        lambda *of: slope([one.alpha[0] for one in of], [math.log2(one.batch[one.best]) for one in of]),
+        *curves,
+        discrete=True,
+    )
+
+
+def gap_lost(plain: Curve, strong: Curve) -> Measurement:
+    """How much the highest test accuracy less that with the largest batches shrinks; at the batch sizes that both have."""
+    batches = [[setting["batch"] for setting in one.settings] for one in (plain, strong)]
+    common = sorted(set(batches[0]) & set(batches[1]))
+    if len(common) < 2:
+        raise TooLittle("fewer than two batch sizes converge with both")
+    lacks = []
+    for one, of_one in zip((plain, strong), batches):
+        accuracy = one.accuracy[[of_one.index(batch) for batch in common]]
+        lacks.append(accuracy - accuracy[-1])
+    return best_of_settings(seeds_of(plain), *lacks)
+
+
+def peak(varied: str, end: int, one: Curve) -> Measurement:
+    """The highest test accuracy inside less that at an end (0 or −1) of the curve, which goes to more noise."""
+    if len(one.settings) < 3:
+        raise TooLittle("fewer than three settings converge")
+    need_best_inside(one, varied, both=False)
+    return best_of_settings(seeds_of(one), one.accuracy[1:-1] - one.accuracy[end])
 
 
 def time_growth(*curves: Means) -> float:
@@ -122,16 +185,6 @@ def time_growth(*curves: Means) -> float:
     alphas = [one.alpha[0] for one in curves]
     times = [[math.log2(one.steps[list(one.batch).index(batch)]) for one in curves] for batch in common]
     return float(np.mean([slope(alphas, time) for time in times]))
-
-
-def gap(one: Means) -> float:
-    """The highest test accuracy less that with the largest batches."""
-    return one.accuracy.max() - one.accuracy[np.argmax(one.batch)]
-
-
-def peak(one: Means) -> float:
-    """The highest test accuracy less the higher one of the curve's two ends."""
-    return one.accuracy.max() - max(one.accuracy[0], one.accuracy[-1])
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -213,24 +266,24 @@ def claims_over_batches(results: Results, network: str, place: str) -> list[Clai
                 f"{network}: with α = {alpha:g} the test accuracy at the best batch size is higher than without noise "
                 "enhancement.",
                 f"{place}, table 2", "highest test accuracy less that with α = 1",
-                measured(gain, curves[0], enhanced), 0.0,
+                judged(gain_at_best_batches, curves[0], enhanced), 0.0, NONE,
             ),
             Claim(
                 f"{network}: with α = {alpha:g} the convergence time at the best batch size is shorter than without.",
                 f"{place}, table 2", "log2 of the ratio of the convergence times at the best batch sizes",
-                measured(time_saved, curves[0], enhanced), 0.0,
+                judged(time_saved, curves[0], enhanced), 0.0, NONE,
             ),
         ]  # fmt: skip
     return [
         *found,
         Claim(
             f"{network}: the best batch size increases with α.", f"{place}, table 2",
-            "slope of log2 of the best batch size over α",
-            measured(batch_growth, *curves), 0.0,
+            "slope of log2 of each seed's best batch size over α",
+            judged(batch_growth, *curves), 0.0, NONE,
         ),
         Claim(
             f"{network}: the convergence time increases with α at a fixed batch size.", place,
             "slope of log2 of the convergence time over α, mean over batch sizes",
-            measured(time_growth, *curves), 0.0,
+            judged(partial(by_seed, time_growth), *curves), 0.0, NONE,
         ),
     ]  # fmt: skip

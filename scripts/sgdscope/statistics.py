@@ -1,0 +1,128 @@
+"""Intervals, p-values and numbers of seeds: what a verdict rests on.
+
+All of it is Student's t over seeds. Of values x_1 ... x_n, one for each seed, with mean m and standard deviation s:
+
+  interval           m ± t_{0.975, n − 1} s / √n
+  p of 'm > border'  P(T_{n − 1} ≥ (m − border) √n / s)
+  Holm               p_(k) (N − k + 1), not below those before it, of the p-values in their order
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+LEVEL = 0.05  # of a claim, and of all claims of a figure; half of it on either side
+FEWEST = 5  # seeds: with fewer, all of them lie on one side of the border by chance in more than LEVEL of the cases
+MIN_PERMUTATIONS, MAX_PERMUTATIONS = 1000, 2_000_000  # the real one among them; beyond these they are drawn
+ROUNDING = 1e-12  # errors below are those of arithmetic
+POWER = 0.8  # with which as many seeds as are told would decide
+MOST = 1000  # seeds that are ever told
+
+
+def spread(values: Sequence[float] | np.ndarray) -> float:
+    """The standard deviation of the values; NaN of fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def standard_error(values: Sequence[float] | np.ndarray) -> float:
+    """The standard error of the mean; NaN of fewer than two values."""
+    return spread(values) / math.sqrt(len(values))
+
+
+def interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The interval that covers the mean with probability 1 − level; NaN of fewer than two values."""
+    centre, error = float(np.mean(values)), standard_error(values)
+    half = float(special.stdtrit(len(values) - 1, 1 - level / 2)) * error if len(values) > 1 else math.nan
+    return centre - half, centre + half
+
+
+def p_above(values: Sequence[float] | np.ndarray, border: float) -> float:
+    """How probable a mean so far above the border is, were the true one the border; 1 of fewer than FEWEST values."""
+    if len(values) < FEWEST:
+        return 1.0
+    lead, error = float(np.mean(values)) - border, max(standard_error(values), ROUNDING)
+    return float(special.stdtr(len(values) - 1, -lead / error))
+
+
+def p_of_worlds(worlds: np.ndarray) -> float:
+    """How probable a sum so large is, were each seed's first number drawn at random among its numbers.
+
+    `worlds` [seeds, worlds] has in each row the number of the real data and those of worlds that only chance tells from
+    it. The p-value counts all ways to take one of each row; of so many that they are not counted, 99,999 drawn ones.
+    """
+    seeds, count = worlds.shape
+    if count**seeds < MIN_PERMUTATIONS:
+        return 1.0
+    if count**seeds <= MAX_PERMUTATIONS:
+        sums = np.zeros(1)
+        for row in worlds:
+            sums = np.add.outer(sums, row).ravel()
+    else:
+        random = np.random.default_rng(1)
+        chosen = random.integers(count, size=(99_999, seeds))
+        sums = np.append(worlds[np.arange(seeds), chosen].sum(axis=1), worlds[:, 0].sum())
+    observed = worlds[:, 0].sum()
+    return float(np.mean(sums >= observed - 1e-12 * np.abs(worlds).sum()))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: judged at LEVEL, they err in all claims together in at most that share of cases."""
+    order, largest, found = np.argsort(ps, kind="stable"), 0.0, [0.0] * len(ps)
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, ps[index] * (len(ps) - place)))
+        found[index] = largest
+    return found
+
+
+def seeds_to_decide(values: Sequence[float] | np.ndarray, border: float, level: float = LEVEL) -> int | None:
+    """How many seeds would decide with probability POWER, were mean and spread the measured ones; None if over MOST.
+
+    By the noncentral t distribution.
+    """
+    deviation = spread(values)
+    if math.isnan(deviation):
+        return None
+    distance = abs(float(np.mean(values)) - border)
+    if deviation == 0:
+        return FEWEST if distance > 0 else None
+    for seeds in itertools.chain(range(FEWEST, 60), range(60, MOST + 1, 10)):
+        least = special.stdtrit(seeds - 1, 1 - level / 2)
+        if special.nctdtr(seeds - 1, distance / deviation * math.sqrt(seeds), least) <= 1 - POWER:
+            return seeds
+    return None
+
+
+# ------------------------------------------------------------------------------------- the best of several settings
+#
+# The highest of several means looks better than it is, and which one it is depends on chance. But the highest true mean
+# of settings a is above that of settings b by more than d exactly if one of a is so above each of b. So
+#
+#   p = k_a min_a max_b p(a − b > d)
+#
+# with the number k_a of settings a, each difference being one of seeds (Bonferroni over a; for b no correction is needed).
+
+
+def of_best(values: np.ndarray) -> np.ndarray:
+    """By seed the values of the setting with the highest mean; `values` [settings, seeds]."""
+    return values[int(np.argmax(values.mean(axis=1)))]
+
+
+def p_of_best(better: np.ndarray, other: np.ndarray, border: float) -> float:
+    """How probable such a lead of the highest mean over another's settings is, were it the border."""
+    ps = [max(p_above(one - two, border) for two in other) for one in better]
+    return min(1.0, len(better) * min(ps))
+
+
+def interval_of_best(better: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """What covers the difference of the two highest true means with probability 1 − LEVEL."""
+    return _lower_end(better, other), -_lower_end(other, better)
+
+
+def _lower_end(better: np.ndarray, other: np.ndarray) -> float:
+    level = LEVEL / len(better)
+    return max(min(interval(one - two, level)[0] for two in other) for one in better)
