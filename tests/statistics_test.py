@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Tests of intervals, p-values and verdicts: python tests/statistics_test.py
+
+The quick part draws few cases. `python tests/statistics_test.py --write` draws many, and writes their table into
+scripts/VERDICTS.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+import unittest
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from run_folders import ROOT, SEEDS
+
+# isort: split
+from sgdscope import statistics
+from sgdscope.claims import Claim, Measurement, Sample, Verdict, adjusted, best_of_settings
+
+HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
+PAGE = ROOT / "scripts" / "VERDICTS.md"
+BEGIN, END = "<!-- simulation: begin -->", "<!-- simulation: end -->"
+CASES = 1000
+GRID = 6  # settings of which the best is taken
+FIGURE = 10  # claims of a figure
+
+
+def measurement(
+    values: Sequence[float] | np.ndarray, discrete: bool = False, worlds: np.ndarray | None = None
+) -> Measurement:
+    """Of one number for each seed."""
+    return Measurement({str(i): Sample(float(x)) for i, x in enumerate(values)}, discrete=discrete, worlds=worlds)
+
+
+def claim(
+    measured: Measurement | Sequence[Measurement] | Sequence[float], border: float = 0, about: float | None = None
+) -> Claim:
+    """A claim about a number."""
+    if not isinstance(measured, Measurement) and not isinstance(measured[0], Measurement):
+        measured = measurement(np.array(measured))
+    return Claim("It is so.", "page 1", "a number", measured, border, "because", about)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------- simulation
+
+Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+def student(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """t with 3 degrees of freedom, of variance 1."""
+    return random.standard_t(3, shape) / math.sqrt(3)
+
+
+def contaminated(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal, but for one in ten that is a log-normal number of either sign."""
+    far = random.lognormal(0, 1, shape) * random.choice([-1, 1], shape)
+    return np.where(random.random(shape) < 0.1, 2 * far, random.standard_normal(shape))
+
+
+NOISES: dict[str, Noise] = {
+    "normal": lambda random, shape: random.standard_normal(shape), "t, 3 degrees": student, "contaminated": contaminated,
+}  # fmt: skip
+
+
+def difference(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
+    """A difference of two runs of each seed."""
+    return claim(effect + noise(random, (seeds,)))
+
+
+def best(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
+    """The best of several settings less one."""
+    lead = np.where(np.arange(GRID) == 2, effect, 0)[:, None]
+    labels = [str(seed) for seed in range(seeds)]
+    return claim(
+        best_of_settings(
+            labels, lead + noise(random, (GRID, seeds)) / math.sqrt(2), noise(random, (1, seeds)) / math.sqrt(2)
+        )
+    )
+
+
+def optimum(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
+    """Where a curve over a grid is highest: by how much beyond its middle."""
+    curve = -0.25 * (np.arange(GRID + 1) - GRID / 2 - effect)[:, None] ** 2 + noise(random, (GRID + 1, seeds))
+    return claim(measurement(curve.argmax(axis=0) - GRID / 2, discrete=True))
+
+
+def equivalence(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
+    """That a number is within 1.5 of 0, of which it is off by 1.5 less the effect."""
+    return claim(1.5 - effect + noise(random, (seeds,)), 1.5, about=0)
+
+
+def conditions(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
+    """That a number is above 0 in each of three conditions, of which two are so in any case."""
+    return claim([measurement(value + noise(random, (seeds,))) for value in (effect, 2, 2)])
+
+
+def permutation(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
+    """A number of the real data beside those of 3 null worlds."""
+    worlds = noise(random, (seeds, 4))
+    worlds[:, 0] += effect
+    return claim(measurement(worlds[:, 0] - worlds[:, 1:].mean(axis=1), worlds=worlds))
+
+
+KINDS = (difference, best, optimum, equivalence, conditions, permutation)
+
+
+def before(one: Claim) -> bool:
+    """Whether the earlier rule said 'holds': the mean beyond the border by two standard errors."""
+    for comparison in one.comparisons:
+        values = comparison.sign * np.array(comparison.measured.values)
+        if not values.mean() - 2 * statistics.standard_error(values) > comparison.border:
+            return False
+    return True
+
+
+def shares(kind: Callable[..., Claim], noise: Noise, seeds: int, effect: float, cases: int) -> tuple[float, float]:
+    """In what share of cases a claim holds, now and by the earlier rule."""
+    random = np.random.default_rng([seeds, cases])
+    found = [kind(random, noise, seeds, effect) for _ in range(cases)]
+    return float(np.mean([one.p(HOLDS) <= statistics.LEVEL / 2 for one in found])), float(
+        np.mean([before(one) for one in found])
+    )
+
+
+def of_figures(noise: Noise, seeds: int, cases: int) -> tuple[float, float]:
+    """In what share of figures, none of whose claims is so, one of them holds, now and by the earlier rule."""
+    random, now, then = np.random.default_rng([seeds, cases, 1]), 0, 0
+    for _ in range(cases):
+        claims = [kind(random, noise, seeds, 0.0) for kind, _ in zip(itertools.cycle(KINDS), range(FIGURE))]
+        now += HOLDS in adjusted(claims)
+        then += any(map(before, claims))
+    return now / cases, then / cases
+
+
+def rows(cases: int) -> Iterator[str]:
+    """The table of the page: false 'holds', and power at an effect of 1.5 standard deviations of a seed."""
+    yield "| what is claimed | noise | seeds | false 'holds' | before | power | before |"
+    yield "|---|---|---|---|---|---|---|"
+    for kind, (name, noise), seeds in itertools.product(KINDS, NOISES.items(), (2, 3, 5, 7, 10)):
+        if name != "normal" and seeds in (3, 7):
+            continue
+        wrong, right = (shares(kind, noise, seeds, effect, cases) for effect in (0.0, 1.5))
+        numbers = [f"{share:.1%}" for share in (wrong[0], wrong[1], right[0], right[1])]
+        yield f"| {kind.__name__} | {name} | {seeds} | {' | '.join(numbers)} |"
+    for (name, noise), seeds in itertools.product(NOISES.items(), (2, 5, 10)):
+        wrong = of_figures(noise, seeds, cases // 2)
+        yield f"| any of {FIGURE} claims of a figure (Holm) | {name} | {seeds} | {wrong[0]:.1%} | {wrong[1]:.1%} | | |"
+
+
+def write(page: Path) -> None:
+    """Writes the table into the page."""
+    text = page.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    page.write_text("\n".join([head + BEGIN, *rows(CASES), END + tail]), encoding="utf-8")
+
+
+# -------------------------------------------------------------------------------------------------- tests
+
+
+class FalseVerdicts(unittest.TestCase):
+    """Few cases, and so three standard deviations more than 5 % are let pass; the page has many."""
+
+    CASES = 300
+    MOST = 0.05 + 3 * math.sqrt(0.05 * 0.95 / CASES)
+
+    def test_no_kind_of_claim_holds_falsely_too_often(self) -> None:
+        for kind, (name, noise) in itertools.product(KINDS, NOISES.items()):
+            with self.subTest(kind=kind.__name__, noise=name):
+                self.assertLessEqual(shares(kind, noise, 5, 0.0, self.CASES)[0], self.MOST)
+
+    def test_no_figure_holds_anything_falsely_too_often(self) -> None:
+        self.assertLessEqual(of_figures(NOISES["normal"], 7, 150)[0], 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150))
+
+    def test_effects_are_found(self) -> None:
+        for kind in (difference, equivalence, conditions, permutation):
+            self.assertGreater(shares(kind, NOISES["normal"], 10, 1.5, 100)[0], 0.85, kind.__name__)
+
+    def test_the_earlier_rule_erred_too_often(self) -> None:
+        self.assertGreater(shares(difference, NOISES["normal"], 2, 0.0, self.CASES)[1], 0.1)
+        self.assertGreater(shares(best, NOISES["normal"], 5, 0.0, self.CASES)[1], 0.1)
+
+    def test_the_page_has_the_table(self) -> None:
+        table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].strip().splitlines()
+        self.assertEqual(len(table), sum(1 for _ in rows(4)))
+        for line in table[2:]:
+            false = float(line.split("|")[4].strip().rstrip("%"))
+            self.assertLessEqual(false, 5.0, line)
+
+
+class Verdicts(unittest.TestCase):
+    def test_the_whole_interval_decides(self) -> None:
+        values = np.array([0.9, 1.0, 1.1, 1.05, 0.95])
+        low, high = statistics.interval(values)
+        self.assertAlmostEqual(high - low, 2 * 2.7764451051977987 * np.std(values, ddof=1) / math.sqrt(5), places=12)
+        for border, verdict in ((low - 1e-6, HOLDS), (low + 1e-6, OPEN), (high - 1e-6, OPEN), (high + 1e-6, FAILS)):
+            self.assertEqual(claim(values, border).verdict, verdict)
+
+    def test_monotone_in_mean_error_border_and_seeds(self) -> None:
+        order = {FAILS: 0, OPEN: 1, HOLDS: 2}
+        random = np.random.default_rng(3)
+        for _ in range(200):
+            seeds = int(random.integers(2, 11))
+            shape = random.standard_normal(seeds)
+            shape = (shape - shape.mean()) / np.std(shape, ddof=1)
+
+            def rank(mean: float, error: float = 1.0, border: float = 0.0, shape: np.ndarray = shape) -> int:
+                return order[claim(mean + error * shape, border).verdict]
+
+            means = np.linspace(-4, 4, 17)
+            for error in (0.1, 1.0, 3.0):
+                of_means = [rank(mean, error) for mean in means]
+                self.assertEqual(of_means, sorted(of_means))
+                of_borders = [rank(0.0, error, border) for border in means]
+                self.assertEqual(of_borders, sorted(of_borders, reverse=True))
+            for mean in means:
+                decided = [abs(rank(mean, error) - 1) for error in (0.01, 0.1, 1, 3)]
+                self.assertEqual(decided, sorted(decided, reverse=True))
+        exact = [abs(order[claim([0.5 - 0.3, *[0.5] * (n - 2), 0.5 + 0.3]).verdict] - 1) for n in range(2, 30)]
+        self.assertEqual(exact, sorted(exact))
+
+    def test_fewer_than_five_seeds_decide_nothing(self) -> None:
+        for seeds in range(1, 5):
+            one = claim([1.0] * seeds)
+            self.assertEqual(one.verdict, OPEN)
+            self.assertIn("seed", one.reason)
+        self.assertEqual(claim([1.0] * 5).verdict, HOLDS)
+
+    def test_equal_numbers_of_a_grid_say_little(self) -> None:
+        self.assertEqual(claim(measurement([1.0] * 5, discrete=True)).verdict, OPEN)
+        self.assertEqual(claim(measurement([1.0] * 6, discrete=True)).verdict, HOLDS)
+
+    def test_rounding_is_no_effect(self) -> None:
+        self.assertEqual(claim([1e-16] * 8).verdict, OPEN)
+
+    def test_an_equivalence_needs_both_sides(self) -> None:
+        for shift, verdict in ((0, HOLDS), (0.5, FAILS), (-0.5, FAILS), (0.19, OPEN), (-0.19, OPEN)):
+            values = 1 + shift + np.array([0.01, -0.01, 0.03, -0.03, 0.0])
+            self.assertEqual(claim(values, 0.2, about=1.0).verdict, verdict, shift)
+
+    def test_conditions_are_never_replicates(self) -> None:
+        conditions = [measurement([mean] * len(SEEDS)) for mean in (1.0, 1.1, 1.2, -0.1)]
+        self.assertEqual(claim(conditions).verdict, FAILS)
+        self.assertEqual(claim(conditions[:3]).verdict, HOLDS)
+        self.assertEqual(claim([measurement([1.0]) for _ in range(8)]).verdict, OPEN)
+
+    def test_what_is_censored_is_not_decided(self) -> None:
+        one = claim(Measurement({str(i): Sample(1.0) for i in range(9)}, censored="add 2^3"))
+        self.assertEqual((one.verdict, one.reason), (OPEN, "add 2^3"))
+
+    def test_permutations_are_all_counted(self) -> None:
+        worlds = np.array([[1.0, 0.0, 0.1, 0.2]] * 5)
+        self.assertEqual(statistics.p_of_worlds(worlds), 1 / 4**5)
+        self.assertEqual(statistics.p_of_worlds(worlds[:4]), 1.0)  # 256 are too few
+        self.assertLess(statistics.p_of_worlds(np.tile(worlds, (3, 1))), 2e-5)  # drawn
+
+    def test_holm(self) -> None:
+        np.testing.assert_allclose(statistics.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+        sure, border = claim([1.0, 1.1, 0.9, 1.05, 0.95]), claim([1.0, 0.2, 0.5, 0.9, 0.6])
+        self.assertEqual((border.verdict, adjusted([border])), (HOLDS, [HOLDS]))
+        self.assertEqual(adjusted([sure, *[border] * 9]), [HOLDS, *[OPEN] * 9])
+
+    def test_seeds_that_would_decide_do(self) -> None:
+        random = np.random.default_rng(5)
+        one = claim(0.6 + np.array([-1, 1, -1, 1, 0.1]))
+        seeds = one.seeds_to_decide
+        assert seeds is not None
+        deviation = np.std(one.parts[0].values, ddof=1)
+        found = np.mean([
+            claim(np.mean(one.parts[0].values) + deviation * random.standard_normal(seeds)).verdict is HOLDS
+            for _ in range(400)
+        ])  # fmt: skip
+        self.assertAlmostEqual(found, statistics.POWER, delta=4 * math.sqrt(0.16 / 400))
+        self.assertIn(f"about {seeds} seeds would decide", one.reason)
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        write(PAGE)
+    else:
+        unittest.main()
