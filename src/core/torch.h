@@ -1,7 +1,7 @@
 #pragma once
 
 // The part of LibTorch that everyone uses: tensors. Precompiled. The few files that differentiate
-// include torch/csrc/autograd/autograd.h by themselves, because it costs each file that sees it a
+// include LibTorch's header of autograd by themselves, because it costs each file that sees it a
 // third of a second. Differences between LibTorch versions belong here.
 
 #include <ATen/ATen.h>

@@ -17,8 +17,8 @@ struct EigenSearch {
   double tolerance;      // residual norms to reach, relative to the largest |eigenvalue| seen
   int64_t max_products;  // to stop at
 
-  /// Pairs that are sought in p dimensions: at each end that is asked for, one more than asked. That
-  /// one notices when another eigenvalue overtakes the last one asked for.
+  /// Pairs that are sought in p dimensions: at each end that is asked for, one more than asked,
+  /// which notices when another eigenvalue overtakes the last one asked for.
   int64_t Rows(int64_t p) const;
 };
 
@@ -32,11 +32,10 @@ struct Eigenpairs {
 };
 
 /// Eigenpairs of A from the span of `start` [search.Rows(p) or more, p]: the nearer that is to
-/// eigenvectors, the fewer products. Rows that depend on earlier ones count for nothing. Converged rows
-/// say nothing of an eigenvector that is orthogonal to them: further rows should lean to where one
-/// may have come up. Where
-/// products are not finite, so are the values, and the vectors are those of `start`. Reads a few
-/// numbers back to the host for each block of products.
+/// eigenvectors, the fewer products. Rows that depend on earlier ones count for nothing. Converged
+/// rows say nothing of an eigenvector that is orthogonal to them: further rows should lean to where
+/// one may have come up. Where products are not finite, so are the values, and the vectors are
+/// those of `start`. Reads a few numbers back to the host for each block of products.
 Eigenpairs FindEigenpairs(const SymmetricMatrix& matrix, const at::Tensor& start,
                           const EigenSearch& search);
 

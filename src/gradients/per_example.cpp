@@ -138,7 +138,7 @@ at::Tensor PerExample::Variances() const {
   const int64_t max_doubles =
       std::max<int64_t>(max_numbers_ * size_of_number / static_cast<int64_t>(sizeof(double)), 1);
   for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Layer& layer = *gradients_.taps[i].layer;
+    const ExampleLayer& layer = LayerOf(gradients_.taps[i]);
     const Tap tap = {&layer, gradients_.taps[i].input.detach().to(at::kDouble), {}};
     const at::Tensor d = gradients_.output_gradients[i].to(at::kDouble);
     layer.WriteGradient(tap, d, mean);

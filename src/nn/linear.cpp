@@ -20,7 +20,7 @@ namespace {
 /// NaN where x is not finite.
 at::Tensor Signs(const at::Tensor& x) { return x.sign().add(x.mul(0)); }
 
-class Linear : public Layer {
+class Linear : public DenseLayer {
  public:
   Linear(ParameterTable& table, const std::string& name, int64_t in, int64_t out, bool bias)
       : in_(in), out_(out), bias_(bias) {

@@ -6,16 +6,17 @@
 //                               x_i|: within that distance of lambda_i lies an eigenvalue
 //   smallest<i>, smallest_residual<i>   the same at the lower end
 //   trace, trace_error          tr H and the standard error that its sampled part has
-//   gradient_cosine<i>, step_cosine<i>  |cos| of the angles of g and of delta with the eigenvector of
-//                               eigenvalue<i>; in coordinates P^1/2 theta where preconditioned
+//   gradient_cosine<i>, step_cosine<i>  |cos| of the angles of g and of delta with the eigenvector
+//                               of eigenvalue<i>; in coordinates P^1/2 theta where preconditioned
 //   products                    how many Hessian-vector products it took
-// Eigenpairs are followed from one measurement to the next (gradients/eigenvalues.h): the next search
-// begins with the vectors found last and with g, which leans to where the curvature rises. Products are exact, in pieces that are put into
-// memory one after another. Under batch normalization a piece is a batch, normalized by itself.
+// Eigenpairs are followed from one measurement to the next (gradients/eigenvalues.h): the next
+// search begins with the vectors found last and with g, which leans to where the curvature rises.
+// Products are exact, in pieces that are put into memory one after another. Under batch
+// normalization a piece is a batch, normalized by itself.
 //
-// The trace is that on the space of the vectors X that were found, exact, plus a Hutchinson estimate
-// on the rest (Meyer et al. 2021, "Hutch++", with X for the random sketch): the mean over random
-// signs z of <z', H z'>, z' = z - X X^T z.
+// The trace is that on the space of the vectors X that were found, exact, plus a Hutchinson
+// estimate on the rest (Meyer et al. 2021, "Hutch++", with X for the random sketch): the mean over
+// random signs z of <z', H z'>, z' = z - X X^T z.
 
 #include <algorithm>
 #include <cmath>
@@ -287,7 +288,10 @@ class HessianProbe : public Probe {
 };
 
 const Registration<Probe, HessianProbe> kRegistration(
-    "hessian", "extreme eigenvalues of the Hessian with error bars, trace, and where g points");
+    "hessian", "extreme eigenvalues of the Hessian with error bars, trace, and where g points",
+    {.base = R"({"max_products": 6})",
+     .variants = {R"({"smallest": 1, "examples": 9, "trace_samples": 2, "matrix": "gauss_newton",
+                      "preconditioned": true})"}});
 
 }  // namespace
 }  // namespace sgdscope

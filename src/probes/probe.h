@@ -34,6 +34,11 @@ struct StepView {
   /// The run's estimator on another batch at theta. `draw` < 0 numbers its own draws.
   std::function<at::Tensor(const Batch& batch, int64_t draw)> estimate;
   const Extras& extras;  // of the run's estimator on the batch
+
+  /// The losses of the batch along the step, with curvature: one sweep, whoever asks.
+  const LineLosses& AlongStep() const;
+
+  mutable std::optional<LineLosses> along_step = {};  // where it was made
 };
 
 /// What a probe may check and keep before the run; everything outlives the probe.

@@ -4,20 +4,21 @@
 // identity for sgd, the root of the mean square plus epsilon for adam):
 //   step_sharpness     <delta, H_B delta> / <delta, P delta> of the updating batch: under plain SGD
 //                      the Rayleigh quotient of H_B along g_B
-//   batch_sharpness    E[q_B], q_B = <d, H_B d> / <d, P d> with d = P^-1 g_B: the mean over `batches`
-//                      fresh batches (Andreyev and Beneventano 2024, for P = 1)
+//   batch_sharpness    E[q_B], q_B = <d, H_B d> / <d, P d> with d = P^-1 g_B: the mean over
+//                      `batches` fresh batches (Andreyev and Beneventano 2024, for P = 1)
 //   batch_sharpness_error   its standard error, from two batches on
 //   pooled_sharpness        E[<d, H_B d>] / E[<d, P d>] over the same batches
 //   pooled_sharpness_error  its standard error, to first order (delta method)
-//   threshold          sgd: 2 (1 + momentum) / eta, with Nesterov momentum that over 1 + 2 momentum,
-//                      either less the weight decay; adam: (2 + 2 beta1) / ((1 - beta1) eta), with
-//                      eta corrected for the bias; eta is this step's
+//   threshold          sgd: 2 (1 + momentum) / eta, with Nesterov momentum that over 1 + 2
+//                      momentum, either less the weight decay; adam: (2 + 2 beta1) / ((1 - beta1)
+//                      eta), with eta corrected for the bias; eta is this step's
 //   step_ratio, batch_ratio   step_sharpness and batch_sharpness over the threshold
 //   critical_step      the s at which the updating batch's mean loss at theta + s delta is back at
-//                      that at theta, from below: by bisection of log2 s between -8 and 8, the first
-//                      point of which, s = 1, is known, so that `critical_passes` forward passes
-//                      leave a factor of 2^(+-2^(2 - passes)). Where the loss crosses that level several
-//                      times it is one of them; not measured where it does not fall along delta
+//                      that at theta, from below: by bisection of log2 s between -8 and 8, the
+//                      first point of which, s = 1, is known, so that `critical_passes` forward
+//                      passes leave a factor of 2^(+-2^(2 - passes)). Where the loss crosses that
+//                      level several times it is one of them; not measured where it does not fall
+//                      along delta
 // No Hessian-vector product is formed: <d, H d> is the second derivative along a line, in one
 // forward sweep (Oracle::AlongLine), which for delta is shared with `taylor`.
 
@@ -175,7 +176,8 @@ class StabilityProbe : public Probe {
 
 const Registration<Probe, StabilityProbe> kRegistration(
     "stability",
-    "curvature along the step and along fresh batches' gradients, against the update rule's limit");
+    "curvature along the step and along fresh batches' gradients, against the update rule's limit",
+    {.variants = {R"({"batches": 1, "critical_passes": 2})"}});
 
 }  // namespace
 }  // namespace sgdscope

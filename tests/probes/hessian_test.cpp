@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -8,6 +9,13 @@
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "gradients/eigenvalues.h"
+#include "nn/activation.h"
+#include "nn/conv2d.h"
+#include "nn/linear.h"
+#include "nn/pool2d.h"
+#include "nn/residual.h"
+#include "nn/scale.h"
+#include "nn/sequence.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
 #include "tests/oracles.h"

@@ -17,55 +17,19 @@ namespace {
 
 constexpr int64_t kSteps = 30;
 
-/// A registered probe as it stands in a config: required fields filled in, lags that a short run
-/// can fill.
-Json ProbeConfig(const std::string& name, int64_t every, const Json& changes = Json::object()) {
-  const auto defaults = Registry<Probe>::entries().at(name).make();
-  const Json known = WriteFields([&](FieldVisitor& visitor) { defaults->Fields(visitor); });
-  Json probe = ExampleFields<Probe>(name);
-  probe["name"] = name;
-  probe["every"] = every;
-  if (known.contains("recent_lag")) probe["recent_lag"] = 2;
-  if (known.contains("long_ago_lag")) probe["long_ago_lag"] = 9;
-  if (known.contains("draws")) probe["draws"] = 5;
-  if (name == "modified_flow") {  // each time costs as much as hundreds of steps
-    probe["every"] = 7 * every;
-    probe["substeps"] = 1;
-    probe["orders"] = 4;
-  }
-  if (name == "hessian") probe["max_products"] = 6;           // each costs as much as a step
-  if (name == "generalization_gap") probe["batch_size"] = 4;  // of 5 test examples
-  if (name == "overlap") probe["pairs"] = 2;                  // each costs more than two steps
-  for (const auto& [key, value] : changes.items()) probe[key] = value;
-  return probe;
+/// A probe as it stands in a config. `every` counts in units of its own, if it has one: a probe that
+/// costs much has.
+Json InConfig(const LeafCase& probe, int64_t every) {
+  Json config = probe.fields;
+  config["name"] = probe.name;
+  config["every"] = every * probe.fields.value("every", int64_t{1});
+  return config;
 }
 
 /// Every registered probe, and its variants.
 std::vector<Json> AllProbes(int64_t every) {
   std::vector<Json> probes;
-  for (const auto& [name, entry] : Registry<Probe>::entries())
-    probes.push_back(ProbeConfig(name, every));
-  probes.push_back(ProbeConfig("taylor", every, {{"hessian", true}, {"cumulative", "logged"}}));
-  probes.push_back(
-      ProbeConfig("taylor", every, {{"batches", {"long_ago"}}, {"cumulative", "none"}}));
-  probes.push_back(ProbeConfig("separate_updates", every, {{"exact_up_to", 10}, {"samples", 5}}));
-  probes.push_back(ProbeConfig("separate_updates", every, {{"block", "tensor"}}));
-  probes.push_back(ProbeConfig("covariance", every, {{"gram", true}}));
-  probes.push_back(ProbeConfig("implicit_regularizer", every, {{"partitions", 2}}));
-  probes.push_back(ProbeConfig("gradient_noise", every, {{"projections", 0}}));
-  probes.push_back(
-      ProbeConfig("generalization_gap", every, {{"covariance", true}, {"cumulative", "logged"}}));
-  probes.push_back(ProbeConfig("sgd_gd_gap", every, {{"draws", 2}}));
-  probes.push_back(ProbeConfig("stability", every, {{"batches", 1}, {"critical_passes", 2}}));
-  probes.push_back(ProbeConfig("hessian", every,
-                               {{"smallest", 1},
-                                {"examples", 9},
-                                {"trace_samples", 2},
-                                {"matrix", "gauss_newton"},
-                                {"preconditioned", true}}));
-  probes.push_back(
-      ProbeConfig("coherence", every, {{"cumulative", "logged"}, {"whole_set", true}}));
-  probes.push_back(ProbeConfig("coherence", every, {{"cumulative", "none"}, {"nulls", 0}}));
+  for (const LeafCase& probe : AllLeaves<Probe>()) probes.push_back(InConfig(probe, every));
   return probes;
 }
 

@@ -117,7 +117,7 @@ void ExpectKillsLeaveNoTrace(const Reference& reference, int kills, uint64_t see
   std::set<std::string> resumes;
   int hits = 0;
   for (int runs = 0; hits < kills; ++runs) {
-    ASSERT_LT(runs, kills) << "most kills come too late: make the run longer";
+    ASSERT_LT(runs, 10 * kills) << "nearly all kills come too late: make the run longer";
     const fs::path run = reference.NewRun();
     int status = -SIGKILL;
     while (status == -SIGKILL && hits < kills) {

@@ -524,8 +524,8 @@ TEST(ScheduleValues, ConstantIsTheNumberItStandsFor) {
 
 /// Rules that say where they become unstable, with hyper-parameters that move it. Adam's metric does
 /// not change where epsilon is all of it.
-std::vector<RuleCase> RulesThatKnowStability() {
-  std::vector<RuleCase> rules;
+std::vector<LeafCase> RulesThatKnowStability() {
+  std::vector<LeafCase> rules;
   for (const double momentum : {0.0, 0.5, 0.9}) {
     rules.push_back({"sgd", {{"momentum", momentum}}});
     rules.push_back({"sgd", {{"momentum", momentum}, {"weight_decay", 0.7}}});
@@ -542,8 +542,9 @@ std::vector<RuleCase> RulesThatKnowStability() {
 
 constexpr double kLarge = 1e3;
 
-/// |theta| after many steps, or once it is above kLarge, on the loss h theta^2 / 2, where h is this share of the threshold.
-double SizeAfterSteps(const RuleCase& rule_case, double share) {
+/// |theta| after many steps, or once it is above kLarge, on the loss h theta^2 / 2, where h is this
+/// share of the threshold.
+double SizeAfterSteps(const LeafCase& rule_case, double share) {
   const auto rule = MakeExample<UpdateRule>(rule_case.name, rule_case.fields);
   at::Tensor theta = at::ones({1}, at::kDouble);
   rule->Allocate(theta);
@@ -567,14 +568,14 @@ double SizeAfterSteps(const RuleCase& rule_case, double share) {
 }
 
 TEST(Stability, ThetaStaysBoundedUpToTheThreshold) {
-  for (const RuleCase& rule_case : RulesThatKnowStability()) {
+  for (const LeafCase& rule_case : RulesThatKnowStability()) {
     EXPECT_LT(SizeAfterSteps(rule_case, 0.98), 1e-3) << rule_case.Text();
     EXPECT_GT(SizeAfterSteps(rule_case, 1.02), kLarge) << rule_case.Text();
   }
 }
 
 TEST(Stability, IsKnownWhereTheRuleSaysSo) {
-  for (const RuleCase& rule_case : AllRules()) {
+  for (const LeafCase& rule_case : AllLeaves<UpdateRule>()) {
     Walk walk(rule_case, at::kDouble);
     for (; walk.step < 3; ++walk.step) {
       const at::Tensor g = GradientAt(walk.step, at::kDouble);
