@@ -242,6 +242,14 @@ class OfThePapers(unittest.TestCase):
             for figure in files:
                 self.assertLessEqual({*SIZES}, {*sizes_of(study_file(paper, figure))})
 
+    def test_full_sizes_leave_the_official_split_to_where_the_data_are(self) -> None:
+        for paper in papers():
+            for job in jobs_of(paper, figures(paper), "full"):
+                data = read_json(job.config)["data"]
+                own = [key for key in data if key.endswith("_files")]
+                own += [override for override in job.overrides if "_files" in override]
+                self.assertEqual(own, [], job.config)
+
     @unittest.skipUnless(shutil.which(PROGRAM), "the program is not built")
     def test_the_program_takes_every_job_of_every_size(self) -> None:
         jobs = {

@@ -16,7 +16,6 @@ UNJUDGED = {"quick": "an MLP stands in for the paper's Wide-ResNet, with two see
 PAPER = Paper(
     about="SGD with a finite learning rate follows the gradient flow of a loss with a penalty on the batch gradients' norms",
     departures=(
-        "CIFAR-10: trained on the training batches 1 to 4, tested on batch 5. An epoch has 40,000 images in place of 50,000.",
         "The paper's text names the optimal learning rates and regularizers, not which others it took. Here: powers of 2 "
         "around those optima.",
         "It does not say how weights start. Here: He's normal form, biases 0.",

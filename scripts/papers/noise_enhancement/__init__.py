@@ -11,7 +11,6 @@ PAPER = Paper(
         "losses over each epoch, at its end. So convergence times are whole epochs.",
         "It does not say which of Glorot's initializations it takes, nor how pixels are scaled. Here: the uniform one, "
         "biases 0; to 0 … 1 (F1) or by the mean and deviation of each channel (C1, C2).",
-        "CIFAR-10: trained on the training batches 1 to 4, tested on batch 5. An epoch has 40,000 images, not 50,000.",
         "An epoch leaves out the examples that don't fill its last batch, others in every epoch.",
         "C2's output layer has 100 neurons. The paper says 10, which can't be for CIFAR-100.",
         "The paper waits for every run to reach L**. Here a run ends after 300,000 (F1) or 200,000 steps (C1, C2) at the "
