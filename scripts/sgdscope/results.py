@@ -94,7 +94,7 @@ class Results:
             worlds[seed] = of(run)
             return Sample(worlds[seed][0] - float(np.mean(worlds[seed][1:])))
 
-        runs, problems = self._finished(name)
+        (runs,), problems = self._finished(name)
         found = over_seeds({seed: (seed, run) for seed, run in runs.items()}, measure, problems)
         return replace(found, worlds=np.array([worlds[seed] for seed in found.samples]))
 
@@ -104,22 +104,20 @@ class Results:
         The highest value of all is never below the last one, whatever a network does. So parts are compared by their
         means, as settings of which the best is chosen.
         """
-        runs, problems = self._finished(name)
+        (runs,), problems = self._finished(name)
         if not runs:
             return Measurement({}, tuple(problems))
         means = [[part.mean() for part in np.array_split(of(run), PARTS)] for run in runs.values()]
         parts = np.array(means).T
         return best_of_settings(list(runs), parts[:-1] - parts[-1], problems=problems)
 
-    def _finished(self, name: str) -> tuple[dict[str, Run], list[str]]:
-        """The finished runs of a job by their seeds, and why others are missing."""
-        outcomes = [outcome for outcome in self.outcomes if outcome.job.name == name]
-        problems = [outcome.problem for outcome in outcomes if outcome.problem]
-        return {str(outcome.job.seed): outcome.run for outcome in outcomes if outcome.run}, problems
+    def _finished(self, *names: str) -> tuple[list[dict[str, Run]], list[str]]:
+        """The finished runs of each job by their seeds, and why others are missing."""
+        by_name = [{str(o.job.seed): o.run for o in self.outcomes if o.job.name == name and o.run} for name in names]
+        return by_name, [o.problem for o in self.outcomes if o.job.name in names and o.problem]
 
     def measure(self, of: Callable[..., Sample], *names: str, discrete: bool = False) -> Measurement:
         """`of(run of the first name, run of the second, ...)` for each seed with which all of them are finished."""
-        by_name = [{str(o.job.seed): o.run for o in self.outcomes if o.job.name == name and o.run} for name in names]
+        by_name, problems = self._finished(*names)
         seeds = [seed for seed in by_name[0] if all(seed in runs for runs in by_name)]
-        problems = [o.problem for o in self.outcomes if o.job.name in names and o.problem]
         return over_seeds({seed: [runs[seed] for runs in by_name] for seed in seeds}, of, problems, discrete)
