@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/rng.h"
+#include "data/distinct.h"
 
 namespace sgdscope {
 namespace {
@@ -59,6 +61,11 @@ void FileDataset::OwnFields(FieldVisitor& visitor) {
                  .min = 1,
                  .max = kMostExamples},
                 train_limit_);
+  visitor.Visit({.name = "train_draw",
+                 .help = "draw these train_limit examples at random from all, by the seed, in "
+                         "place of the first ones: each seed has a training set of its own",
+                 .paper = "generalization_gap, section 2"},
+                train_draw_);
   visitor.Visit({.name = "test_limit",
                  .help = "use only the first so many test examples",
                  .min = 1,
@@ -73,18 +80,23 @@ DataShape FileDataset::Shape(const std::string& path) const {
                 std::to_string(wanted.named.size()) + " files, but they come in groups of " +
                     std::to_string(usual_.part.size()) + ": " + Joined(usual_.part));
   }
+  if (train_draw_ && !train_limit_) {
+    throw Error(ErrorKind::kConfig, path + ".train_draw",
+                "all training examples are taken, so that there is nothing to draw",
+                "Give " + path + ".train_limit, or leave it out.");
+  }
   return {Count(train(), path), Count(test(), path), shape(), classes()};
 }
 
 void FileDataset::Resolve() { path_ = Folder().string(); }
 
-LoadedData FileDataset::Load(uint64_t) const {
+LoadedData FileDataset::Load(uint64_t seed) const {
   // Both lists are looked up before the first byte is read: a missing file shows at once.
   Find(train());
   Find(test());
   LoadedData data;
-  data.train = Read(train(), data.files);
-  data.test = Read(test(), data.files);
+  data.train = Read(train(), seed, data.files);
+  data.test = Read(test(), seed, data.files);
   return data;
 }
 
@@ -136,7 +148,8 @@ int64_t FileDataset::Count(const Wanted& wanted, const std::string& path) const 
   return *wanted.limit;
 }
 
-Split FileDataset::Read(const Wanted& wanted, std::vector<FileRecord>& records) const {
+Split FileDataset::Read(const Wanted& wanted, uint64_t seed,
+                        std::vector<FileRecord>& records) const {
   const std::vector<fs::path> files = Find(wanted);
   const std::string hint =
       wanted.named.empty()
@@ -154,9 +167,11 @@ Split FileDataset::Read(const Wanted& wanted, std::vector<FileRecord>& records) 
       inputs.size() == 1 ? Split{inputs[0], labels[0]} : Split{at::cat(inputs), at::cat(labels)};
   if (!wanted.limit) return split;
   CheckLimit("data", wanted.split, *wanted.limit, split.size());
+  Stream stream(seed, "train_draw", 0);
+  const at::Tensor chosen = wanted.drawn ? DrawDistinct(stream, *wanted.limit, split.size())
+                                         : at::arange(*wanted.limit, at::kLong);
   // Copies, so that the memory of the others is freed.
-  return {split.inputs.narrow(0, 0, *wanted.limit).clone(),
-          split.labels.narrow(0, 0, *wanted.limit).clone()};
+  return {split.inputs.index_select(0, chosen), split.labels.index_select(0, chosen)};
 }
 
 }  // namespace sgdscope

@@ -13,8 +13,8 @@
 namespace sgdscope {
 
 /// What the data sets that lie in files have in common: the fields `path`, `train_files`,
-/// `test_files`, `train_limit`, `test_limit`, and the search for files by their usual names. A leaf
-/// says how one part (one or more files that belong together) is read.
+/// `test_files`, `train_limit`, `train_draw`, `test_limit`, and the search for files by their usual
+/// names. A leaf says how one part (one or more files that belong together) is read.
 class FileDataset : public Dataset {
  public:
   using Files = std::span<const std::filesystem::path>;
@@ -55,20 +55,22 @@ class FileDataset : public Dataset {
     const std::vector<std::string>& named;
     const std::vector<Spellings>& usual;
     const std::optional<int64_t>& limit;
+    bool drawn;  // those within the limit: by the seed
   };
-  Wanted train() const { return {"train", train_files_, usual_.train, train_limit_}; }
-  Wanted test() const { return {"test", test_files_, usual_.test, test_limit_}; }
+  Wanted train() const { return {"train", train_files_, usual_.train, train_limit_, train_draw_}; }
+  Wanted test() const { return {"test", test_files_, usual_.test, test_limit_, false}; }
 
   std::filesystem::path Folder() const;
   std::vector<std::filesystem::path> Find(const Wanted& wanted) const;
   int64_t Count(const Wanted& wanted, const std::string& path) const;
-  Split Read(const Wanted& wanted, std::vector<FileRecord>& records) const;
+  Split Read(const Wanted& wanted, uint64_t seed, std::vector<FileRecord>& records) const;
 
   Usual usual_;
   std::string path_;
   std::vector<std::string> train_files_;
   std::vector<std::string> test_files_;
   std::optional<int64_t> train_limit_;
+  bool train_draw_ = false;
   std::optional<int64_t> test_limit_;
 };
 

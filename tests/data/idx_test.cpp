@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -197,6 +200,39 @@ TEST_F(IdxFiles, LimitsTakeTheFirstExamples) {
   ExpectExamples(data.test, 5, {7});
   EXPECT_EQ(Make(fields)->Shape("data").train_size, 3);
   EXPECT_EQ(Make(fields)->Shape("data").test_size, 1);
+}
+
+// Any 3 of the 5, each with its own label; over many seeds every one as often.
+TEST_F(IdxFiles, DrawnExamplesAreThoseOfTheSeed) {
+  const auto dataset = Make({{"train_limit", 3}, {"train_draw", true}, {"test_limit", 1}});
+  constexpr int kSeeds = 200;
+  std::map<int64_t, int> drawn;  // by place in the files
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const LoadedData data = dataset->Load(seed);
+    ExpectExamples(data.test, 5, {7});
+    ASSERT_EQ(data.train.size(), 3);
+    EXPECT_TRUE(at::equal(data.train.inputs, dataset->Load(seed).train.inputs));
+    for (int64_t i = 0; i < 3; ++i) {
+      const auto label = static_cast<int>(data.train.labels[i].item<int64_t>());
+      const auto found = std::find(kTrainLabels.begin(), kTrainLabels.end(), label);
+      ASSERT_NE(found, kTrainLabels.end());
+      const int64_t place = found - kTrainLabels.begin();
+      ExpectExamples({data.train.inputs.narrow(0, i, 1), data.train.labels.narrow(0, i, 1)}, place,
+                     {label});
+      ++drawn[place];
+    }
+  }
+  // 3/5 of the seeds draw it, but for 5 standard deviations.
+  const double deviation = std::sqrt(kSeeds * 0.6 * 0.4);
+  for (int64_t place = 0; place < 5; ++place) {
+    EXPECT_NEAR(drawn[place], kSeeds * 0.6, 5 * deviation) << place;
+  }
+}
+
+TEST_F(IdxFiles, DrawingNeedsALimit) {
+  const auto dataset = Make({{"train_draw", true}});
+  ExpectError(ErrorKind::kConfig, {"here.train_draw", "here.train_limit"},
+              [&] { dataset->Shape("here"); });
 }
 
 TEST_F(IdxFiles, LimitBeyondTheSetIsRefused) {

@@ -16,7 +16,8 @@ PAPER = Paper(
         "The paper has formulas and no experiments. Pictures, networks, data and thresholds are ours.",
         "The claims and their borders were written before any result of their figure was seen, but for what is said below a figure's claims.",
         "Where steps are measured, networks have tanh in place of ReLU: its kinks are in no Hessian, which equation 12 needs.",
-        "In place of the average over realizations of the training set, that over the batches drawn from one training set.",
+        "The paper averages over realizations of the training set. In `realizations`, and for gradient descent in `gap`, each "
+        "seed draws its own. Elsewhere the batches drawn from one training set stand for them.",
     ),
     sizes={
         "quick": "a network with one hidden layer of 100 units in place of two of 500, the first 2,000 training examples (where not, "
