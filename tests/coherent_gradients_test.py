@@ -30,7 +30,9 @@ from papers.coherent_gradients import (
     noise_name,
     steps_until,
 )
+from sgdscope.catalogue import figures, jobs_of
 from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.durations import Durations
 from sgdscope.figure import Figure
 from sgdscope.plots.style import house_style
 from sgdscope.runs import Run, open_run
@@ -51,13 +53,13 @@ def peaked(end: float, peak: float = 0.9) -> np.ndarray:
     return np.interp(np.arange(STEPS.size), [0, STEPS.size // 2, STEPS.size - 1], [0.0, peak, end])
 
 
-def shares(f_p: np.ndarray, world: str = "") -> dict[str, np.ndarray]:
-    """The columns of f_p and f_c of the whole training set: one probe has the steps to 100, the other those from 90 on."""
+def shares(f_p: np.ndarray, world: str = "", of: str = "whole") -> dict[str, np.ndarray]:
+    """The columns of f_p and f_c of the whole set or a sample: one probe has the steps to 100, the other those from 90 on."""
     step = np.arange(f_p.size)
     early, late = np.where(step <= 100, f_p, NAN), np.where(step >= 90, f_p, NAN)
     probes = (("early", early), ("late", late))
     return {
-        f"{probe}.whole.{world}{part}": values for probe, f in probes for part, values in (("f_p", f), ("f_c", 1 - f))
+        f"{probe}.{of}.{world}{part}": values for probe, f in probes for part, values in (("f_p", f), ("f_c", 1 - f))
     }
 
 
@@ -132,6 +134,15 @@ class Jobs(Made):
             self.assertEqual(config["update"], {"name": "sgd", "learning_rate": 0.1})
             self.assertFalse([word for job in jobs for word in job.overrides if "limit" in word or "steps" in word])
 
+    def test_quick_takes_less_than_10_minutes_on_two_cores(self) -> None:
+        jobs = jobs_of("coherent_gradients", figures("coherent_gradients"), "quick")
+        self.assertLess(Durations.load("coherent_gradients").of_all("quick", jobs), 10 * 60)
+
+    def test_quick_goes_over_its_examples_as_often_as_the_paper(self) -> None:
+        for setting in study(fig1.FIGURE).settings:
+            words = dict(word.split("=", 1) for word in setting.overrides)
+            self.assertGreaterEqual(int(words["steps"]) * 100 / int(words["data.train_limit"]), 100_000 * 100 / 60_000)
+
     def test_names_are_those_that_are_drawn(self) -> None:
         for one in (fig4, beyond_convnet):
             names = {name for names in one.NAMES.values() for name in names}
@@ -190,6 +201,8 @@ class LabelNoise(Made):
 
 
 class Coherence(Made):
+    OFF = -0.2  # of f_p as the paper samples it from the exact one
+
     def make_runs(
         self,
         first: Mapping[int, float],
@@ -217,7 +230,7 @@ class Coherence(Made):
                     f_p[step > 1100] = f_p[step > 1100] if world else end
                     f_p[~np.isin(step, STEPS)] = NAN
                     i = (step + 1.0) * (1 + 0.01 * random.standard_normal())
-                    metrics |= shares(f_p, name)
+                    metrics |= shares(f_p, name) | shares(f_p + self.OFF, name, "sample")
                     metrics |= {f"batch.{name}i_c": i, f"batch.{name}i_p": i * (1 + (null_lead if world else lead))}
                 curves = {"train_corrupt_accuracy": learned(500), "train_pristine_accuracy": learned(3)}
                 curves["proper_accuracy"] = np.full(STEPS.size, 1 - 0.9 * percent / 100)
@@ -278,13 +291,30 @@ class Coherence(Made):
         self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1)
         for figure in (fig2.FIGURE, fig3.FIGURE):
             with house_style():
-                (picture,) = figure.draw(self.results(figure)).values()
-            self.assertEqual(len(picture.axes), 4 * 3)
+                pictures = figure.draw(self.results(figure))
+            self.assertEqual(set(pictures), set(figure.shows))
+            self.assertEqual({len(picture.axes) for picture in pictures.values()}, {4 * 3})
+        exact, sampled = (
+            picture.axes[0].lines[1].get_ydata() for picture in fig2.draw(self.results(fig2.FIGURE)).values()
+        )
+        np.testing.assert_allclose(sampled, exact + self.OFF)
         line = fig2.draw(self.results(fig2.FIGURE))["fig2"].axes[0].lines[1]
         self.assertEqual(line.get_xdata().tolist(), (STEPS + 1).tolist())
         seen = dict(zip(line.get_xdata(), line.get_ydata()))
         for step, share in ((0, 0.9), (8, 0.9), (10, 0.4), (1000, 0.4), (3000, 0.5)):
             self.assertAlmostEqual(seen[step + 1], share, delta=0.01)
+
+    def test_the_paper_s_sample_beside_the_exact_shares(self) -> None:
+        # With 50 % noise the sample leads to the other side at first, from 0.3 to −0.1.
+        self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1)
+        (table,) = fig2.FIGURE.tables(self.results(fig2.FIGURE))
+        self.assertEqual([row[0] for row in table.rows], ["25 %", "50 %", "75 %"])
+        found = [float(str(cell).split(" ")[0]) for cell in table.rows[1][1:]]
+        run = open_run(str(self.root / "runs" / "noise50,seed=1"))
+        line = _shares.lead(run)
+        opposite = np.mean((line.y >= 0) & (line.y < -2 * self.OFF))
+        expected = [0.3, 0.3 + 2 * self.OFF, -0.4, -0.4 + 2 * self.OFF, -self.OFF, opposite]
+        np.testing.assert_allclose(found, expected, atol=0.02)
 
     def test_first_steps_that_were_not_measured(self) -> None:
         step = np.arange(3001)
@@ -426,6 +456,11 @@ class Probes(unittest.TestCase):
         self.assertGreaterEqual(len(logged["early"] & set(range(_shares.FIRST))), _shares.MIN_FIRST)
         self.assertEqual({probe["label"]: probe["cumulative"] for probe in probes}["batch"], "logged")
         self.assertEqual({f"{probe['label']}.whole." for probe in probes if probe.get("whole_set")}, set(_shares.OF))
+        # 400 examples and 300 weights of each of two layers, as the paper has it.
+        sampled = {
+            f"{probe['label']}.sample.": probe["sample_examples"] for probe in probes if "sample_examples" in probe
+        }
+        self.assertEqual(sampled, dict.fromkeys(_shares.SAMPLED, 400))
 
 
 class ConvNet(Made):

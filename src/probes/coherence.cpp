@@ -3,8 +3,8 @@
 // the sum of the gradients g_i of the batch's examples, g^p and g^c those over p and c:
 //   f_p, f_c  <g, g^p> / <g, g> and <g, g^c> / <g, g>; f_p + f_c = 1
 //   i_p, i_c  running sums over the steps of <g, g^p> / |p| and <g, g^c> / |c|
-// whatever the estimator makes of the gradients. Both follow from <g_i, g> alone. The paper samples
-// 400 examples and 600 weights; here it is all weights and all examples of the batch.
+// whatever the estimator makes of the gradients. Both follow from <g_i, g> alone: all weights and
+// all examples of the batch are in them.
 //
 // Departure: the paper divides its sums by the number of pristine examples, which is one number.
 // Those of minibatches differ, so each step is divided by the number in its own batch (and a batch
@@ -18,10 +18,18 @@
 //
 // nullK.*: null worlds in which the designations are permuted among all training examples, once for
 // the whole run. whole.*: f_p and f_c of the whole training set at theta (if `whole_set`).
+//
+// sample.*: the estimate of these that the paper draws, from 400 examples and 600 weights, 300 of
+// each of its two layers (if `sample_examples`). g and g_i are then of the sampled examples, and
+// all products are over the sampled weights alone: <g_i, m g> with the mask m of these. The paper
+// does not say whether it draws anew from step to step; here the sample stays the same.
+
+#include <algorithm>
 
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "data/distinct.h"
 #include "gradients/per_example.h"
 #include "gradients/pieces.h"
 #include "probes/probe.h"
@@ -50,18 +58,26 @@ class Coherence : public Probe {
       if (!cumulative_.Kept()) continue;
       for (const char* value : {"i_p", "i_c"}) values.push_back(world + value);
     }
-    if (!whole_set_) return values;
-    for (const std::string& world : WorldNames()) {
-      for (const char* value : {"f_p", "f_c"}) values.push_back("whole." + world + value);
+    for (const std::string& set : SetNames()) {
+      for (const std::string& world : WorldNames()) {
+        for (const char* value : {"f_p", "f_c"}) values.push_back(set + world + value);
+      }
     }
     return values;
   }
 
   at::Tensor Measure(const StepView& view) override {
     if (!corrupt_.defined()) corrupt_ = MakeWorlds(view.oracle.split().corrupt);
-    const at::Tensor values = OfBatch(view);
-    if (!whole_set_) return values;
-    return at::cat({values, LogsAt(view.step) ? OfWholeSet(view) : NothingOfWholeSet()});
+    std::vector<at::Tensor> values = {OfBatch(view)};
+    const bool logs = LogsAt(view.step);
+    if (whole_set_) {
+      values.push_back(logs ? OfSet(view, AllExamples(view.oracle), {}) : NothingOfSet());
+    }
+    if (sample_examples_) {
+      if (!weights_.defined()) weights_ = DrawWeights(view.oracle.table()).to(view.theta.device());
+      values.push_back(logs ? OfSet(view, {examples_}, weights_) : NothingOfSet());
+    }
+    return at::cat(values);
   }
 
   void Allocate(const at::Tensor& theta) override {
@@ -87,6 +103,23 @@ class Coherence : public Probe {
                            "each logged step",
                    .paper = "coherent_gradients figure 2"},
                   whole_set_);
+    visitor.Visit({.name = "sample_examples",
+                   .help = "also f_p and f_c as estimated from so many examples and from "
+                           "sample_weights of each layer, drawn once for the whole run, at each "
+                           "logged step",
+                   .unit = "examples",
+                   .paper = "coherent_gradients section 2.4: 400",
+                   .min = 1,
+                   .max = 1e9},
+                  sample_examples_);
+    visitor.Visit({.name = "sample_weights",
+                   .help = "for sample_examples: weights of each layer, biases not among them; of "
+                           "a layer with fewer all",
+                   .unit = "weights",
+                   .paper = "coherent_gradients section 2.4",
+                   .min = 1,
+                   .max = 1e9},
+                  sample_weights_);
   }
 
   void OwnPrepare(const ProbeContext& context) override {
@@ -97,6 +130,15 @@ class Coherence : public Probe {
                   "Add \"label_noise\": {\"fraction\": 0.25} to data, or remove the probe.");
     }
     seed_ = context.seed;
+    if (!sample_examples_) return;
+    if (*sample_examples_ > context.examples) {
+      throw Error(ErrorKind::kConfig, context.path + ".sample_examples",
+                  "found " + std::to_string(*sample_examples_) +
+                      ", but the training set has only " + std::to_string(context.examples),
+                  "Give at most that many, or leave it out.");
+    }
+    Stream stream(seed_, "coherence_sample", 0);
+    examples_ = DrawDistinct(stream, *sample_examples_, context.examples);
   }
 
   bool EveryStep() const override { return cumulative_.EveryStep(); }
@@ -106,6 +148,25 @@ class Coherence : public Probe {
     std::vector<std::string> names = {""};
     for (int64_t k = 1; k <= nulls_; ++k) names.push_back("null" + std::to_string(k) + ".");
     return names;
+  }
+
+  std::vector<std::string> SetNames() const {
+    std::vector<std::string> names;
+    if (whole_set_) names.emplace_back("whole.");
+    if (sample_examples_) names.emplace_back("sample.");
+    return names;
+  }
+
+  /// Places in theta of the sampled weights.
+  at::Tensor DrawWeights(const ParameterTable& table) const {
+    std::vector<at::Tensor> places;
+    for (const Parameter& parameter : table.parameters()) {
+      if (parameter.is_bias) continue;
+      Stream stream(seed_, "coherence_sample", 1 + places.size());
+      const int64_t count = std::min(sample_weights_, parameter.size);
+      places.push_back(DrawDistinct(stream, count, parameter.size).add(parameter.offset));
+    }
+    return at::cat(places);
   }
 
   /// The designations `corrupt` [N] bool of the data, and of each null world: [worlds, N].
@@ -137,32 +198,38 @@ class Coherence : public Probe {
     return at::cat({fractions, sums_}, 1).flatten();
   }
 
-  at::Tensor OfWholeSet(const StepView& view) const {
-    const Examples all = AllExamples(view.oracle);
+  /// f_p and f_c of some examples, from the weights at `places` in theta; undefined: from all.
+  at::Tensor OfSet(const StepView& view, const Examples& examples, const at::Tensor& places) const {
     const int64_t size = PieceSize(view.sampler);
-    const at::Tensor g =
-        MeanGradient(view.oracle, all, view.theta, size).to(view.theta.scalar_type());
+    at::Tensor g =
+        MeanGradient(view.oracle, examples, view.theta, size).to(view.theta.scalar_type());
+    if (places.defined()) g = at::zeros_like(g).index_copy(0, places, g.index_select(0, places));
     const at::Tensor parts = at::zeros_like(sums_);
-    ForEachPiece(view.oracle, all, view.theta, size,
+    ForEachPiece(view.oracle, examples, view.theta, size,
                  [&](const Batch& batch, const Gradients& gradients) {
                    parts.add_(Groups(batch).matmul(Dots(gradients, g)));
                  });
     return Fractions(parts).flatten();
   }
 
-  at::Tensor NothingOfWholeSet() const { return at::full_like(sums_, kNotMeasured).flatten(); }
+  at::Tensor NothingOfSet() const { return at::full_like(sums_, kNotMeasured).flatten(); }
 
   int64_t nulls_ = 3;
   Cumulative cumulative_;
   bool whole_set_ = false;
+  std::optional<int64_t> sample_examples_;
+  int64_t sample_weights_ = 300;
   uint64_t seed_ = 0;
+  at::Tensor examples_;  // of the sample, int64
+  at::Tensor
+      weights_;  // of the sample: places in theta, int64; made when the network is first seen
   at::Tensor corrupt_;  // [worlds, N] bool; made when the data is first seen
   at::Tensor sums_;     // [worlds, 2]: i_p, i_c
 };
 
 const Registration<Probe, Coherence> kRegistration(
     "coherence", "shares of pristine and corrupt examples in the decrease of the loss",
-    {.variants = {R"({"cumulative": "logged", "whole_set": true})",
+    {.variants = {R"({"cumulative": "logged", "whole_set": true, "sample_examples": 6})",
                   R"({"cumulative": "none", "nulls": 0})"}});
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/csv.h"
+#include "data/distinct.h"
 #include "tests/expect_error.h"
 #include "tests/oracles.h"
 #include "tests/probes/lone_probe.h"
@@ -55,15 +56,19 @@ struct Parts {
   double corrupt = 0;
   double error;  // of each product in the program
 
+  /// `only`: the places in theta over which products go; empty: all.
   Parts(const RandomMlp& random, const std::vector<int64_t>& batch, const Designations& is_corrupt,
-        double epsilon) {
+        double epsilon, const std::set<size_t>& only = {}) {
     Vector g(random.mlp.size());
     Vector g_p = g;
     Vector g_c = g;
     double largest = 0;
     for (const int64_t index : batch) {
       const auto i = static_cast<size_t>(index);
-      const Vector row = oracle::Gradient(random.mlp, random.theta, random.examples[i]);
+      Vector row = oracle::Gradient(random.mlp, random.theta, random.examples[i]);
+      for (size_t place = 0; place < row.size(); ++place) {
+        if (!only.empty() && !only.contains(place)) row[place] = 0;
+      }
       largest = std::max(largest, oracle::Dot(row, row));
       g = oracle::Plus(g, 1, row);
       (is_corrupt[i] ? g_c : g_p) = oracle::Plus(is_corrupt[i] ? g_c : g_p, 1, row);
@@ -129,6 +134,50 @@ TEST(Coherence, AgainstSumsOfSingleGradients) {
           EXPECT_NEAR(values.at(world + "i_c"), sums[world].c, sums[world].error) << world;
           ExpectFractions(values, "whole." + world,
                           Parts(random, everyone, designations, Epsilon(dtype)));
+        }
+      }
+    }
+  }
+}
+
+std::vector<int64_t> ToVector(const at::Tensor& indices) {
+  const int64_t* index = indices.data_ptr<int64_t>();
+  return {index, index + indices.size(0)};
+}
+
+TEST(Coherence, TheSampleIsOfFewExamplesAndFewWeightsOfEachLayer) {
+  constexpr int64_t kNulls = 2;
+  constexpr int64_t kWeights = 3;
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    for (uint64_t index = 0; index < kCombinations; ++index) {
+      const RandomMlp random = MakeRandomMlp(index);
+      SCOPED_TRACE(random.Text() + ", " + at::toString(dtype));
+      Stream stream(81, "coherence", index);
+      const auto size = static_cast<int64_t>(random.examples.size());
+      const int64_t few = (size + 1) / 2;
+      const Designations corrupt = RandomDesignations(stream, random.examples.size());
+      const OracleUnderTest it(random, dtype, ToTensor(corrupt));
+      LoneProbe probe("coherence",
+                      {{"nulls", kNulls}, {"sample_examples", few}, {"sample_weights", kWeights}},
+                      it, index);
+      Stream of_examples(index, "coherence_sample", 0);
+      const std::vector<int64_t> examples = ToVector(DrawDistinct(of_examples, few, size));
+      std::set<size_t> weights;
+      uint64_t layer = 0;
+      for (const Parameter& parameter : it.oracle.table().parameters()) {
+        if (parameter.is_bias) continue;
+        Stream of_weights(index, "coherence_sample", ++layer);
+        const int64_t count = std::min(kWeights, parameter.size);
+        for (const int64_t place : ToVector(DrawDistinct(of_weights, count, parameter.size))) {
+          weights.insert(static_cast<size_t>(parameter.offset + place));
+        }
+      }
+      for (int64_t step = 0; step < 2; ++step) {
+        Named values = probe.Measure(step, at::tensor({size - 1}));  // the batch does not matter
+        EXPECT_EQ(values.size(), 6 * (1 + kNulls));
+        for (const auto& [world, designations] : Worlds(corrupt, kNulls, index)) {
+          ExpectFractions(values, "sample." + world,
+                          Parts(random, examples, designations, Epsilon(dtype), weights));
         }
       }
     }
@@ -274,6 +323,17 @@ TEST(Coherence, TheWholeSetIsAllChunksAtTheLoggedSteps) {
       EXPECT_TRUE(f > 0 && f < 1) << name;
     }
   }
+}
+
+TEST(Coherence, TheSampleIsOfTheTrainingSet) {
+  const int64_t examples = SyntheticConfig()["data"]["train_size"];
+  const Json config = NoisyConfig({{"name", "coherence"}, {"sample_examples", examples + 1}});
+  ExpectError(ErrorKind::kConfig,
+              {"probes[0].sample_examples", std::to_string(examples + 1), std::to_string(examples)},
+              [&] {
+                const auto read = ReadRunConfig(config);
+                const Experiment experiment(*read);
+              });
 }
 
 TEST(Coherence, NeedsLabelNoise) {

@@ -1,4 +1,4 @@
-"""The shares f_p and f_c of the whole training set: how figure 2 and beyond_convnet measure and draw them."""
+"""The shares f_p and f_c: how figure 2 and beyond_convnet measure and draw them, of the whole training set or a sample."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sgdscope.plots.style import Axes
 from sgdscope.runs import Run
 
 OF = ("early.whole.", "late.whole.")  # the columns of the probes
+SAMPLED = ("early.sample.", "late.sample.")  # the same of the paper's estimate
 PARTS = ("f_p", "f_c")
 FIRST = 10  # steps: the beginning of training
 MIN_FIRST = 5  # of them, so many must be measured
@@ -22,32 +23,32 @@ SEEN = (-0.3, 1.3)  # of the shares: where the gradient is short they may lie fa
 LEARNING = (0.5, 0.9)  # of the corrupt examples: in between, they are being learned
 
 
-def share(run: Run, world: str, part: str) -> Line:
+def share(run: Run, world: str, part: str, of: tuple[str, str] = OF) -> Line:
     """f_p or f_c at the measured steps."""
-    early, late = (column(of, world, part) for of in OF)
+    early, late = (column(probe, world, part) for probe in of)
     run.metrics.load(["step", early, late])
     values = np.where(np.isfinite(run.metrics[early]), run.metrics[early], run.metrics[late])
     known = np.isfinite(values)
     return Line(run.metrics["step"][known], values[known])
 
 
-def draw_shares(axes: Axes, runs: Sequence[Run], world: str) -> None:
+def draw_shares(axes: Axes, runs: Sequence[Run], world: str, of: tuple[str, str] = OF) -> None:
     """Draws the shares of pristine and corrupt examples over the steps, counted from 1."""
     axes.axhline(0.5, color="#999999", linewidth=0.8, zorder=1)
     for part, look in zip(PARTS, LOOKS):
-        lines = [share(run, world, part) for run in runs]
+        lines = [share(run, world, part, of) for run in runs]
         draw_lines(axes, [Line(line.x + 1, line.y) for line in lines], [look] * len(runs))
 
 
-def lead(run: Run, world: str = "") -> Line:
+def lead(run: Run, world: str = "", of: tuple[str, str] = OF) -> Line:
     """f_p − f_c at the measured steps."""
-    f_p, f_c = (share(run, world, part) for part in PARTS)
+    f_p, f_c = (share(run, world, part, of) for part in PARTS)
     return Line(f_p.x, f_p.y - f_c.y)
 
 
-def lead_first(run: Run, world: str = "") -> float:
+def lead_first(run: Run, world: str = "", of: tuple[str, str] = OF) -> float:
     """Mean of f_p − f_c over the measured ones of the first steps."""
-    line = lead(run, world)
+    line = lead(run, world, of)
     first = line.y[line.x < FIRST]
     if first.size < MIN_FIRST:
         raise TooLittle(
@@ -56,9 +57,9 @@ def lead_first(run: Run, world: str = "") -> float:
     return float(first.mean())
 
 
-def mean_lead(run: Run, world: str, begin: float, end: float) -> float:
+def mean_lead(run: Run, world: str, begin: float, end: float, of: tuple[str, str] = OF) -> float:
     """Mean of f_p − f_c over log(1 + step) from one step to another."""
-    line = lead(run, world)
+    line = lead(run, world, of)
     if begin >= line.x[-1]:
         raise TooLittle(f"{run.folder.name} measures no shares from step {begin:.0f} on")
     end = min(end, line.x[-1])
@@ -67,13 +68,24 @@ def mean_lead(run: Run, world: str, begin: float, end: float) -> float:
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2) / (x[-1] - x[0]))
 
 
-def lead_later(run: Run, world: str = "") -> float:
+def lead_later(run: Run, world: str = "", of: tuple[str, str] = OF) -> float:
     """Mean of f_p − f_c while the corrupt examples are learned; to the end, if they are not."""
     half, most = LEARNING
     learned = evaluated(run, CORRUPT).y.max() >= most
-    return mean_lead(
-        run, world, steps_until(run, CORRUPT, half), steps_until(run, CORRUPT, most) if learned else np.inf
-    )
+    end = steps_until(run, CORRUPT, most) if learned else np.inf
+    return mean_lead(run, world, steps_until(run, CORRUPT, half), end, of)
+
+
+def noise_of_sample(run: Run) -> float:
+    """The root mean square distance of the sampled f_p from the exact one, over the steps at which both are measured."""
+    exact, sampled = (share(run, "", "f_p", of) for of in (OF, SAMPLED))
+    return float(np.sqrt(np.mean((sampled.y - exact.y) ** 2)))
+
+
+def opposite_in_sample(run: Run) -> float:
+    """The share of steps at which the sample has the other kind of examples in the lead."""
+    exact, sampled = (lead(run, "", of) for of in (OF, SAMPLED))
+    return float(np.mean(np.sign(exact.y) != np.sign(sampled.y)))
 
 
 def lead_last(run: Run) -> float:
