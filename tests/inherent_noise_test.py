@@ -11,10 +11,11 @@ import numpy as np
 from run_folders import NAN, SEEDS, RunFolders, falling_loss, study
 
 # isort: split
-from papers.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig4, fig5, fig6
-from papers.inherent_noise._sums import BATCHES, POINTS, fall
-from sgdscope.catalogue import unique_jobs
+from papers.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig3_two_hidden, fig4, fig5, fig6
+from papers.inherent_noise._sums import BATCHES, POINTS, fall, fraction
+from sgdscope.catalogue import figures, jobs_of, unique_jobs
 from sgdscope.claims import Claim, TooLittle, Verdict
+from sgdscope.durations import Durations
 from sgdscope.figure import Figure
 from sgdscope.plots.style import house_style
 from sgdscope.runs import Run, open_run
@@ -45,19 +46,26 @@ class Made(RunFolders):
     """Runs of the Taylor probe with known sums."""
 
     def make_run(
-        self, name: str, dots: Sum = fallen(1), penalties: Sum = fallen(-1), test_loss: np.ndarray = LOSS
+        self,
+        name: str,
+        dots: Sum = fallen(1),
+        penalties: Sum = fallen(-1),
+        test_loss: np.ndarray = LOSS,
+        loss: np.ndarray = LOSS,
+        hidden: Sequence[int] = (),
     ) -> None:
         """The run folders of all seeds; evaluated at every step, so that the loss is known exactly."""
-        columns: dict[str, np.ndarray] = {"step": STEP, "epoch": STEP / 40, "loss": LOSS}
+        columns: dict[str, np.ndarray] = {"step": STEP, "epoch": STEP / 40, "loss": loss}
         for batch, lag in LAGS.items():
             begun = STEP >= lag
-            for value, sums in (("dot", dots(LOSS)), ("penalty", penalties(LOSS))):
+            for value, sums in (("dot", dots(loss)), ("penalty", penalties(loss))):
                 columns[f"taylor.{batch}.{value}"] = np.where(begun, np.diff(sums, append=sums[-1]), NAN)
                 columns[f"taylor.{batch}.cum_{value}"] = np.where(begun, sums, NAN)
-            columns[f"taylor.{batch}.cum_delta_loss"] = np.where(begun, dots(LOSS) + penalties(LOSS), NAN)
-        evaluations = {"step": STEP, "epoch": STEP / 40, "train_loss": LOSS, "test_loss": test_loss}
+            columns[f"taylor.{batch}.cum_delta_loss"] = np.where(begun, dots(loss) + penalties(loss), NAN)
+        evaluations = {"step": STEP, "epoch": STEP / 40, "train_loss": loss, "test_loss": test_loss}
         for seed in SEEDS:
-            self.make(f"runs/{name},seed={seed}", columns, evaluations, config={"model": {"name": name}})
+            model = {"name": name, "hidden": list(hidden)}
+            self.make(f"runs/{name},seed={seed}", columns, evaluations, config={"model": model})
 
     def run_of(self, name: str) -> Run:
         """The run of the first seed."""
@@ -80,6 +88,10 @@ class Plans(unittest.TestCase):
             jobs = unique_jobs(on_images)
             self.assertEqual(len(jobs), seeds * len(IMAGE_NETWORKS))
             self.assertEqual({bool(job.overrides) for job in jobs}, {size == "quick"})
+
+    def test_quick_takes_less_than_10_minutes_on_two_cores(self) -> None:
+        jobs = jobs_of("inherent_noise", figures("inherent_noise"), "quick")
+        self.assertLess(Durations.load("inherent_noise").of_all("quick", jobs), 10 * 60)
 
     def test_configs_are_the_papers_and_differ_in_the_model_alone(self) -> None:
         for figure, pair in ((fig4.FIGURE, fig4.NAMES), (fig5.FIGURE, fig5.NAMES)):
@@ -179,8 +191,41 @@ class ResidualNetworks(Made):
         self.make_run("resnet18")
         self.make_run("wide_resnet50_2", dots=fallen(3), penalties=fallen(-0.5))
         claims: Sequence[Claim] = fig5.FIGURE.claims(self.results(fig5.FIGURE))
-        self.assertEqual([claim.verdict for claim in claims], [HOLDS, FAILS] * len(BATCHES))
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS, FAILS] * 2 * len(BATCHES))
         self.assert_drawn(fig5.FIGURE)
+
+    def test_equal_fractions_are_other_moments_than_equal_losses(self) -> None:
+        # The wide network begins at twice the loss. It gathers 0.75 for each 1 of its loss: by the time that both have lost
+        # the same fraction 1.5 times as much, from equal losses on less.
+        def wide(loss: np.ndarray) -> np.ndarray:
+            return 0.75 * (2 * LOSS[0] - loss)
+
+        self.make_run("resnet18")
+        self.make_run("wide_resnet50_2", dots=wide, penalties=lambda loss: -wide(loss), loss=2 * LOSS)
+        self.assertEqual(
+            self.verdicts(fig5.FIGURE), [HOLDS] * 6 + [FAILS] * 4 + [OPEN] * 2
+        )  # long-ago ones share no loss
+        run = self.run_of("wide_resnet50_2")
+        found, losses = fraction(fig5.training_loss)(run), -fall(fig5.training_loss)(run)
+        np.testing.assert_allclose(found, 1 - losses / (2 * LOSS[0]), atol=1e-12)
+
+
+class TwoHiddenLayers(Made):
+    def test_both_layers_have_so_many_units_and_the_full_size_the_papers(self) -> None:
+        for size, widths in (("quick", (64, 150, 500)), ("full", (64, 2000, 8000))):
+            settings = study(fig3_two_hidden.FIGURE, size).settings
+            for setting, units in zip(settings, widths, strict=True):
+                self.assertIn(f"model.hidden=[{units}, {units}]", setting.overrides)
+
+    def test_networks_in_the_papers_order(self) -> None:
+        for units, factor in ((64, 1), (2000, 2), (8000, 3)):
+            self.make_run(f"fc{units}x2", dots=fallen(factor), penalties=fallen(-factor), hidden=(units, units))
+        results = self.results(fig3_two_hidden.FIGURE, "full")
+        claims = fig3_two_hidden.FIGURE.claims(results)
+        self.assertEqual([claim.verdict for claim in claims[:12]], [HOLDS] * 12)
+        with house_style():
+            pictures = fig3_two_hidden.FIGURE.draw(results)
+        self.assertEqual(set(pictures), set(fig3_two_hidden.FIGURE.shows))
 
 
 if __name__ == "__main__":

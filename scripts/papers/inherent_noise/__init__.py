@@ -16,6 +16,8 @@ PAPER = Paper(
         "of none the initialization. Here: on MNIST 100 examples and 10 epochs; on CIFAR-10 its batches of 150 examples, "
         "200 epochs for the AlexNets and 30 for the residual networks; all without replacement, weights and biases "
         "uniform within ±1/√fan_in.",
+        "Its 'two layer' networks on MNIST are read as one hidden layer and the outputs. `inherent_noise/fig3_two_hidden` is the "
+        "other reading, two hidden layers of so many units each.",
         "It does not say how long ago 'recent' and 'long ago' are. Here: 10 and 300 steps; `inherent_noise/lags` shows "
         "what depends on it.",
         "The paper does not say how it scaled pixels. Here: on MNIST to 0 … 1, on CIFAR-10 each channel to mean 0 and "
@@ -25,9 +27,10 @@ PAPER = Paper(
         "3 × 3 convolution and have batch normalization, each batch by its own mean and variance.",
     ),
     sizes={
-        "quick": "on MNIST 1 epoch of 50,000 images in place of 10 of 60,000 (lags: 2, and one seed). On CIFAR-10 one seed and 2,000 training images, from which "
+        "quick": "on MNIST 1 epoch of 50,000 images in place of 10 of 60,000 (lags: 2, and one seed; "
+        "fig3_two_hidden: layers of 64, 150 and 500 units, and one seed). On CIFAR-10 one seed and 2,000 training images, from which "
         "nothing is concluded. The AlexNets have "
-        "an eighth of their channels and units, he_normal weights, batches of 50 examples and 38 epochs; the residual "
+        "an eighth of their channels and units, he_normal weights, batches of 50 examples and 30 epochs; the residual "
         "networks a sixteenth of their channels, batches of 20 examples, 2 epochs, and a long-ago batch is one of 30 steps ago"
     },
 )

@@ -70,6 +70,13 @@ def draw_over_reduction(runs: Sequence[Run], largest_first: Sequence[str]) -> Pi
     return draw_sums(runs, lines, largest_first, label, None)
 
 
+def draw_over_fraction(runs: Sequence[Run], largest_first: Sequence[str], curve: LossOf = refined_loss) -> Picture:
+    """Draws the sums over the fraction by which the training loss has fallen."""
+    lines = [sums_from_common_start(runs, column, fraction(curve)) for column in COLUMNS]
+    label = f"fraction by which the training loss has fallen\n({curve(runs[0]).source})"
+    return draw_sums(runs, lines, largest_first, label, None)
+
+
 def draw_over_loss(runs: Sequence[Run], largest_first: Sequence[str], curve: LossOf = refined_loss) -> Picture:
     """Draws the sums over the training loss, in place of its reduction."""
     lines = [sums_from_common_start(runs, column, fall(curve)) for column in COLUMNS]
@@ -95,6 +102,16 @@ def fall(curve: LossOf = refined_loss) -> Progress:
     def of(run: Run) -> np.ndarray:
         losses = curve(run)
         return losses.reduction(run.metrics["step"]) - losses.losses[0]
+
+    return of
+
+
+def fraction(curve: LossOf = refined_loss) -> Progress:
+    """The fraction by which the training loss has fallen so far, at each row."""
+
+    def of(run: Run) -> np.ndarray:
+        losses = curve(run)
+        return losses.reduction(run.metrics["step"]) / losses.losses[0]
 
     return of
 

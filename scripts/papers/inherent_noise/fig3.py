@@ -33,11 +33,16 @@ def _largest_first(runs: Sequence[Run]) -> list[str]:
 
 def draw(results: Results) -> dict[str, Picture]:
     """The paper's grid over the reduction in loss, and the same over the loss itself, every seed a line."""
-    runs = results.runs(*NAMES)
+    return draw_networks(results, NAMES, "fig3")
+
+
+def draw_networks(results: Results, names: Sequence[str], stem: str) -> dict[str, Picture]:
+    """The two grids of three networks, as pictures whose names begin with `stem`."""
+    runs = results.runs(*names)
     for run in runs:
-        run.label = f"{hidden_units(run)[0]} units"
+        run.label = f"{' and '.join(map(str, hidden_units(run)))} units"
     labels = _largest_first(runs)
-    return {"fig3": draw_over_reduction(runs, labels), "fig3_by_loss": draw_over_loss(runs, labels)}
+    return {stem: draw_over_reduction(runs, labels), f"{stem}_by_loss": draw_over_loss(runs, labels)}
 
 
 # -------------------------------------------------------------------------------------------- the claims
@@ -45,24 +50,33 @@ def draw(results: Results) -> dict[str, Picture]:
 
 def claims(results: Results) -> list[Claim]:
     """Whether first-order sums and penalties grow with the network, on each batch."""
+    return claims_of(results, NAMES)
+
+
+def claims_of(results: Results, names: Sequence[str]) -> list[Claim]:
+    """The claims on three networks, the smallest first."""
     found: list[Claim] = []
     for batch, letter, words in reversed(BATCHES):
         dots, penalties = f"Σ η∇B{SUBSCRIPTS[letter]}·∇Bᵤ", f"−Σ (ΔL{SUBSCRIPTS[letter]} − η∇B{SUBSCRIPTS[letter]}·∇Bᵤ)"
         says = f"At equal reduction in loss, larger networks have gathered more of first order on the {words}."
-        found += _pair(results, says, "section 4, figure 3, column 1", dots, f"taylor.{batch}.cum_dot", 1)
+        found += _pair(results, names, says, "section 4, figure 3, column 1", dots, f"taylor.{batch}.cum_dot", 1)
         says = f"At equal reduction in loss, larger networks have paid larger penalties on the {words}."
-        found += _pair(results, says, "section 4, figure 3, column 3", penalties, f"taylor.{batch}.cum_penalty", -1)
+        found += _pair(
+            results, names, says, "section 4, figure 3, column 3", penalties, f"taylor.{batch}.cum_penalty", -1
+        )
     says = "On recent batches the loss of larger networks has risen more, although their dot products are larger."
-    found += _pair(results, says, "section 4, figure 3, row 2", "−Σ ΔLᵣ", "taylor.recent.cum_delta_loss", -1)
+    found += _pair(results, names, says, "section 4, figure 3, row 2", "−Σ ΔLᵣ", "taylor.recent.cum_delta_loss", -1)
     return found
 
 
-def _pair(results: Results, says: str, place: str, symbol: str, column: str, sign: int) -> Iterator[Claim]:
+def _pair(
+    results: Results, names: Sequence[str], says: str, place: str, symbol: str, column: str, sign: int
+) -> Iterator[Claim]:
     share = f"share of the common range of reductions in loss where {symbol} is in the order 64 < 2000 < 8000 units"
     lead = f"at its end, the leads in {symbol} of 2000 over 64 and of 8000 over 2000 units"
-    ordered = results.measure(share_in_order(column, sign), *NAMES, discrete=True)
+    ordered = results.measure(share_in_order(column, sign), *names, discrete=True)
     yield Claim(says, place, share, ordered, 0.5, BULK)
-    of_pairs = [results.measure(lead_at_end(column, sign, smaller), *NAMES) for smaller in range(len(NAMES) - 1)]
+    of_pairs = [results.measure(lead_at_end(column, sign, smaller), *names) for smaller in range(len(names) - 1)]
     yield Claim(says, place, lead, of_pairs, 0.0, NONE)
 
 

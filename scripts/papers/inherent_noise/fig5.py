@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from papers.inherent_noise import IMAGE_NETWORKS, UNJUDGED
-from papers.inherent_noise._sums import claims_of_two, draw_over_loss, fall, share_in_order
+from papers.inherent_noise._sums import (
+    Progress,
+    claims_of_two,
+    draw_over_fraction,
+    draw_over_loss,
+    fall,
+    fraction,
+    share_in_order,
+)
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import LossCurve, batch_means
@@ -24,22 +32,32 @@ def training_loss(run: Run) -> LossCurve:
 
 
 def draw(results: Results) -> dict[str, Picture]:
-    """The paper's grid over the loss, every seed a line."""
+    """The paper's grid over the fraction by which the loss has fallen, and the same over the loss, every seed a line."""
     runs = results.runs(*NAMES)
     for run in runs:
         run.label = dict(zip(NAMES, NETWORKS))[run.config["model"]["name"]]
-    return {"fig5": draw_over_loss(runs, NETWORKS[::-1], training_loss)}
+    return {
+        "fig5": draw_over_fraction(runs, NETWORKS[::-1], training_loss),
+        "fig5_by_loss": draw_over_loss(runs, NETWORKS[::-1], training_loss),
+    }
 
 
-def share(column: str, sign: int) -> Callable[..., Sample]:
-    """Over what share of the common range of training losses the sum, times `sign`, is larger for the larger network."""
-    return share_in_order(column, sign, fall(training_loss))
+def share(progress: Progress) -> Callable[[str, int], Callable[..., Sample]]:
+    """Over what share of the common range of progress the sum, times a sign, is larger for the larger network."""
+    return lambda column, sign: share_in_order(column, sign, progress)
 
 
 def claims(results: Results) -> list[Claim]:
-    """Whether the wide network leads for the bulk of training."""
-    where = "the training losses that both networks go through"
-    return list(claims_of_two(results, NAMES, NETWORKS, "5", share, where))
+    """Whether the wide network leads for the bulk of training, on the paper's axis and at equal loss."""
+    axes = {
+        "the fractions by which the training loss of both networks has fallen": fraction(training_loss),
+        "the training losses that both networks go through": fall(training_loss),
+    }
+    return [
+        claim
+        for where, progress in axes.items()
+        for claim in claims_of_two(results, NAMES, NETWORKS, "5", share(progress), where)
+    ]
 
 
 FIGURE = Figure(
@@ -47,11 +65,12 @@ FIGURE = Figure(
     did="Trains ResNet-18 and a Wide ResNet-50 of width factor 2 on CIFAR-10 at learning rate 0.01, and draws the sums of "
     "figure 3 for them over the fraction by which the training loss has fallen.",
     shows={
-        "fig5": "Each line is one seed. Every sum counts from the largest training loss at which both networks have begun."
+        "fig5": "Each line is one seed. Every sum counts from the smallest fraction at which both networks have begun.",
+        "fig5_by_loss": "The same over the loss itself: every sum counts from the largest loss at which both have begun.",
     },
     departures=(
-        "Networks are compared at equal training loss, not at an equal fraction by which it has fallen: the first losses, "
-        "by which the paper divides, differ by chance.",
+        "Networks are compared on the paper's axis, the fraction by which the training loss has fallen, and also at equal "
+        "loss: the first losses, by which the paper divides, differ by chance.",
         "The training loss is the running mean over 50 batches, each normalized by its own mean and variance, as the "
         "updates see it: at the first steps running statistics know nothing yet.",
     ),
