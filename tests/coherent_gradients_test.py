@@ -27,6 +27,7 @@ from papers.coherent_gradients import (
     fig2,
     fig3,
     fig4,
+    full_batch_and_width,
     noise_name,
     steps_until,
 )
@@ -512,9 +513,48 @@ class ConvNet(Made):
             self.assertEqual(probed, {"convnet_noise25_c0", "convnet_noise50_c0"})
 
 
+class FullBatchAndWidth(Made):
+    def make_runs(
+        self, ends: Mapping[int, float], half: Mapping[int, float], of_batches: float, widths: Sequence[float]
+    ) -> None:
+        """Test accuracy at the end and steps until half is fitted, by noise; that of small batches; and that by width."""
+        found = study(full_batch_and_width.FIGURE, "desk")
+        wide = [setting.name for setting in found.curve("widths")]
+        accuracies = dict(zip(wide, widths)) | {found.curve("batches")[0].name: of_batches}
+        for setting in found.curve("full_batch"):
+            accuracies[setting.name] = ends[setting["noise"]]
+        for setting in found.settings:
+            for seed in found.seeds:
+                late = half[setting["noise"]] * (1 + 0.01 * seed)
+                curves = {"train_accuracy": learned(late), "test_accuracy": peaked(accuracies[setting.name] + 1e-4 * seed)}
+                curves |= {"train_pristine_accuracy": learned(half[0]), "train_corrupt_accuracy": learned(late)}
+                self.make_run(f"{setting.name},seed={seed}", curves)
+
+    def verdicts(self) -> list[Verdict]:
+        """Of the size at which it is judged."""
+        return [claim.verdict for claim in self.judge(full_batch_and_width.FIGURE, "desk")]
+
+    def test_what_the_paper_says(self) -> None:
+        self.make_runs({0: 0.8, 50: 0.5, 100: 0.1}, {0: 10, 50: 100, 100: 300}, 0.81, (0.6, 0.7, 0.8, 0.81))
+        self.assertEqual(self.verdicts(), [HOLDS] * 5)
+        with house_style():
+            pictures = full_batch_and_width.FIGURE.draw(self.results(full_batch_and_width.FIGURE, "desk"))
+        self.assertEqual(set(pictures), set(full_batch_and_width.FIGURE.shows))
+
+    def test_the_contrary(self) -> None:
+        self.make_runs({0: 0.5, 50: 0.4, 100: 0.3}, {0: 300, 50: 100, 100: 10}, 0.9, (0.95, 0.94, 0.93, 0.9))
+        self.assertEqual(self.verdicts(), [FAILS] * 5)
+
+    def test_the_batch_is_the_training_set(self) -> None:
+        for size in ("quick", "desk", "full"):
+            for setting in study(full_batch_and_width.FIGURE, size).curve("full_batch"):
+                words = dict(word.split("=", 1) for word in setting.overrides)
+                self.assertEqual(words["batch_size"], words["data.train_limit"])
+
+
 class Missing(Made):
     def test_without_runs_nothing_is_decided(self) -> None:
-        for figure in (fig1.FIGURE, fig2.FIGURE, fig3.FIGURE, fig4.FIGURE, beyond_convnet.FIGURE):
+        for figure in (fig1.FIGURE, fig2.FIGURE, fig3.FIGURE, fig4.FIGURE, beyond_convnet.FIGURE, full_batch_and_width.FIGURE):
             claims = self.by_words(figure)
             self.assert_all(claims, lambda _: OPEN)
             self.assertIn("not run yet", next(iter(claims.values())).reason)

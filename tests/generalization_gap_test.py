@@ -63,19 +63,6 @@ class Made(RunFolders):
         whole = {"data": {"name": "mnist", "path": "somewhere"}, **(config or {})}
         self.make(f"runs/{folder}", rows, evaluations, config=whole, manifest=MANIFEST)
 
-    def write_snapshot(self, folder: str, step: int, theta: np.ndarray) -> None:
-        """A safetensors file in which something comes before theta."""
-        of_theta = {"dtype": "F64", "shape": [theta.size], "data_offsets": [8, 8 + 8 * theta.size]}
-        header = {
-            "__metadata__": {"step": "0"},
-            "g": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]},
-            "theta": of_theta,
-        }
-        text = json.dumps(header).encode()
-        file = self.root / "runs" / folder / "snapshots" / f"step_{step}.safetensors"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(len(text).to_bytes(8, "little") + text + b"\xff" * 8 + theta.tobytes())
-
     def draw(self, figure: Figure) -> Any:
         """The one picture of a figure."""
         with house_style():

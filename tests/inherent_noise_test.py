@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unittest
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +12,7 @@ import numpy as np
 from run_folders import NAN, SEEDS, RunFolders, falling_loss, study
 
 # isort: split
-from papers.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig3_two_hidden, fig4, fig5, fig6
+from papers.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig3_two_hidden, fig4, fig5, fig6, perturbation
 from papers.inherent_noise._sums import BATCHES, POINTS, fall, fraction
 from sgdscope.catalogue import figures, jobs_of, unique_jobs
 from sgdscope.claims import Claim, TooLittle, Verdict
@@ -226,6 +227,36 @@ class TwoHiddenLayers(Made):
         with house_style():
             pictures = fig3_two_hidden.FIGURE.draw(results)
         self.assertEqual(set(pictures), set(fig3_two_hidden.FIGURE.shows))
+
+
+class Perturbation(Made):
+    def make_networks(self, penalty: Callable[[float], float], distance: Callable[[int], float]) -> None:
+        """The penalty by the learning rate, and the distance of the last weights from the first by the units."""
+        found = study(perturbation.FIGURE)
+        for setting, seed in itertools.product(found.settings, found.seeds):
+            folder, last = f"runs/{setting.name},seed={seed}", setting["last"]
+            start = np.random.default_rng(seed).standard_normal(setting["units"])
+            moved = start + distance(setting["units"]) * (1 + 0.01 * seed) / np.sqrt(start.size)
+            values = np.full(last + 1, -penalty(setting["rate"]) * (1 + 0.01 * seed))
+            values[1:] *= 2
+            rows = {"step": np.arange(last + 1), "epoch": np.zeros(last + 1), "loss": np.ones(last + 1)}
+            config = {"probes": [{"name": "taylor"}, {"name": "snapshot", "steps": [0, last]}]}
+            self.make(folder, {**rows, perturbation.PENALTY: values}, config=config)
+            for step, theta in ((0, start), (last, moved)):
+                self.write_snapshot(folder.removeprefix("runs/"), step, theta)
+
+    def test_what_the_paper_expects(self) -> None:
+        self.make_networks(lambda rate: rate**2, lambda units: 1 / units)
+        self.assert_verdicts(perturbation.FIGURE, *[HOLDS] * 4)
+        first, over, nearer, _ = self.judge(perturbation.FIGURE)
+        for claim in (first, over):
+            np.testing.assert_allclose([part.summary.mean for part in claim.parts], 2)  # log2 of a factor of 4
+        np.testing.assert_allclose([part.summary.mean for part in nearer.parts], np.log2([250 / 64, 1000 / 250]))
+        self.assert_drawn(perturbation.FIGURE)
+
+    def test_the_contrary(self) -> None:
+        self.make_networks(lambda rate: 1 / rate, lambda units: units**2)
+        self.assert_verdicts(perturbation.FIGURE, *[FAILS] * 4)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,19 @@ class RunFolders(unittest.TestCase):
             (folder / "eval.csv").write_text(csv_text(evaluations))
         return str(folder)
 
+    def write_snapshot(self, folder: str, step: int, theta: np.ndarray) -> None:
+        """A safetensors file in which something comes before theta."""
+        of_theta = {"dtype": "F64", "shape": [theta.size], "data_offsets": [8, 8 + 8 * theta.size]}
+        header = {
+            "__metadata__": {"step": "0"},
+            "g": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]},
+            "theta": of_theta,
+        }
+        text = json.dumps(header).encode()
+        file = self.root / "runs" / folder / "snapshots" / f"step_{step}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(len(text).to_bytes(8, "little") + text + b"\xff" * 8 + theta.tobytes())
+
     def results(self, figure: Figure, size: str = "quick") -> Results:
         """What came of a figure's jobs."""
         found = study(figure, size)

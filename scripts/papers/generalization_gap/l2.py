@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
+from sgdscope.snapshots import theta_at
 
 NAME = "linear"
 RATE = 0.1  # of the two updates that are tried
@@ -27,13 +27,8 @@ COSINE = "sgd_gd_gap.average.cosine"
 
 
 def squared_weights(folder: Path, step: int) -> float:
-    """|W|² of a snapshot, a safetensors file: the length of its header, the header, and the numbers."""
-    data = (folder / "snapshots" / f"step_{step}.safetensors").read_bytes()
-    begin = 8 + int.from_bytes(data[:8], "little")
-    theta = json.loads(data[8:begin])["theta"]
-    first, end = theta["data_offsets"]
-    numbers = np.frombuffer(data[begin + first : begin + end], {"F32": "<f4", "F64": "<f8"}[theta["dtype"]])
-    return float(np.sum(np.square(numbers, dtype=np.float64)))
+    """|W|² of a snapshot."""
+    return float(np.sum(np.square(theta_at(folder, step))))
 
 
 def along_training(run: Run, column: str) -> tuple[np.ndarray, np.ndarray]:
