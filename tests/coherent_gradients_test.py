@@ -526,7 +526,10 @@ class FullBatchAndWidth(Made):
         for setting in found.settings:
             for seed in found.seeds:
                 late = half[setting["noise"]] * (1 + 0.01 * seed)
-                curves = {"train_accuracy": learned(late), "test_accuracy": peaked(accuracies[setting.name] + 1e-4 * seed)}
+                curves = {
+                    "train_accuracy": learned(late),
+                    "test_accuracy": peaked(accuracies[setting.name] + 1e-4 * seed),
+                }
                 curves |= {"train_pristine_accuracy": learned(half[0]), "train_corrupt_accuracy": learned(late)}
                 self.make_run(f"{setting.name},seed={seed}", curves)
 
@@ -554,7 +557,14 @@ class FullBatchAndWidth(Made):
 
 class Missing(Made):
     def test_without_runs_nothing_is_decided(self) -> None:
-        for figure in (fig1.FIGURE, fig2.FIGURE, fig3.FIGURE, fig4.FIGURE, beyond_convnet.FIGURE, full_batch_and_width.FIGURE):
+        for figure in (
+            fig1.FIGURE,
+            fig2.FIGURE,
+            fig3.FIGURE,
+            fig4.FIGURE,
+            beyond_convnet.FIGURE,
+            full_batch_and_width.FIGURE,
+        ):
             claims = self.by_words(figure)
             self.assert_all(claims, lambda _: OPEN)
             self.assertIn("not run yet", next(iter(claims.values())).reason)

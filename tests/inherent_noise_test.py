@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of inherent_noise's figures of networks on CIFAR-10, on runs made up here: python tests/inherent_noise_test.py"""
+"""Tests of figures of inherent_noise, those on CIFAR-10 first, on runs made up here: python tests/inherent_noise_test.py"""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import numpy as np
 from run_folders import NAN, SEEDS, RunFolders, falling_loss, study
 
 # isort: split
-from papers.inherent_noise import IMAGE_NETWORKS, fig1_cifar10, fig2_cifar10, fig3_two_hidden, fig4, fig5, fig6, perturbation
+from papers.inherent_noise import (
+    IMAGE_NETWORKS,
+    fig1_cifar10,
+    fig2_cifar10,
+    fig3_two_hidden,
+    fig4,
+    fig5,
+    fig6,
+    perturbation,
+)
 from papers.inherent_noise._sums import BATCHES, POINTS, fall, fraction
 from sgdscope.catalogue import figures, jobs_of, unique_jobs
 from sgdscope.claims import Claim, TooLittle, Verdict

@@ -65,8 +65,8 @@ class Dataset : public Configurable {
   virtual DataShape Shape(const std::string& path) const = 0;
   /// Settles what the config leaves open (the folder, say) so that the resolved config names it.
   virtual void Resolve() {}
-  /// Reads and checks everything, on the CPU. `seed` is for synthetic data only. Error kData names
-  /// file, offset, found and expected.
+  /// Reads and checks everything, on the CPU. `seed` is for what is drawn: synthetic data, and a
+  /// part of the training examples. Error kData names file, offset, found and expected.
   virtual LoadedData Load(uint64_t seed) const = 0;
 
  protected:

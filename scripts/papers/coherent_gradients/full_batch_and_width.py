@@ -39,7 +39,9 @@ def draw(results: Results) -> dict[str, Picture]:
     results.need_some()
     figure = new_figure(9.0, 3.9)
     panels = figure.subplots(1, 2, sharey=True)
-    _draw(panels[0], results, results.study.curve("full_batch"), "{noise} % noise", "the whole training set as the batch")
+    _draw(
+        panels[0], results, results.study.curve("full_batch"), "{noise} % noise", "the whole training set as the batch"
+    )
     _draw(panels[1], results, results.study.curve("widths"), "{units} units", "batches of 100, no noise")
     panels[0].set_ylabel("accuracy")
     add_header(figure, None, [Stroke("test set", "#444444"), Stroke("training set", "#444444", (0, (3, 1.2)))])
@@ -50,7 +52,9 @@ def _draw(axes: Axes, results: Results, settings: Sequence[Setting], words: str,
     for setting, colour in zip(settings, shades(len(settings))):
         runs = [outcome.run for outcome in results.of(setting) if outcome.run]
         for column, dash in ((TEST, "-"), (FIT, (0, (3, 1.2)))):
-            draw_lines(axes, [from_step_1(evaluated(run, column)) for run in runs], [Stroke("", colour, dash, 0.9)] * len(runs))
+            draw_lines(
+                axes, [from_step_1(evaluated(run, column)) for run in runs], [Stroke("", colour, dash, 0.9)] * len(runs)
+            )
         axes.plot([], [], color=colour, label=words.format(**setting.values))
     axes.set(xscale="log", xlabel="step", title=title, ylim=(-0.02, 1.02))
     axes.legend(fontsize=8)
