@@ -17,6 +17,7 @@ from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study
 from papers.generalization_gap import (
     explicit,
     gap,
+    gaussian,
     gradient_statistics,
     inverse_covariance,
     l2,
@@ -231,6 +232,32 @@ class Realizations(Made):
             descent = dict(word.split("=", 1) for word in named(gap.FIGURE, "gd", size).overrides)
             self.assertEqual(descent["batch_size"], descent["data.train_limit"])
             self.assertEqual(descent["data.train_draw"], "true")
+
+
+class Gaussian(Made):
+    def make_runs(self, power: float, last: float) -> None:
+        """The excess kurtosis at the first step as a power of the batch size; at the last one so many times it."""
+        for setting in study(gaussian.FIGURE).settings:
+            for seed in QUICK:
+                first = 5 * setting["batch"] ** power * (1 + 0.01 * seed)
+                rows = {gaussian.KURTOSIS: [first, NAN, last * first]}
+                self.make_run(f"{setting.name},seed={seed}", {"step": [0, 200, 400], **rows})
+
+    def test_what_the_paper_says(self) -> None:
+        self.make_runs(-1, 2)
+        self.assert_verdicts(gaussian.FIGURE, HOLDS, HOLDS)
+        self.assertEqual(
+            [round(part.summary.mean, 4) for part in self.judge(gaussian.FIGURE)[1].parts], [0.0162, 0.0323]
+        )
+        self.draw(gaussian.FIGURE)
+
+    def test_noise_that_becomes_heavy_tailed(self) -> None:
+        self.make_runs(-1, 100)
+        self.assert_verdicts(gaussian.FIGURE, HOLDS, FAILS)
+
+    def test_noise_that_does_not_become_gaussian(self) -> None:
+        self.make_runs(0.1, 1)
+        self.assert_verdicts(gaussian.FIGURE, FAILS, FAILS)
 
 
 class GradientStatistics(Made):
