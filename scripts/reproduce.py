@@ -37,6 +37,7 @@ def show_list() -> None:
         rows = [(f"{key}/{name}", figure.title, [name]) for name, figure in known.items()]
         rows.append((key, "all of these; they share runs", list(known)))
         width = max(len(row[0]) for row in rows)
+        print(f"  {'':{width}} {' '.join(f'{size:>9}' for size in sizes)}")
         for target, title, names in rows:
             times = (f"{_time(durations, key, names, size):>9}" for size in sizes)
             print(f"  {target:{width}} {' '.join(times)}  {title}")
@@ -45,8 +46,11 @@ def show_list() -> None:
 
 
 def _time(durations: Durations, paper: str, names: Sequence[str], size: str) -> str:
-    """How long the figures' runs take; a question mark where that was never measured."""
-    seconds = durations.of_all(size, jobs_of(paper, with_size(paper, names, size), size))
+    """How long the figures' runs take; a question mark where that was never measured, a dash where there are none."""
+    having = with_size(paper, names, size)
+    if not having:
+        return "–"
+    seconds = durations.of_all(size, jobs_of(paper, having, size))
     return "?" if seconds is None else in_words(seconds)
 
 
@@ -70,7 +74,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     planning = commands.add_parser("plan")
     planning.add_argument("target", metavar="PAPER[/FIGURE]")
     planning.add_argument("--size", default="full", help="one of the sizes of the figures' studies (default: full)")
-    planning.add_argument("--quick", dest="size", action="store_const", const="quick", help="short for --size quick")
+    for size in ("quick", "desk"):
+        planning.add_argument(
+            f"--{size}", dest="size", action="store_const", const=size, help=f"short for --size {size}"
+        )
     planning.add_argument("--out", type=Path, metavar="DIR", help="default: reproductions/PAPER_SIZE")
     planning.add_argument(
         "--data-path", type=Path, metavar="DIR", action="append", default=[], help="folder of a data set's files"

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Reproduces a figure of a paper, or all of its figures: makes the runs, draws, and reports which of the paper's claims hold.
 #
-#   scripts/reproduce.sh PAPER[/FIGURE] [--quick | --size SIZE] [-j N] [--out DIR] [--data-path DIR] [--device cuda] \
+#   scripts/reproduce.sh PAPER[/FIGURE] [--quick | --desk | --size SIZE] [-j N] [--out DIR] [--data-path DIR] [--device cuda] \
 #     [--record-durations] [--slurm [-- SBATCH OPTION...]]
 #   scripts/reproduce.sh --list
 #
-#   --size       full (the default): the paper's own setting; quick: fewer steps and seeds, minutes in place of hours; or
-#                another size of the figures' studies, configs/PAPER/FIGURE.study.json. --quick is short for --size quick
+#   --size       full (the default): the paper's own setting; desk: the paper's kind of network, at the size that two cores
+#                manage in three hours a figure; quick: minutes, to try the machinery; or another size of the figures'
+#                studies, configs/PAPER/FIGURE.study.json. --quick and --desk are short for --size quick and --size desk
 #   -j           runs at a time; default: the number of cores
 #   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_SIZE
 #   --data-path  folder of the files of MNIST, CIFAR-10 or CIFAR-100, once for each; default: data/mnist, data/cifar10,
@@ -26,7 +27,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 arguments=() target='' slots=() slurm='' record=()
 while (($#)); do
   case $1 in
-    --quick) arguments+=("$1") && shift ;;
+    --quick | --desk) arguments+=("$1") && shift ;;
     --record-durations) record=("$1") && shift ;;
     --device | --size) needs_value "$@" && arguments+=("$1" "$2") && shift 2 ;;
     -j) needs_value "$@" && slots=(-j "$2") && shift 2 ;;

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import math
 import unittest
@@ -67,6 +68,7 @@ class Made(RunFolders):
         evaluations["train_loss"] = [2.3, 2.0, 1.5, 1.0, loss]
         metrics = {"step": [0, 30], "epoch": [0, 30], "loss": [2.3, 0.1]}
         metrics["implicit_regularizer.regularizer"] = [9.0, regularizer]
+        metrics |= {"implicit_regularizer.batch_error": [2.0, 40.0], "implicit_regularizer.squared_norm": [2.0, 2.0]}
         config = {"data": {"name": "cifar10", "path": "somewhere"}}
         self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations, config=config, manifest=MANIFEST)
 
@@ -291,13 +293,13 @@ class Cifar10(Made):
             }  # fmt: skip
 
         self.make_runs(lambda x: number(x, -5), lambda x: number(x, -4))
-        self.assert_verdicts(fig1.FIGURE, *[HOLDS] * 9)
+        self.assert_verdicts(fig1.FIGURE, *[HOLDS] * 10)
         claims = self.judge(fig1.FIGURE)
         self.assertAlmostEqual(claims[5].measured.summary.mean, 1)  # log2 of 2
-        for claim in claims[7:]:
+        for claim in claims[8:]:
             self.assertAlmostEqual(claim.measured.summary.mean, 0.5, places=12)
         self.assertEqual({claim.measured.seeds for claim in claims}, {len(SEEDS)})
-        self.assert_verdicts(fig5.FIGURE, *[HOLDS] * 4)
+        self.assert_verdicts(fig5.FIGURE, *[HOLDS] * 5)
         self.assert_drawn(fig1.FIGURE, [2 * len(SEEDS), 2 + 1, 2])
         self.assert_drawn(fig5.FIGURE, [2, 2])
 
@@ -309,10 +311,10 @@ class Cifar10(Made):
         )
         # Test accuracy falls with lambda from the first one on, and does not depend on the learning rate.
         # So the best lambda is at the end of its grid; of equal numbers none is above the other.
-        self.assert_verdicts(fig1.FIGURE, FAILS, FAILS, HOLDS, OPEN, OPEN, OPEN, FAILS, FAILS, FAILS)
+        self.assert_verdicts(fig1.FIGURE, FAILS, FAILS, HOLDS, OPEN, OPEN, OPEN, *[FAILS] * 4)
         best = self.judge(fig1.FIGURE)[5]
         self.assertIn("is at the end of those tried: add 2^", best.reason)
-        self.assert_verdicts(fig5.FIGURE, OPEN, OPEN, OPEN, FAILS)
+        self.assert_verdicts(fig5.FIGURE, OPEN, OPEN, OPEN, HOLDS, FAILS)
 
     def test_the_report_shows_which_seeds_were_kept(self) -> None:
         for setting in study(fig2.FIGURE).settings:
@@ -326,6 +328,10 @@ class Cifar10(Made):
         self.assertIn("| Setting | Highest test accuracy | Seeds kept | Seeds dropped |", text)
         self.assertIn("| `cifar10_rate2^-7` | 60.00 ± 0.14 % | 1: 60.10 %; 2: 59.90 % |  |", text)
         self.assertIn("Nothing is concluded from runs of this size: an MLP stands in", text)
+        self.assertIn("| Claim | In the paper | What is measured | Here | Holds if |\n", text)
+        rows = list(csv.DictReader((self.root / "claims.csv").read_text().splitlines()))
+        self.assertEqual([(row["verdict"], row["alone"], row["p"]) for row in rows], [("", "", "")] * 2)
+        self.assertTrue(all(row["mean"] and row["reason"].startswith("an MLP") for row in rows), rows)
 
     def test_fig2_gaps_between_the_best_learning_rates(self) -> None:
         for with_it, expected in ((0, (HOLDS, HOLDS)), (2, (HOLDS, FAILS))):
@@ -357,14 +363,19 @@ class Cifar10(Made):
                     self.make_run(setting, seed, [(0.6 + 0.02 * x + noise(seed)) * part for part in RISING])
 
     def test_fig3_and_fig6_equal_ratios(self) -> None:
-        for figure, panels in ((fig3, [3, 3]), (fig6, [2, 3, 3])):
+        for figure, first, panels in ((fig3, 0, [3, 3]), (fig6, 6, [2, 3, 3])):
             for by_ratio, verdict in ((True, HOLDS), (False, FAILS)):
                 with self.subTest(figure=figure.__name__, by_ratio=by_ratio):
                     self.root = self.root / "next"
                     self.make_batches(figure.FIGURE, by_ratio)
-                    claims = self.judge(figure.FIGURE)[-2:]
-                    self.assertEqual([claim.verdict for claim in claims], [verdict] * 2, claims)
-                    sizes = {round(claim.measured.summary.mean, 9) for claim in claims}
+                    claims = self.judge(figure.FIGURE)[first : first + 6]
+                    self.assertEqual([claim.verdict for claim in claims], [verdict] * 6, claims)
+                    for claim in claims[2::3]:  # the exponents
+                        self.assertAlmostEqual(claim.measured.summary.mean, 1 if by_ratio else 0, places=9)
+                    last = self.judge(figure.FIGURE)[-1]  # diversity, or whether smaller batches are better
+                    expected = HOLDS if figure is fig3 else OPEN if by_ratio else FAILS
+                    self.assertEqual(last.verdict, expected, last)
+                    sizes = {round(claim.measured.summary.mean, 9) for claim in claims[::3]}
                     self.assertEqual(
                         {abs(size) for size in sizes}, {round(0.02 * self.mean_octaves(figure.FIGURE, by_ratio), 9)}
                     )
@@ -400,7 +411,7 @@ class FashionMnist(Made):
         claims = self.judge(fig6.FIGURE)
         self.assertEqual([claim.verdict for claim in claims[:6]], [HOLDS] * 6)
         self.assertAlmostEqual(claims[5].measured.summary.mean, 3)  # a factor of 8
-        self.assertEqual([claim.verdict for claim in claims[6:]], [OPEN] * 2)
+        self.assertEqual([claim.verdict for claim in claims[6:]], [OPEN] * 7)
 
     def make_n_step(self, by_move: bool) -> None:
         """Accuracies that depend on alpha, or on n alpha."""
@@ -444,14 +455,14 @@ class NStep(Made):
 
     def test_n_that_costs_stability_and_accuracy(self) -> None:
         self.make_runs(0.05, lambda n: -4 - round(math.log2(n)) // 2)
-        self.assert_verdicts(fig4.FIGURE, *[HOLDS] * 5)
+        self.assert_verdicts(fig4.FIGURE, *[HOLDS] * 6)
         stable = self.judge(fig4.FIGURE)[1].measured.summary.mean
         self.assertAlmostEqual(stable, 1)
         self.assert_drawn(fig4.FIGURE, [3, 3, 3])
 
     def test_n_that_gains(self) -> None:
         self.make_runs(-0.05, lambda n: 0)
-        self.assert_verdicts(fig4.FIGURE, FAILS, OPEN, FAILS, OPEN, FAILS)
+        self.assert_verdicts(fig4.FIGURE, FAILS, OPEN, FAILS, OPEN, FAILS, FAILS)
         self.assertIn("the largest one tried, 2^-4, is still stable: add 2^-3", self.judge(fig4.FIGURE)[1].reason)
 
 

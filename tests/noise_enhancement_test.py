@@ -240,7 +240,9 @@ class Figures(Made):
             return 0.9 + (0.003 if setting["alpha"] > 1 else 0) - 0.01 * over_best**2
 
         self.make_all(fig3.FIGURE, accuracy, lambda s: 1000 * (1000 / effective(s)) ** 0.8)
-        self.assert_verdicts(fig3.FIGURE, *[HOLDS] * 5)
+        self.assert_verdicts(fig3.FIGURE, *[HOLDS] * 8)
+        for claim in self.judge(fig3.FIGURE)[5::2]:  # the exponents
+            self.assertAlmostEqual(claim.measured.summary.mean, 1.0, delta=0.03)
         self.assertAlmostEqual(self.judge(fig3.FIGURE)[0].measured.summary.mean, 0.8, places=9)
         self.assert_drawn(fig3.FIGURE, [2])
         (table,) = fig3.FIGURE.tables(self.results(fig3.FIGURE))
@@ -255,7 +257,8 @@ class Figures(Made):
             lambda s: s["batch"] / s["alpha"],
         )
         # The best batch size is the smallest of those tried: whether there is a peak is not known.
-        self.assert_verdicts(fig3.FIGURE, FAILS, FAILS, OPEN, FAILS, FAILS)
+        self.assert_verdicts(fig3.FIGURE, FAILS, FAILS, OPEN, FAILS, FAILS, FAILS, FAILS, OPEN)
+        self.assertIn("no exponent from −1 to 3 is the best", self.judge(fig3.FIGURE)[-1].reason)
 
     def test_the_full_size_has_all_networks(self) -> None:
         for figure in (fig2.FIGURE, fig3.FIGURE):

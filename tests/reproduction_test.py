@@ -22,6 +22,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from PIL import Image
 
 from run_folders import NAN, PROGRAM, SEEDS, RunFolders, falling_loss, study
 
@@ -30,7 +31,7 @@ import reproduce
 from papers.inherent_noise import fig1, fig2, fig3, lags
 from papers.inherent_noise._sums import sums_from_common_start
 from sgdscope import durations as durations_of
-from sgdscope import kept
+from sgdscope import kept, report
 from sgdscope import plan as planning
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
 from sgdscope.catalogue import unique_jobs
@@ -567,18 +568,55 @@ class Reports(Runs):
             self.make_taylor(f"fc8000,seed={seed}", penalty=(-4, -2, -3), folders="out/runs")
         self.call("report", str(self.out))
         configs = self.root / "configs"
-        (configs / "inherent_noise").mkdir(parents=True)
+        (configs / "inherent_noise" / "results").mkdir(parents=True)
+        (configs / "inherent_noise" / "results" / "before.csv").write_text(
+            "size,figure,claim,before\n"
+            "quick,fig1,A recent batch pays a larger penalty than one of long ago.,holds: it was said\n"
+            "quick,fig1,Penalties are green.,not decided\n"
+            "full,fig2,Dots are large.,holds\n"
+        )
         page = configs / "inherent_noise" / "README.md"
         page.write_text(f"# It\n\n{kept.BEGIN}\n{kept.END}\n\nThe rest.\n")
         kept.keep(open_reproduction(self.out), configs)
         text = page.read_text()
-        self.assertIn("| A recent batch pays a larger penalty than one of long ago. | 0.667 (", text)
+        self.assertIn(
+            "| A recent batch pays a larger penalty than one of long ago. | holds: it was said | 0.667 (", text
+        )
+        self.assertIn("| fig1 | Penalties are green. | not decided |  |  |  | not asked any more |  |  |", text)
+        self.assertIn("Of the size full:", text)
+        self.assertIn("| fig2 | Dots are large. | holds |  |", text)
+        self.assertIn("![fig1](results/quick/fig1.png)", text)
+        picture = configs / "inherent_noise/results/quick/fig1.png"
+        self.assertTrue(picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size <= kept.LARGEST)
         self.assertTrue(text.startswith("# It\n") and text.endswith("\n\nThe rest.\n"))
         kept.write_table("inherent_noise", configs)
         self.assertEqual(page.read_text(), text)
         self.assertTrue(
             (configs / "inherent_noise/results/quick/machine.txt").read_text().startswith("cpu: a processor")
         )
+
+    def test_a_picture_too_large_loses_points(self) -> None:
+        noise = np.random.default_rng(1).integers(0, 255, (800, 800, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(self.root / "large.png")
+        kept.keep_picture(self.root / "large.png", self.root / "small.png")
+        self.assertLessEqual((self.root / "small.png").stat().st_size, kept.LARGEST)
+        with Image.open(self.root / "small.png") as image:
+            self.assertLess(image.width, 800)
+
+    def test_what_is_not_judged_is_shown_without_verdict(self) -> None:
+        folder = self.root / "paper" / "results" / "quick"
+        folder.mkdir(parents=True)
+        row = dict.fromkeys(report.COLUMNS, "") | {
+            "figure": "fig9",
+            "claim": "It is so.",
+            "seeds": "1",
+            "reason": "one seed",
+        }
+        row |= {"mean": "1.5", "low": "1", "high": "2", "border": "0"}
+        (folder / "claims.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+        lines = kept.table("paper", self.root).splitlines()
+        self.assertIn("| fig9 | It is so. |  | 1.5 (1 … 2) | > 0 | 1 | none |  |  |", lines)
+        self.assertIn("No verdicts on fig9: one seed.", lines)
 
     def test_the_pages_tables_are_those_of_the_results_that_are_kept(self) -> None:
         for page in (ROOT / "configs").glob("*/README.md"):
@@ -632,6 +670,13 @@ class Reports(Runs):
             printed, r"inherent_noise/fig1 +10\.0 min +50\.0 min "
         )  # 5 of 200 s, or 6 of 1000 s, on 2 cores
         self.assertRegex(printed, r"inherent_noise/lags +\? +\? ")
+        self.assertRegex(printed, r"(?m)^ +quick +full$")
+
+    def test_the_list_has_a_dash_where_a_figure_lacks_a_size(self) -> None:
+        with mock.patch.object(
+            reproduce, "with_size", lambda paper, names, size: [] if size == "desk" else list(names)
+        ):
+            self.assertEqual(reproduce._time(Durations(Path()), "inherent_noise", ["fig1"], "desk"), "–")
 
 
 class DurationsOfRuns(Runs):

@@ -12,6 +12,8 @@ from sgdscope.errors import Error, suggestion
 from sgdscope.figure import Figure, Paper
 from sgdscope.studies import Job, Study, load_study, sizes_of
 
+SIZES = ("quick", "desk", "full")  # of the papers' figures, in this order
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "scripts" / "papers"
 CONFIGS = ROOT / "configs"
@@ -41,8 +43,9 @@ def study_of(paper: str, figure: str, size: str) -> Study:
 
 
 def sizes_of_paper(paper: str) -> list[str]:
-    """All sizes that figures of a paper have."""
-    return list(dict.fromkeys(size for name in figures(paper) for size in sizes_of(study_file(paper, name))))
+    """All sizes that figures of a paper have: minutes, a night on a workstation, the paper's own, and others."""
+    found = dict.fromkeys(size for name in figures(paper) for size in sizes_of(study_file(paper, name)))
+    return [size for size in SIZES if size in found] + [size for size in found if size not in SIZES]
 
 
 def with_size(paper: str, names: Iterable[str], size: str) -> list[str]:

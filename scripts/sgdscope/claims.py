@@ -250,6 +250,27 @@ def ratio_of_means(above: np.ndarray, below: np.ndarray) -> Sample:
     return Sample(float(above.mean() / below.mean()), above.size)
 
 
+# --------------------------------------------------------------------------------- numbers of curves of one seed
+
+EXPONENT_NEAR, WHY_EXPONENT = (
+    0.25,
+    "a quarter: nearer to 1 than to 1/2, with which the square root of the size would count",
+)
+MIN_PLACES = 5  # one more than a parabola and its exponent are made of
+
+
+def exponent(x: np.ndarray, s: np.ndarray, y: np.ndarray) -> float:
+    """The p with which y is best a function of x − p s; TooLittle or Censored where the places don't tell it."""
+    if len(y) < MIN_PLACES or not np.ptp(s):
+        raise TooLittle(
+            f"{len(y)} settings have it measured, of which an exponent takes {MIN_PLACES}, of two sizes or more"
+        )
+    found = statistics.exponent(x, s, y)
+    if found in statistics.EXPONENTS[[0, -1]]:
+        raise Censored("with one seed no exponent from −1 to 3 is the best: add settings at which it matters more")
+    return found
+
+
 # ---------------------------------------------------------------------------------- numbers of several seeds
 
 

@@ -36,5 +36,5 @@ class Figure:
     departures: tuple[str, ...]  # beyond those of the whole paper
     draw: Callable[[Results], Mapping[str, Picture]]  # by file name, without its ending
     claims: Callable[[Results], Sequence[Claim]]
-    unjudged: Mapping[str, str] = field(default_factory=dict)  # by size, why its runs decide no claim
+    unjudged: Mapping[str, str] = field(default_factory=dict)  # by size, why its runs give numbers but no verdicts
     tables: Callable[[Results], Sequence[Table]] = lambda results: ()  # below the claims

@@ -1,42 +1,70 @@
-"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures and the machine; the paper's page shows them."""
+"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures and the machine; the paper's page shows them.
+
+Beside them lies configs/PAPER/results/before.csv: what an earlier rule said of claims, by size, figure and claim.
+"""
 
 from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import CONFIGS, jobs_of
-from sgdscope.errors import DATA, Error
+from sgdscope.catalogue import CONFIGS, SIZES, jobs_of
+from sgdscope.errors import DATA, Error, need_matplotlib
 from sgdscope.files import replacing
 from sgdscope.plan import Reproduction
 from sgdscope.results import load_outcome
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
 LARGEST = 150_000  # bytes of a picture
+COLOURS = 64  # of a picture that is kept
 NONE_KEPT = "No results are kept yet. `scripts/reproduce.sh PAPER --quick` makes some, and their report."
+BEFORE = (
+    "'Before' is the verdict of an earlier rule on earlier runs: a mean beyond the border by two standard errors, "
+    "whatever the number of seeds.\n`scripts/VERDICTS.md` says why this is no evidence."
+)
+COLUMNS = ("figure", "claim", "before", "here", "border", "seeds", "verdict", "alone", "what would decide")
+
+Rows = Sequence[Mapping[str, str]]
 
 
 def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
-    """Copies what a reproduction's report came to beside the paper's configs, and writes the page's table anew."""
+    """Keeps what a reproduction's report came to beside the paper's configs, and writes the page's table anew."""
     claims = reproduction.folder / "claims.csv"
     if not claims.is_file():
         raise Error(
             str(claims), "there is no report yet", "call scripts/reproduce.sh, or reproduce.py report, first", DATA
         )
     folder = configs / reproduction.paper / "results" / reproduction.size
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     shutil.copy(claims, folder)
-    for picture in reproduction.folder.glob("*.png"):
-        if picture.stat().st_size <= LARGEST:
-            shutil.copy(picture, folder)
+    for picture in sorted(reproduction.folder.glob("*.png")):
+        keep_picture(picture, folder / picture.name)
     jobs = jobs_of(reproduction.paper, reproduction.figures, reproduction.size)
     outcomes = [load_outcome(job, reproduction.runs_folder) for job in jobs]
     machines = dict.fromkeys(outcome.machine for outcome in outcomes if outcome.run)
     (folder / "machine.txt").write_text("".join(f"{machine}\n" for machine in machines), encoding="utf-8")
     write_table(reproduction.paper, configs)
     return folder
+
+
+def keep_picture(picture: Path, file: Path) -> None:
+    """Copies a picture with few colours, and as many points as fit into LARGEST bytes."""
+    need_matplotlib()
+    from PIL import Image
+
+    with Image.open(picture) as opened:
+        image = opened.convert("RGB")
+    while True:
+        image.quantize(COLOURS).save(file, optimize=True)
+        if file.stat().st_size <= LARGEST:
+            return
+        image = image.resize((image.width * 4 // 5, image.height * 4 // 5), Image.Resampling.LANCZOS)
+
+
+# ------------------------------------------------------------------------------------------ the page's table
 
 
 def write_table(paper: str, configs: Path = CONFIGS) -> None:
@@ -57,23 +85,49 @@ def parts_of(page: Path) -> tuple[str, str]:
 
 
 def table(paper: str, configs: Path = CONFIGS) -> str:
-    """The verdicts that are kept of a paper, as Markdown."""
-    files = sorted((configs / paper / "results").glob("*/claims.csv"))
-    return "\n\n".join("\n".join(_rows(file)) for file in files) or NONE_KEPT.replace("PAPER", paper)
+    """What is kept of a paper, as Markdown: for each size the verdicts beside the earlier ones, and the pictures."""
+    folder = configs / paper / "results"
+    before = rows_of(folder / "before.csv")
+    sizes = {file.parent.name for file in folder.glob("*/claims.csv")}
+    parts = [] if sizes else [NONE_KEPT.replace("PAPER", paper)]
+    parts += [BEFORE] if before else []
+    for size in sorted({*sizes, *(row["size"] for row in before)}, key=lambda size: [*SIZES, size].index(size)):
+        earlier = [row for row in before if row["size"] == size]
+        parts += _of_size(folder / size, rows_of(folder / size / "claims.csv"), earlier)
+    return "\n\n".join(parts)
 
 
-def _rows(file: Path) -> Iterator[str]:
-    machine = file.with_name("machine.txt").read_text(encoding="utf-8").strip().replace("\n", "; ")
-    yield f"Of the size {file.parent.name} ({machine}):\n"
-    yield "| figure | claim | here | border | seeds | verdict | alone |"
-    yield "|---|---|---|---|---|---|---|"
+def rows_of(file: Path) -> Rows:
+    """The rows of a CSV file; none where there is no such file."""
+    if not file.is_file():
+        return []
     with file.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            here = (
-                f"{float(row['mean']):.3g} ({float(row['low']):.3g} … {float(row['high']):.3g})" if row["mean"] else "–"
-            )
-            border = f"> {float(row['border']):g}"
-            if row["about"]:
-                border = f"within {float(row['border']):.3g} of {float(row['about']):g}"
-            cells = row["figure"], row["claim"], here, border, row["seeds"], row["verdict"], row["alone"]
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return list(csv.DictReader(lines))
+
+
+def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
+    machine = folder / "machine.txt"
+    on = f" ({machine.read_text(encoding='utf-8').strip()})".replace("\n", "; ") if machine.is_file() else ""
+    yield f"Of the size {folder.name}{on}:"
+    said = {(row["figure"], row["claim"]): row["before"] for row in earlier}
+    lines = [_cells(row, said.get((row["figure"], row["claim"]), "")) for row in claims]
+    made = {(row["figure"], row["claim"]) for row in claims}
+    gone = "not asked any more" if claims else ""
+    lines += [[*key, words, *[""] * 3, gone, "", ""] for key, words in said.items() if key not in made]
+    cells = [COLUMNS, ["---"] * len(COLUMNS), *lines]
+    yield "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells)
+    for reason in dict.fromkeys(row["reason"] for row in claims if not row["verdict"]):
+        names = dict.fromkeys(row["figure"] for row in claims if not row["verdict"] and row["reason"] == reason)
+        yield f"No verdicts on {', '.join(names)}: {reason}."
+    pictures = sorted(folder.glob("*.png"))
+    if pictures:
+        yield "\n".join(f"![{file.stem}]({file.relative_to(folder.parent.parent)})" for file in pictures)
+
+
+def _cells(row: Mapping[str, str], before: str) -> list[str]:
+    here = f"{float(row['mean']):.3g} ({float(row['low']):.3g} … {float(row['high']):.3g})" if row["mean"] else "–"
+    border = f"> {float(row['border']):g}"
+    if row["about"]:
+        border = f"within {float(row['border']):.3g} of {float(row['about']):g}"
+    judged = [row["verdict"], row["alone"], row["reason"]] if row["verdict"] else ["none", "", ""]
+    return [row["figure"], row["claim"], before, here, border, row["seeds"], *judged]

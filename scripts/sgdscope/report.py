@@ -25,6 +25,8 @@ from sgdscope.studies import read_json
 
 DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
+HEADER = ["Claim", "In the paper", "What is measured", "Here", "Holds if"]
+
 HOW_TO_READ = (
     "A claim is a sentence of the paper, a number that was measured here, and a border, fixed with its reason: the claim is "
     "that the number lies above the border (or within a margin of a value).",
@@ -48,7 +50,7 @@ class Chapter:
     pictures: Sequence[Path]  # the PNG files
     not_drawn: str  # why there is no picture; empty if there is one
     tables: Sequence[Table]
-    unjudged: str = ""  # why this size decides no claim; empty if it does
+    unjudged: str = ""  # why there are no verdicts at this size; empty if there are
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -81,9 +83,7 @@ def write_report(reproduction: Reproduction) -> list[Chapter]:
 def _chapter(folder: Path, name: str, figure: Figure, results: Results, size: str) -> Chapter:
     """Judges the claims and draws."""
     unjudged = figure.unjudged.get(size, "")
-    chapter = Chapter(
-        name, figure, [] if unjudged else figure.claims(results), [], "", figure.tables(results), unjudged
-    )
+    chapter = Chapter(name, figure, figure.claims(results), [], "", figure.tables(results), unjudged)
     try:
         with house_style():
             drawn = figure.draw(results)
@@ -186,20 +186,14 @@ def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
     if chapter.not_drawn:
         yield Paragraph(f"There is no picture: {chapter.not_drawn}.")
     if chapter.unjudged:
-        yield Paragraph(f"Nothing is concluded from runs of this size: {chapter.unjudged}.")
+        yield Paragraph(
+            f"Nothing is concluded from runs of this size: {chapter.unjudged}. The numbers are shown without verdicts."
+        )
+        yield Table(HEADER, [_numbers(claim) for claim in chapter.claims])
     else:
-        header = [
-            "Claim",
-            "In the paper",
-            "What is measured",
-            "Here",
-            "Holds if",
-            "Verdict",
-            "alone",
-            "What would decide",
-        ]
+        header = [*HEADER, "Verdict", "alone", "What would decide"]
         yield Table(header, [_row(claim, verdict) for claim, verdict in zip(chapter.claims, chapter.verdicts)])
-        yield from _decided_after(chapter.claims)
+    yield from _decided_after(chapter.claims)
     yield from chapter.tables
     yield Paragraph("Departures of this figure:")
     yield Bullets(figure.departures)
@@ -217,16 +211,21 @@ def _decided_after(claims: Sequence[Claim]) -> Iterable[Block]:
         yield Bullets(told)
 
 
-def _row(claim: Claim, verdict: Verdict) -> list[str | Verdict]:
+def _numbers(claim: Claim) -> list[str]:
+    """What is measured, and what the claim says of it."""
     here = "; ".join(dict.fromkeys(_measured(part) for part in claim.parts))
     if claim.about is None:
         border = f"> {claim.border:g}"
     else:
         border = f"within {claim.border:.3g} of {claim.about:g}"
+    return [claim.says, claim.place, claim.quantity, here, f"{border} ({claim.why})"]
+
+
+def _row(claim: Claim, verdict: Verdict) -> list[str | Verdict]:
     what = claim.reason
     if verdict is Verdict.OPEN and not what:
         what = "decided alone, but not among the figure's other claims: take more seeds"
-    return [claim.says, claim.place, claim.quantity, here, f"{border} ({claim.why})", verdict, claim.verdict, what]
+    return [*_numbers(claim), verdict, claim.verdict, what]
 
 
 def _measured(part: Measurement) -> str:
@@ -259,7 +258,10 @@ COLUMNS = (
 
 
 def _claims_csv(chapters: Sequence[Chapter]) -> str:
-    """A row for each claim, for other programs; of several conditions the numbers of the one that speaks the least for it."""
+    """A row for each claim, for other programs; of several conditions the numbers of the one that speaks the least for it.
+
+    Where there are no verdicts these are empty, and the reason says why.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -270,8 +272,11 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
             if part.samples:
                 numbers = [part.seeds, part.summary.mean, part.summary.deviation, *part.interval]
             about = "" if claim.about is None else claim.about
+            judged = [claim.decided[1], verdict.value, claim.verdict.value, claim.reason]
+            if chapter.unjudged:
+                judged = ["", "", "", chapter.unjudged]
             rows.writerow(
                 [chapter.name, claim.says, claim.place, claim.quantity, *numbers, claim.border, about, claim.why,
-                 claim.decided[1], verdict.value, claim.verdict.value, claim.reason, claim.decided_after]
+                 *judged, claim.decided_after]
             )  # fmt: skip
     return text.getvalue()

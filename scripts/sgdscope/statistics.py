@@ -126,3 +126,22 @@ def interval_of_best(better: np.ndarray, other: np.ndarray) -> tuple[float, floa
 def _lower_end(better: np.ndarray, other: np.ndarray) -> float:
     level = LEVEL / len(better)
     return max(min(interval(one - two, level)[0] for two in other) for one in better)
+
+
+# --------------------------------------------------------------------------------------- the exponent of a ratio
+#
+# A number y that depends on x and on a size s, all logarithms, may depend on x − p s alone: an accuracy on the ratio of
+# learning rate to batch size, where p = 1. Here p is what lets a parabola in x − p s come nearest to all y, least squares.
+
+EXPONENTS = np.linspace(-1, 3, 401)
+
+
+def exponent(x: np.ndarray, s: np.ndarray, y: np.ndarray) -> float:
+    """The p of EXPONENTS with which a parabola in x − p s fits y best."""
+    misfits = []
+    for p in EXPONENTS:
+        place = x - p * s
+        place = (place - place.mean()) / max(place.std(), ROUNDING)
+        fitted = np.polynomial.polynomial.polyfit(place, y, 2)
+        misfits.append(float(np.sum((y - np.polynomial.polynomial.polyval(place, fitted)) ** 2)))
+    return float(EXPONENTS[int(np.argmin(misfits))])

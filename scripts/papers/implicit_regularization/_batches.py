@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
-from papers.implicit_regularization._curves import ACCURACY, curve, disagreement, draw_curve, measured
-from sgdscope.claims import Measurement
+from papers.implicit_regularization._curves import ACCURACY, curve, disagreement, draw_curve, measured, trained
+from sgdscope.claims import EXPONENT_NEAR, NONE, WHY_EXPONENT, Claim, Measurement, TooLittle, exponent
 from sgdscope.plots.style import Axes, Stroke, shades
 from sgdscope.results import Results
 
@@ -15,6 +16,8 @@ LEFT_OUT = (  # a departure
     "Where two batch sizes are compared, settings in which one of them was not trained (an accuracy nearer to guessing "
     "than to its best) are left out, and equal learning rates, or λ, are those that the two have in common."
 )
+
+AFTER = "the claim and its border, after quick runs had been judged by the first number alone"
 
 
 def looks(batches: Sequence[int]) -> list[Stroke]:
@@ -38,3 +41,51 @@ def better_by_ratio(results: Results, name: str, number: str) -> Measurement:
     )
     curves = [curve(results, settings, ACCURACY) for settings in by_batch]
     return measured(lambda *means: disagreement(numbers, means) - disagreement(ratios, means), *curves)
+
+
+def leads_of_smaller(results: Results, name: str) -> list[Measurement]:
+    """By how much the smaller of two batch sizes is better at equal ratios, mean over these, for each pair."""
+
+    def lead(smaller: np.ndarray, larger: np.ndarray) -> float:
+        both = trained(smaller) & trained(larger)
+        if not both.any():
+            raise TooLittle("there is no ratio at which both batch sizes were trained")
+        return float(np.mean(smaller[both] - larger[both]))
+
+    by_batch = results.study.by(name, "batch")
+    curves = [curve(results, by_batch[batch], ACCURACY) for batch in sorted(by_batch)]
+    return [measured(lead, *pair) for pair in itertools.combinations(curves, 2)]
+
+
+def exponent_of_batch(results: Results, name: str, number: str) -> Measurement:
+    """The p with which the accuracy is best a function of the learning rate (or λ) over B^p."""
+    settings = results.study.curve(name)
+    x, s = np.array([[setting[number], np.log2(setting["batch"])] for setting in settings]).T
+
+    def of(accuracy: np.ndarray) -> float:
+        known = trained(accuracy)
+        return exponent(x[known], s[known], accuracy[known])
+
+    return measured(of, curve(results, settings, ACCURACY))
+
+
+def claims_of_ratio(results: Results, name: str, number: str, symbol: str, place: str, alike: float) -> list[Claim]:
+    """Whether batch sizes agree at equal ratios of learning rate, or lambda, to the batch size."""
+    return [
+        Claim(
+            f"Batch sizes agree in test accuracy rather at equal {symbol}/B than at equal {symbol}.", place,
+            f"mean difference of two batch sizes at equal {symbol} less that at equal {symbol}/B",
+            better_by_ratio(results, name, number), 0.0, NONE,
+        ),
+        Claim(
+            f"They agree at equal {symbol}/B.", place,
+            f"accuracy of the smaller of two batch sizes less that of the larger, mean over the ratios {symbol}/B, for each pair",
+            leads_of_smaller(results, name), alike, f"{alike:.1%} of accuracy: the paper says 'similar' and gives no number",
+            about=0.0, decided_after=AFTER,
+        ),
+        Claim(
+            f"The accuracy is a function of {symbol}/B.", place,
+            f"p with which it is best a parabola in log {symbol}/Bᵖ", exponent_of_batch(results, name, number),
+            EXPONENT_NEAR, WHY_EXPONENT, about=1.0, decided_after=AFTER,
+        ),
+    ]  # fmt: skip

@@ -131,6 +131,12 @@ def highest_lead(better: Curve, other: Curve) -> Measurement:
     return Measurement({}, problems) if problems else best_of_settings(_seeds_of(better), better.values, other.values)
 
 
+def part_of_the_way(first: Curve, last: Curve, part: float) -> Curve:
+    """What lies so far from the one setting of the first curve to each of the last one."""
+    values = (1 - part) * first.values + part * last.values
+    return Curve(values, last.worth, last.kept, tuple(dict.fromkeys((*first.problems, *last.problems))))
+
+
 def lead_over(of: Curve, place: int) -> Measurement:
     """By how much the highest mean of a curve is above its value at the first (0) or last (−1) setting."""
     if of.problems:

@@ -15,6 +15,7 @@ from sgdscope.results import Results
 FIT = highest(TRAIN)
 LOSS = last("eval.train_loss")
 SIMILAR = 1.0  # log2: losses within a factor of 2
+ALIKE = 0.02  # of training accuracy
 LARGE = 3  # so many of the largest learning rates and lambda
 
 
@@ -47,6 +48,9 @@ def claims(results: Results) -> list[Claim]:
             raise TooLittle("none of these learning rates trained")
         return float(np.nanmean(np.abs(ratios)))
 
+    def apart(of_rate: np.ndarray, of_penalty: np.ndarray) -> float:
+        return float(np.mean(of_rate[np.isin(x_rate, common)] - of_penalty[np.isin(x_penalty, common)]))
+
     return [
         Claim(
             "Small learning rates have not converged: the training accuracy is highest at a larger one.", f"{place}(a)",
@@ -62,6 +66,12 @@ def claims(results: Results) -> list[Claim]:
             "With large λ no high training accuracy is reached.", f"{place}(a)",
             "highest training accuracy less that at the largest λ",
             lead_over(over_penalties(results, FIT), -1), 0.0, NONE, decided_after=BORDER,
+        ),
+        Claim(
+            "Large learning rates and equally large λ reach similar training accuracies.", place,
+            f"highest training accuracy with ε less that with λ, mean over the {LARGE} largest values that both have in common",
+            measured(apart, over_rates(results, FIT), over_penalties(results, FIT)), ALIKE, f"{ALIKE:.0%} of accuracy", about=0.0,
+            decided_after="the claim, after quick runs of an MLP, which it does not judge",
         ),
         Claim(
             "Large learning rates and equally large λ end at similar training losses.", f"{place}(b)",

@@ -25,6 +25,7 @@ LOOKS = {
 SECOND, THIRD = 2, 3  # orders in the learning rate
 NEAR = 0.2  # of an order
 WHY_NEAR = "a fifth of an order around it"
+AFTER = "the margin on both sides, in place of one, after quick runs"
 
 
 def distances(run: Run, label: str, distance: str) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +104,7 @@ def claims(results: Results) -> list[Claim]:
                 NEAR,
                 WHY_NEAR,
                 about=THIRD,
+                decided_after=AFTER,
             )  # fmt: skip
         )
         for distance, flow in (("sgd_to_plain", "the loss itself"), ("sgd_to_gd", "gradient descent's modified loss")):
@@ -115,6 +117,7 @@ def claims(results: Results) -> list[Claim]:
                     NEAR,
                     WHY_NEAR,
                     about=SECOND,
+                    decided_after=AFTER,
                 )  # fmt: skip
             )
     found.append(
@@ -126,6 +129,7 @@ def claims(results: Results) -> list[Claim]:
             NEAR,
             WHY_NEAR,
             about=THIRD,
+            decided_after=AFTER,
         )  # fmt: skip
     )
     return found

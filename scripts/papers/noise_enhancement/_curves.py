@@ -272,6 +272,7 @@ def claims_over_batches(results: Results, network: str, place: str) -> list[Clai
                 f"{network}: with α = {alpha:g} the convergence time at the best batch size is shorter than without.",
                 f"{place}, table 2", "log2 of the ratio of the convergence times at the best batch sizes",
                 judged(time_saved, curves[0], enhanced), 0.0, NONE,
+                decided_after="that the batch sizes are those of the means of all seeds, after quick runs",
             ),
         ]  # fmt: skip
     return [
@@ -280,6 +281,7 @@ def claims_over_batches(results: Results, network: str, place: str) -> list[Clai
             f"{network}: the best batch size increases with α.", f"{place}, table 2",
             "slope of log2 of each seed's best batch size over α",
             judged(batch_growth, *curves), 0.0, NONE,
+            decided_after="that each seed's best batch size counts, in place of that of the mean, after quick runs",
         ),
         Claim(
             f"{network}: the convergence time increases with α at a fixed batch size.", place,

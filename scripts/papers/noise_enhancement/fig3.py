@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from papers.noise_enhancement._curves import (
     plus_minus,
     slope,
 )
-from sgdscope.claims import NONE, Claim
+from sgdscope.claims import EXPONENT_NEAR, NONE, WHY_EXPONENT, Claim, TooLittle, exponent
 from sgdscope.document import Table
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Axes, Picture, new_figure
@@ -29,6 +31,8 @@ from sgdscope.results import Results
 from sgdscope.studies import Setting
 
 AFTER = "the border 0 in place of 0.1 % of accuracy, by which chance was to be kept out, after quick runs"
+LATER = "the claim and its border, after quick runs had been judged by the other claims"
+TIMES = 1.25  # of convergence times that agree: they are whole epochs
 NEARLY = 1.1  # of effective batch sizes: within that factor they are the same
 
 
@@ -81,9 +85,14 @@ def time_over_alphas(one: Means) -> float:
     return slope([math.log2(alpha) for alpha in one.alpha], np.log2(one.steps))
 
 
+def enhancement(alpha: Any) -> Any:
+    """By how much α enlarges the covariance of the noise, equation 10."""
+    return alpha**2 + (1 - alpha) ** 2
+
+
 def effective(setting: Setting) -> float:
     """The effective batch size, equation 11."""
-    return setting["batch"] / (setting["alpha"] ** 2 + (1 - setting["alpha"]) ** 2)
+    return float(setting["batch"] / enhancement(setting["alpha"]))
 
 
 def common_range(*arms: Curve) -> list[Curve]:
@@ -98,6 +107,57 @@ def common_range(*arms: Curve) -> list[Curve]:
         settings = tuple(arm.settings[place] for place in kept)
         found.append(replace(arm, settings=settings, accuracy=arm.accuracy[kept], steps=arm.steps[kept]))
     return found
+
+
+def exponent_of_noise(number: Callable[[Means], np.ndarray]) -> Callable[[Means, Means], float]:
+    """Of a number of both arms: the p with which it is best a function of B / (α² + (1 − α)²)^p."""
+
+    def of(batches: Means, alphas: Means) -> float:
+        batch, alpha, y = (
+            np.append(*pair)
+            for pair in (
+                (batches.batch, alphas.batch), (batches.alpha, alphas.alpha), (number(batches), number(alphas))
+            )
+        )  # fmt: skip
+        return exponent(np.log2(batch), np.log2(enhancement(alpha)), y)
+
+    return of
+
+
+def time_apart(batches: Means, alphas: Means) -> float:
+    """log2 of the convergence times with α over those of its effective batch sizes, between which they are interpolated."""
+    order = np.argsort(batches.batch)
+    known, times = np.log2(batches.batch[order]), np.log2(batches.steps[order])
+    sizes = np.log2(alphas.batch / enhancement(alphas.alpha))
+    inside = (alphas.alpha > 1) & (sizes >= known[0]) & (sizes <= known[-1])
+    if not inside.any():
+        raise TooLittle("no α has an effective batch size between those that were tried")
+    return float(np.mean(np.log2(alphas.steps[inside]) - np.interp(sizes[inside], known, times)))
+
+
+def claims_of_equivalence(network: str, place: str, batches: Curve, alphas: Curve) -> list[Claim]:
+    """Whether α does what smaller batches do: of Gaussian noise only its covariance counts."""
+    words = "p with which {} is best a parabola in log B / (α² + (1 − α)²)ᵖ, of both curves"
+    return [
+        Claim(
+            f"{network}: the convergence time is that of the effective batch size.", f"{place}, equation 11 and footnote 5",
+            words.format("log convergence time"),
+            judged(partial(by_seed, exponent_of_noise(lambda one: np.log2(one.steps))), batches, alphas),
+            EXPONENT_NEAR, WHY_EXPONENT, about=1.0, decided_after=LATER,
+        ),
+        Claim(
+            f"{network}: it agrees with that of the effective batch size.", f"{place}, equation 11 and footnote 5",
+            "log2 of the convergence time over that of the effective batch size, interpolated, mean over α > 1",
+            judged(partial(by_seed, time_apart), batches, alphas), math.log2(TIMES), f"a factor of {TIMES}", about=0.0,
+            decided_after=LATER,
+        ),
+        Claim(
+            f"{network}: the test accuracy is that of the effective batch size, as far as the noise is Gaussian.",
+            f"{place}, equation 11 and footnote 5", words.format("test accuracy"),
+            judged(partial(by_seed, exponent_of_noise(lambda one: one.accuracy)), batches, alphas),
+            EXPONENT_NEAR, WHY_EXPONENT, about=1.0, decided_after=LATER,
+        ),
+    ]  # fmt: skip
 
 
 def claims(results: Results) -> list[Claim]:
@@ -139,6 +199,7 @@ def claims(results: Results) -> list[Claim]:
                 judged(gain, batches, alphas), 0.0, NONE,
                 decided_after="that both span the same effective batch sizes, after quick runs",
             ),
+            *claims_of_equivalence(network, place, by_batch, by_alpha),
         ]  # fmt: skip
     return found
 
