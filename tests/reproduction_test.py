@@ -351,6 +351,10 @@ class Plans(Runs):
         self.assertIn("known names: quick, full", self.refused(lambda: self.plan("inherent_noise", size="huge")))
         self.assertFalse(self.out.exists())
 
+    def test_short_words_for_sizes(self) -> None:
+        for words, size in (([], "full"), (["--quick"], "quick"), (["--desk"], "desk"), (["--size", "mine"], "mine")):
+            self.assertEqual(reproduce.parse_arguments(["plan", "inherent_noise", *words]).size, size)
+
     def test_a_reproduction_from_before_sizes_had_names_goes_on(self) -> None:
         before = self.plan()
         state = json.loads((self.out / "reproduction.json").read_text())

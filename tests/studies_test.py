@@ -17,7 +17,8 @@ from typing import Any
 from run_folders import PROGRAM, SIZES
 
 # isort: split
-from sgdscope.catalogue import CONFIGS, ROOT, figures, jobs_of, papers, sizes_of_paper, study_file
+from sgdscope.catalogue import CONFIGS, ROOT, figures, jobs_of, papers, sizes_of_paper, study_file, study_of, with_size
+from sgdscope.durations import Durations
 from sgdscope.errors import Error
 from sgdscope.studies import KEYS, Study, load_study, plain, read_json, sizes_of
 
@@ -242,6 +243,21 @@ class OfThePapers(unittest.TestCase):
             for figure in files:
                 self.assertLessEqual({*SIZES}, {*sizes_of(study_file(paper, figure))})
 
+    def test_a_desk_figure_takes_at_most_three_hours_and_five_seeds_or_more(self) -> None:
+        for paper in papers():
+            for figure in with_size(paper, figures(paper), "desk"):
+                seconds = Durations.load(paper).of_all("desk", jobs_of(paper, [figure], "desk"))
+                self.assertIsNotNone(seconds, f"{paper}/{figure}")
+                self.assertLessEqual(seconds or 0, 3 * 3600, f"{paper}/{figure}")
+                self.assertGreaterEqual(len(study_of(paper, figure, "desk").seeds), 5)
+                self.assertNotIn("desk", figures(paper)[figure].unjudged)
+
+    def test_a_desk_network_is_of_the_papers_kind(self) -> None:
+        for paper in papers():
+            for job in jobs_of(paper, with_size(paper, figures(paper), "desk"), "desk"):
+                for override in job.overrides:
+                    self.assertNotRegex(override, r"^(model|model\.name|model\.norm|data|data\.name)=")
+
     def test_full_sizes_leave_the_official_split_to_where_the_data_are(self) -> None:
         for paper in papers():
             for job in jobs_of(paper, figures(paper), "full"):
@@ -256,7 +272,7 @@ class OfThePapers(unittest.TestCase):
             job: ""
             for paper in papers()
             for size in sizes_of_paper(paper)
-            for job in jobs_of(paper, figures(paper), size)
+            for job in jobs_of(paper, with_size(paper, figures(paper), size), size)
         }
         with tempfile.NamedTemporaryFile("w", suffix=".jobs") as file:
             for i, job in enumerate(jobs):

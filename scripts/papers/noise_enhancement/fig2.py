@@ -36,7 +36,7 @@ FIGURE = Figure(
         "fig2": "Mean and standard deviation over the seeds; settings of which a run did not reach L** are left out. "
         "Convergence time: steps until the training loss is L**."
     },
-    departures=("The quick variant has no C2.",),
+    departures=("The quick and desk variants have no C2.",),
     draw=draw,
     claims=claims,
     tables=best_batches,
