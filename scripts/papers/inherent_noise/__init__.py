@@ -31,7 +31,8 @@ PAPER = Paper(
         "fig3_two_hidden: layers of 64, 150 and 500 units, and one seed). On CIFAR-10 one seed and 2,000 training images, from which "
         "nothing is concluded. The AlexNets have "
         "an eighth of their channels and units, he_normal weights, batches of 50 examples and 16 epochs; the residual "
-        "networks a sixteenth of their channels, batches of 20 examples, 2 epochs, and a long-ago batch is one of 30 steps ago"
+        "networks a sixteenth of their channels, batches of 20 examples, 2 epochs, and a long-ago batch is one of 30 steps ago",
+        "desk": "figures 1 to 3 alone, which are the full ones",
     },
 )
 
