@@ -125,7 +125,9 @@ def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
 
 
 def _cells(row: Mapping[str, str], before: str) -> list[str]:
-    here = f"{float(row['mean']):.3g} ({float(row['low']):.3g} … {float(row['high']):.3g})" if row["mean"] else "–"
+    here = f"{float(row['mean']):.3g}" if row["mean"] else "–"
+    if row["low"]:
+        here += f" ({float(row['low']):.3g} … {float(row['high']):.3g})"
     border = f"> {float(row['border']):g}"
     if row["about"]:
         border = f"within {float(row['border']):.3g} of {float(row['about']):g}"

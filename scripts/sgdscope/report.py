@@ -270,7 +270,8 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
             numbers: list[object] = [0, "", "", "", ""]
             part = claim.weakest
             if part.samples:
-                numbers = [part.seeds, part.summary.mean, part.summary.deviation, *part.interval]
+                of_seeds = [part.summary.deviation, *part.interval] if part.seeds > 1 else ["", "", ""]
+                numbers = [part.seeds, part.summary.mean, *of_seeds]
             about = "" if claim.about is None else claim.about
             judged = [claim.decided[1], verdict.value, claim.verdict.value, claim.reason]
             if chapter.unjudged:
