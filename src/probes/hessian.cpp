@@ -24,19 +24,15 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
-#include "data/distinct.h"
 #include "gradients/eigenvalues.h"
-#include "gradients/pieces.h"
 #include "nn/reduce.h"
-#include "probes/probe.h"
+#include "probes/loss_choice.h"
 
 namespace sgdscope {
 namespace {
 
 constexpr const char* kHessian = "hessian";
 constexpr const char* kGaussNewton = "gauss_newton";
-constexpr const char* kTrainingSet = "training_set";
-constexpr const char* kBatch = "batch";
 
 /// Independent signs [p], 1 or -1.
 at::Tensor RandomSigns(Stream& stream, const at::Tensor& like) {
@@ -60,11 +56,7 @@ class HessianProbe : public Probe {
                   "1, which leaves the standard error unknown",
                   "Give 2 or more, or 0 to do without the trace.");
     }
-    if (over_ == kBatch && examples_) {
-      throw Error(ErrorKind::kConfig, path + ".examples",
-                  "found " + std::to_string(*examples_) + ", but over is batch",
-                  "Leave it out, or set " + path + ".over to training_set.");
-    }
+    loss_.Check(path);
   }
 
   void CheckNetwork(const Network& network, const std::string& path) const override {
@@ -77,10 +69,7 @@ class HessianProbe : public Probe {
                 "Ask for fewer.");
   }
 
-  std::vector<int64_t> OwnBatches() const override {
-    if (over_ == kBatch) return {};
-    return {std::min(piece_size_, of_), (of_ - 1) % piece_size_ + 1};
-  }
+  std::vector<int64_t> OwnBatches() const override { return loss_.OwnBatches(); }
 
   void Allocate(const at::Tensor& theta) override {
     vectors_ = at::empty({Asked().Rows(theta.size(0)), theta.size(0)}, theta.options());
@@ -148,25 +137,7 @@ class HessianProbe : public Probe {
                    .help = "whose eigenvalues: of the Hessian or of the Gauss-Newton matrix",
                    .allowed = {kHessian, kGaussNewton}},
                   matrix_);
-    visitor.Visit({.name = "over",
-                   .help = "of whose mean loss: of the training set or of the updating batch",
-                   .allowed = {kTrainingSet, kBatch}},
-                  over_);
-    visitor.Visit({.name = "examples",
-                   .help = "for over training_set: of that many of its examples only, the same "
-                           "ones throughout the run",
-                   .unit = "examples",
-                   .min = 1,
-                   .max = 1e15},
-                  examples_);
-    visitor.Visit({.name = "piece_size",
-                   .help = "for over training_set: examples that are put into memory at a time; "
-                           "batch_size if left out, but 100 at least. Under batch normalization "
-                           "each piece is normalized by its own statistics",
-                   .unit = "examples",
-                   .min = 1,
-                   .max = 1e9},
-                  given_piece_size_);
+    loss_.Fields(visitor);
     visitor.Visit({.name = "tolerance",
                    .help = "the search ends where the residual norms are below this share of the "
                            "largest |eigenvalue|. The error of an eigenvalue is at most its "
@@ -197,18 +168,8 @@ class HessianProbe : public Probe {
                   "true, but this update rule's metric is not known",
                   "Leave it out, or use the rule sgd, n_step or adam.");
     }
-    if (examples_.value_or(0) > context.examples) {
-      throw Error(ErrorKind::kConfig, context.path + ".examples",
-                  "found " + std::to_string(*examples_) + ", but the training set has only " +
-                      std::to_string(context.examples),
-                  "Give at most that many, or leave it out for the whole set.");
-    }
     seed_ = context.seed;
-    piece_size_ = given_piece_size_.value_or(PieceSize(context.sampler));
-    of_ = examples_.value_or(context.examples);
-    if (!examples_) return;
-    Stream stream(seed_, "hessian.examples");
-    part_ = DrawDistinct(stream, of_, context.examples);
+    loss_.Prepare(context, "hessian.examples");
   }
 
  private:
@@ -221,15 +182,10 @@ class HessianProbe : public Probe {
 
   /// Products [m, p] of the matrix with rows [m, p].
   at::Tensor Products(const StepView& view, const at::Tensor& rows) const {
-    if (over_ == kBatch) return OfPiece(view, view.batch, rows);
     const at::Tensor sum = at::zeros_like(rows, rows.options().dtype(at::kDouble));
-    for (int64_t begin = 0; begin < of_; begin += piece_size_) {
-      const int64_t size = std::min(piece_size_, of_ - begin);
-      const at::Tensor indices = part_.defined() ? part_.narrow(0, begin, size)
-                                                 : at::arange(begin, begin + size, at::kLong);
-      sum.add_(OfPiece(view, view.oracle.Load(indices), rows),
-               static_cast<double>(size) / static_cast<double>(of_));
-    }
+    loss_.ForEachPiece(view, [&](const Batch& piece, double share) {
+      sum.add_(OfPiece(view, piece, rows), share);
+    });
     return sum.to(rows.scalar_type());
   }
 
@@ -273,17 +229,12 @@ class HessianProbe : public Probe {
   int64_t largest_ = 1;
   int64_t smallest_ = 0;
   std::string matrix_ = kHessian;
-  std::string over_ = kTrainingSet;
-  std::optional<int64_t> examples_;
-  std::optional<int64_t> given_piece_size_;
+  LossChoice loss_;
   double tolerance_ = 1e-3;
   int64_t max_products_ = 500;
   int64_t samples_ = 0;
   bool preconditioned_ = false;
   uint64_t seed_ = 0;
-  int64_t piece_size_ = 1;
-  int64_t of_ = 1;      // examples whose mean loss it is
-  at::Tensor part_;     // their indices, unless it is the whole set
   at::Tensor vectors_;  // [rows, p], where the next search begins
 };
 

@@ -1,0 +1,114 @@
+#include "probes/loss_choice.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "data/distinct.h"
+#include "gradients/pieces.h"
+
+namespace sgdscope {
+namespace {
+
+constexpr const char* kTrainingSet = "training_set";
+constexpr const char* kBatch = "batch";
+
+/// The mean loss of a piece of which these are the logits, a scalar in double.
+at::Tensor MeanLossOf(const Oracle& oracle, const at::Tensor& logits, const Batch& piece) {
+  return oracle.LossesOf(logits.to(at::kDouble), piece).mean();
+}
+
+}  // namespace
+
+bool LossChoice::InSet() const { return over_ == kTrainingSet; }
+
+void LossChoice::Fields(FieldVisitor& visitor) {
+  visitor.Visit({.name = "over",
+                 .help = "of whose mean loss: of the training set or of the updating batch",
+                 .allowed = {kTrainingSet, kBatch}},
+                over_);
+  visitor.Visit({.name = "examples",
+                 .help = "for over training_set: of that many of its examples only, the same "
+                         "ones throughout the run",
+                 .unit = "examples",
+                 .min = 1,
+                 .max = 1e15},
+                examples_);
+  visitor.Visit({.name = "piece_size",
+                 .help = "for over training_set: examples that are put into memory at a time; "
+                         "batch_size if left out, but 100 at least. Under batch normalization "
+                         "each piece is normalized by its own statistics",
+                 .unit = "examples",
+                 .min = 1,
+                 .max = 1e9},
+                given_piece_size_);
+}
+
+void LossChoice::Check(const std::string& path) const {
+  if (InSet() || !examples_) return;
+  throw Error(ErrorKind::kConfig, path + ".examples",
+              "found " + std::to_string(*examples_) + ", but over is batch",
+              "Leave it out, or set " + path + ".over to training_set.");
+}
+
+void LossChoice::Prepare(const ProbeContext& context, const std::string& stream) {
+  if (examples_.value_or(0) > context.examples) {
+    throw Error(ErrorKind::kConfig, context.path + ".examples",
+                "found " + std::to_string(*examples_) + ", but the training set has only " +
+                    std::to_string(context.examples),
+                "Give at most that many, or leave it out for the whole set.");
+  }
+  piece_size_ = given_piece_size_.value_or(PieceSize(context.sampler));
+  of_ = examples_.value_or(context.examples);
+  if (!examples_) return;
+  Stream draw(context.seed, stream);
+  part_ = DrawDistinct(draw, of_, context.examples);
+}
+
+std::vector<int64_t> LossChoice::OwnBatches() const {
+  if (!InSet()) return {};
+  return {std::min(piece_size_, of_), (of_ - 1) % piece_size_ + 1};
+}
+
+void LossChoice::ForEachPiece(
+    const StepView& view,
+    const std::function<void(const Batch& piece, double share)>& visit) const {
+  if (!InSet()) {
+    visit(view.batch, 1);
+    return;
+  }
+  for (int64_t begin = 0; begin < of_; begin += piece_size_) {
+    const int64_t size = std::min(piece_size_, of_ - begin);
+    const at::Tensor indices =
+        part_.defined() ? part_.narrow(0, begin, size) : at::arange(begin, begin + size, at::kLong);
+    visit(view.oracle.Load(indices), static_cast<double>(size) / static_cast<double>(of_));
+  }
+}
+
+at::Tensor LossChoice::LossAt(const StepView& view, const at::Tensor& theta) const {
+  at::Tensor loss = at::zeros({}, theta.options().dtype(at::kDouble));
+  ForEachPiece(view, [&](const Batch& piece, double share) {
+    loss = loss.add(MeanLossOf(view.oracle, view.oracle.Logits(piece, theta), piece), share);
+  });
+  return loss;
+}
+
+LossChoice::Slope LossChoice::SlopeAt(const StepView& view, const at::Tensor& theta) const {
+  const at::TensorOptions in_double = theta.options().dtype(at::kDouble);
+  at::Tensor loss = at::zeros({}, in_double);
+  const at::Tensor gradient = at::zeros_like(theta, in_double);
+  ForEachPiece(view, [&](const Batch& piece, double share) {
+    const Gradients found = view.oracle.Evaluate(piece, theta);
+    loss = loss.add(MeanLossOf(view.oracle, found.logits, piece), share);
+    gradient.add_(found.Mean(), share);
+  });
+  return {loss, gradient.to(theta.scalar_type())};
+}
+
+at::Tensor MeanWithError(const at::Tensor& samples) {
+  const double root = std::sqrt(static_cast<double>(samples.size(0)));
+  return at::stack({samples.mean(), samples.std(/*unbiased=*/true).div(root)});
+}
+
+}  // namespace sgdscope
