@@ -3,6 +3,9 @@
 // those pairs that have not converged (generalized Davidson without a preconditioner; from random
 // rows its space is that of block Lanczos). Where the basis has grown to its limit it is restarted
 // with the outermost Ritz vectors of the ends asked for (Wu and Simon 2000, thick restart).
+//
+// And Gauss quadrature by Lanczos' method (Golub and Meurant 1994), all vectors of which are kept
+// and made orthogonal to each other: without that, rounding brings the outer nodes back again.
 
 #include "gradients/eigenvalues.h"
 
@@ -171,6 +174,39 @@ Eigenpairs FindEigenpairs(const SymmetricMatrix& matrix, const at::Tensor& start
                           const EigenSearch& search) {
   at::NoGradGuard no_grad;
   return Search(matrix, search, start.size(1)).From(start);
+}
+
+Quadrature LanczosQuadrature(const SymmetricMatrix& matrix, const at::Tensor& v, int64_t steps) {
+  constexpr double kNothing = 100;  // eps of a product's norm: what rounding leaves
+  at::NoGradGuard no_grad;
+  const double eps = v.scalar_type() == at::kDouble ? std::numeric_limits<double>::epsilon()
+                                                    : std::numeric_limits<float>::epsilon();
+  const auto norm = [](const at::Tensor& of) { return of.norm(2, at::kDouble); };
+  const at::Tensor basis = at::empty({steps, v.size(0)}, v.options());
+  const at::Tensor projected = at::zeros({steps, steps}, v.options().dtype(at::kDouble));
+  basis[0].copy_(v.div(norm(v)));
+  for (int64_t k = 0; k < steps; ++k) {
+    const at::Tensor known = basis.narrow(0, 0, k + 1);
+    at::Tensor rest = matrix(basis.narrow(0, k, 1))[0];
+    const at::Tensor most = norm(rest).mul(kNothing * eps);
+    const at::Tensor dots = Dots(known, rest);
+    projected[k][k].copy_(dots[k]);
+    if (k + 1 == steps) break;
+    rest = rest.sub(at::mv(known.t(), dots.to(v.scalar_type())));
+    rest = rest.sub(at::mv(known.t(), Dots(known, rest).to(v.scalar_type())));  // twice is enough
+    const at::Tensor length = norm(rest);
+    const at::Tensor ended = length.le(most);
+    projected[k][k + 1].copy_(length.masked_fill(ended, 0));
+    projected[k + 1][k].copy_(projected[k][k + 1]);
+    basis[k + 1].copy_(rest.div(length).masked_fill(ended, 0));
+  }
+  if (!projected.isfinite().all().item<bool>()) {
+    const at::Tensor undefined =
+        at::full({steps}, std::numeric_limits<double>::quiet_NaN(), projected.options());
+    return {undefined, undefined};
+  }
+  const auto [nodes, vectors] = at::linalg_eigh(projected);
+  return {nodes, vectors[0].square()};
 }
 
 }  // namespace sgdscope

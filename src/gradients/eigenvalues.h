@@ -39,4 +39,16 @@ struct Eigenpairs {
 Eigenpairs FindEigenpairs(const SymmetricMatrix& matrix, const at::Tensor& start,
                           const EigenSearch& search);
 
+/// Points on A's spectrum with weights whose sum is 1, in double.
+struct Quadrature {
+  at::Tensor nodes;    // [steps], ascending
+  at::Tensor weights;  // [steps]
+};
+
+/// Lanczos quadrature from v: sum_i weight_i f(node_i) is <v, f(A) v> / <v, v> for polynomials f up
+/// to degree 2 steps - 1. Takes `steps` products and holds as many vectors [p]. Where the Krylov
+/// space ends earlier, what is left over has the weight 0; where products are not finite, all is
+/// NaN. Reads back one number.
+Quadrature LanczosQuadrature(const SymmetricMatrix& matrix, const at::Tensor& v, int64_t steps);
+
 }  // namespace sgdscope

@@ -8,6 +8,8 @@
 //   trace, trace_error          tr H and the standard error that its sampled part has
 //   gradient_cosine<i>, step_cosine<i>  |cos| of the angles of g and of delta with the eigenvector
 //                               of eigenvalue<i>; in coordinates P^1/2 theta where preconditioned
+//   density_mean, density_square, each with its error   mean and mean square of the eigenvalues: of
+//                               the spectral density that is written to a file
 //   products                    how many Hessian-vector products it took
 // Eigenpairs are followed from one measurement to the next (gradients/eigenvalues.h): the next
 // search begins with the vectors found last and with g, which leans to where the curvature rises.
@@ -17,9 +19,14 @@
 // The trace is that on the space of the vectors X that were found, exact, plus a Hutchinson
 // estimate on the rest (Meyer et al. 2021, "Hutch++", with X for the random sketch): the mean over
 // random signs z of <z', H z'>, z' = z - X X^T z.
+//
+// The spectral density (1/p) sum_i delta(lambda - lambda_i) comes by stochastic Lanczos quadrature
+// (Ubaru, Chen and Saad 2017; Ghorbani, Krishnan and Xiao 2019): nodes and weights [density_samples,
+// density_steps], a row for each vector of random signs, in snapshots/step_N.LABEL.safetensors.
+// sum_j weight_j f(node_j) of a row has the expectation (1/p) tr f(H), and the rows are independent.
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
 
 #include "config/registry.h"
 #include "core/error.h"
@@ -27,12 +34,61 @@
 #include "gradients/eigenvalues.h"
 #include "nn/reduce.h"
 #include "probes/loss_choice.h"
+#include "probes/snapshot_files.h"
 
 namespace sgdscope {
 namespace {
 
 constexpr const char* kHessian = "hessian";
 constexpr const char* kGaussNewton = "gauss_newton";
+
+/// Products with the matrix at a step. What the oracle finds on a lone piece is kept from one
+/// product to the next.
+class Products {
+ public:
+  /// Keeps references.
+  Products(const StepView& view, const LossChoice& loss, bool gauss_newton)
+      : view_(view), loss_(loss), gauss_newton_(gauss_newton) {}
+
+  /// [m, p] of rows [m, p].
+  at::Tensor Of(const at::Tensor& rows) {
+    if (kept_) return OfKept(rows, /*again=*/true);
+    const at::Tensor sum = at::zeros_like(rows, rows.options().dtype(at::kDouble));
+    loss_.ForEachPiece(
+        view_, [&](const Batch& piece, double share) { sum.add_(OfPiece(piece, rows), share); });
+    return sum.to(rows.scalar_type());
+  }
+
+ private:
+  at::Tensor OfPiece(const Batch& piece, const at::Tensor& rows) {
+    if (gauss_newton_) {
+      std::vector<at::Tensor> products;
+      for (const at::Tensor& row : rows.unbind(0)) {
+        products.push_back(view_.oracle.GaussNewtonProduct(piece, view_.theta, row));
+      }
+      return at::stack(products);
+    }
+    const bool keep = loss_.InOnePiece();
+    kept_ = view_.oracle.Evaluate(piece, view_.theta, /*keep_graph=*/true);
+    const at::Tensor products = OfKept(rows, keep);
+    if (!keep) kept_.reset();
+    return products;
+  }
+
+  at::Tensor OfKept(const at::Tensor& rows, bool again) const {
+    std::vector<at::Tensor> products;
+    for (int64_t i = 0; i < rows.size(0); ++i) {
+      const bool last = i + 1 == rows.size(0);
+      products.push_back(view_.oracle.HessianVectorProduct(*kept_, rows[i], again || !last));
+    }
+    return at::stack(products);
+  }
+
+  const StepView& view_;
+  const LossChoice& loss_;
+  bool gauss_newton_;
+  std::optional<Gradients> kept_;
+};
 
 /// Independent signs [p], 1 or -1.
 at::Tensor RandomSigns(Stream& stream, const at::Tensor& like) {
@@ -51,10 +107,11 @@ class HessianProbe : public Probe {
   HessianProbe() : Probe(Cadence::EveryEpochs(1)) {}
 
   void Check(const std::string& path) const override {
-    if (samples_ == 1) {
-      throw Error(ErrorKind::kConfig, path + ".trace_samples",
-                  "1, which leaves the standard error unknown",
-                  "Give 2 or more, or 0 to do without the trace.");
+    for (const auto& [field, samples] :
+         {std::pair("trace_samples", samples_), std::pair("density_samples", density_samples_)}) {
+      if (samples != 1) continue;
+      throw Error(ErrorKind::kConfig, path + "." + field,
+                  "1, which leaves the standard error unknown", "Give 2 or more, or 0 for none.");
     }
     loss_.Check(path);
   }
@@ -91,6 +148,10 @@ class HessianProbe : public Probe {
     add("smallest", smallest_);
     add("smallest_residual", smallest_);
     if (samples_ > 0) values.insert(values.end(), {"trace", "trace_error"});
+    if (density_samples_ > 0) {
+      values.insert(values.end(), {"density_mean", "density_mean_error", "density_square",
+                                   "density_square_error"});
+    }
     add("gradient_cosine", largest_);
     add("step_cosine", largest_);
     values.emplace_back("products");
@@ -102,9 +163,9 @@ class HessianProbe : public Probe {
         preconditioned_ && view.update.stability.metric.defined()
             ? view.update.stability.metric.rsqrt()
             : at::Tensor();
+    Products products(view, loss_, matrix_ == kGaussNewton);
     const SymmetricMatrix matrix = [&](const at::Tensor& rows) {
-      if (!root.defined()) return Products(view, rows);
-      return Products(view, rows.mul(root)).mul_(root);
+      return root.defined() ? products.Of(rows.mul(root)).mul(root) : products.Of(rows);
     };
     const at::Tensor g = root.defined() ? view.g.mul(root) : view.g;
     const Eigenpairs pairs = FindEigenpairs(matrix, at::cat({vectors_, g.unsqueeze(0)}), Asked());
@@ -116,12 +177,13 @@ class HessianProbe : public Probe {
       values.push_back(of.narrow(0, lower, smallest_));
     }
     if (samples_ > 0) values.push_back(Trace(view, matrix, pairs));
+    if (density_samples_ > 0) values.push_back(Density(view, matrix));
     const at::Tensor leading = pairs.vectors.narrow(0, 0, largest_);
     const at::Tensor& delta = view.update.direction;
     values.push_back(Cosines(leading, g));
     values.push_back(Cosines(leading, root.defined() ? delta.div(root) : delta));
-    values.push_back(
-        at::full({1}, static_cast<double>(pairs.products + samples_), values[0].options()));
+    const int64_t count = pairs.products + samples_ + density_samples_ * density_steps_;
+    values.push_back(at::full({1}, static_cast<double>(count), values[0].options()));
     return at::cat(values);
   }
 
@@ -156,6 +218,19 @@ class HessianProbe : public Probe {
                    .min = 0,
                    .max = 1e6},
                   samples_);
+    visitor.Visit({.name = "density_samples",
+                   .help = "random vectors for the spectral density, which is written to "
+                           "snapshots/step_N.LABEL.safetensors; 0: none, else at least 2",
+                   .min = 0,
+                   .max = 1e6},
+                  density_samples_);
+    visitor.Visit({.name = "density_steps",
+                   .help = "products for each of these vectors, which makes as many nodes: "
+                           "moments are exact up to twice that many, less 1. As many vectors as "
+                           "long as theta are held in memory",
+                   .min = 1,
+                   .max = 1e6},
+                  density_steps_);
     visitor.Visit({.name = "preconditioned",
                    .help = "the eigenvalues in the update rule's own metric: with adam those of "
                            "P^-1 H with its preconditioner P, with sgd the same as without"},
@@ -170,6 +245,7 @@ class HessianProbe : public Probe {
     }
     seed_ = context.seed;
     loss_.Prepare(context, "hessian.examples");
+    if (density_samples_ > 0) files_ = SnapshotFiles(context, label());
   }
 
  private:
@@ -180,45 +256,40 @@ class HessianProbe : public Probe {
     return smallest_ == 0 ? 0 : std::min(largest_ + 1, pairs - smallest_);
   }
 
-  /// Products [m, p] of the matrix with rows [m, p].
-  at::Tensor Products(const StepView& view, const at::Tensor& rows) const {
-    const at::Tensor sum = at::zeros_like(rows, rows.options().dtype(at::kDouble));
-    loss_.ForEachPiece(view, [&](const Batch& piece, double share) {
-      sum.add_(OfPiece(view, piece, rows), share);
-    });
-    return sum.to(rows.scalar_type());
-  }
-
-  at::Tensor OfPiece(const StepView& view, const Batch& piece, const at::Tensor& rows) const {
-    std::vector<at::Tensor> products;
-    if (matrix_ == kGaussNewton) {
-      for (const at::Tensor& row : rows.unbind(0)) {
-        products.push_back(view.oracle.GaussNewtonProduct(piece, view.theta, row));
-      }
-      return at::stack(products);
-    }
-    const Gradients evaluated = view.oracle.Evaluate(piece, view.theta, /*keep_graph=*/true);
-    for (int64_t i = 0; i < rows.size(0); ++i) {
-      const bool again = i + 1 < rows.size(0);
-      products.push_back(view.oracle.HessianVectorProduct(evaluated, rows[i], again));
-    }
-    return at::stack(products);
-  }
-
   /// trace and trace_error [2].
   at::Tensor Trace(const StepView& view, const SymmetricMatrix& matrix,
                    const Eigenpairs& pairs) const {
+    constexpr int64_t kRows = 16;  // that share an evaluation of each piece
     std::vector<at::Tensor> estimates;
     Stream stream(seed_, "hessian.trace", static_cast<uint64_t>(view.step));
-    for (int64_t i = 0; i < samples_; ++i) {
-      const at::Tensor z = RandomSigns(stream, view.theta);
-      const at::Tensor rest = z.sub(at::mv(pairs.vectors.t(), at::mv(pairs.vectors, z)));
-      estimates.push_back(Dot(rest, matrix(rest.unsqueeze(0))[0]));
+    for (int64_t begin = 0; begin < samples_; begin += kRows) {
+      std::vector<at::Tensor> rows;
+      for (int64_t i = begin; i < std::min(samples_, begin + kRows); ++i) {
+        const at::Tensor z = RandomSigns(stream, view.theta);
+        rows.push_back(z.sub(at::mv(pairs.vectors.t(), at::mv(pairs.vectors, z))));
+      }
+      const at::Tensor rest = at::stack(rows);
+      estimates.push_back(ExampleDots(rest, matrix(rest)));
     }
-    const at::Tensor sampled = at::stack(estimates);
-    return at::stack(
-        {pairs.values.sum().add(sampled.mean()),
-         sampled.std(/*unbiased=*/true).div(std::sqrt(static_cast<double>(samples_)))});
+    const at::Tensor sampled = MeanWithError(at::cat(estimates));
+    return at::stack({pairs.values.sum().add(sampled[0]), sampled[1]});
+  }
+
+  /// The first two moments of the spectral density, each with its standard error [4]; writes it.
+  at::Tensor Density(const StepView& view, const SymmetricMatrix& matrix) const {
+    std::vector<at::Tensor> all_nodes, all_weights;
+    Stream stream(seed_, "hessian.density", static_cast<uint64_t>(view.step));
+    for (int64_t i = 0; i < density_samples_; ++i) {
+      const auto [nodes, weights] =
+          LanczosQuadrature(matrix, RandomSigns(stream, view.theta), density_steps_);
+      all_nodes.push_back(nodes);
+      all_weights.push_back(weights);
+    }
+    const at::Tensor nodes = at::stack(all_nodes);
+    const at::Tensor weights = at::stack(all_weights);
+    files_.Write(view.step, {{{"nodes", nodes}, {"weights", weights}}, {}});
+    return at::cat({MeanWithError(weights.mul(nodes).sum(1)),
+                    MeanWithError(weights.mul(nodes.square()).sum(1))});
   }
 
   /// |cos| of the angles [k] between orthonormal rows [k, p] and v [p].
@@ -233,8 +304,11 @@ class HessianProbe : public Probe {
   double tolerance_ = 1e-3;
   int64_t max_products_ = 500;
   int64_t samples_ = 0;
+  int64_t density_samples_ = 0;
+  int64_t density_steps_ = 30;
   bool preconditioned_ = false;
   uint64_t seed_ = 0;
+  SnapshotFiles files_;
   at::Tensor vectors_;  // [rows, p], where the next search begins
 };
 
@@ -242,7 +316,8 @@ const Registration<Probe, HessianProbe> kRegistration(
     "hessian", "extreme eigenvalues of the Hessian with error bars, trace, and where g points",
     {.base = R"({"max_products": 6})",
      .variants = {R"({"smallest": 1, "examples": 9, "trace_samples": 2, "matrix": "gauss_newton",
-                      "preconditioned": true})"}});
+                      "preconditioned": true})",
+                  R"({"examples": 9, "density_samples": 2, "density_steps": 3})"}});
 
 }  // namespace
 }  // namespace sgdscope

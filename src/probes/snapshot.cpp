@@ -6,11 +6,11 @@
 // theta's order: layer by layer, weight [out, in] row-major, then bias [out].
 
 #include <algorithm>
+#include <utility>
 
 #include "config/registry.h"
 #include "core/error.h"
-#include "core/tensor_file.h"
-#include "probes/probe.h"
+#include "probes/snapshot_files.h"
 
 namespace sgdscope {
 namespace {
@@ -47,13 +47,7 @@ class Snapshot : public Probe {
                   "Give steps (a list), or every, every_epochs or at.");
     }
     lags_.CheckOrder(context);
-    constexpr size_t kLongestLabel = 200;  // file names have at most 255 bytes
-    if (label().size() > kLongestLabel || label().find('/') != std::string::npos) {
-      throw Error(
-          ErrorKind::kConfig, context.path + ".label",
-          "'" + label() + "' has a slash or more than " + std::to_string(kLongestLabel) + " bytes",
-          "It becomes a part of the files' names: choose a shorter one without slashes.");
-    }
+    files_ = SnapshotFiles(context, label());
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (steps_[i] < context.steps) continue;
       throw Error(ErrorKind::kConfig, context.path + ".steps[" + std::to_string(i) + "]",
@@ -61,7 +55,6 @@ class Snapshot : public Probe {
                       std::to_string(context.steps - 1),
                   "Steps are counted from 0.");
     }
-    folder_ = context.run_folder / "snapshots";
   }
 
  private:
@@ -78,15 +71,12 @@ class Snapshot : public Probe {
     if (lags_.long_ago <= view.step) {
       file.tensors["batch.long_ago"] = view.sampler.At(view.step - lags_.long_ago);
     }
-    file.metadata = {{"step", std::to_string(view.step)}};
-    std::filesystem::create_directories(folder_);
-    const std::string mark = label() == "snapshot" ? "" : "." + label();
-    WriteTensorFile(folder_ / ("step_" + std::to_string(view.step) + mark + ".safetensors"), file);
+    files_.Write(view.step, std::move(file));
   }
 
   std::vector<int64_t> steps_;
   Lags lags_;
-  std::filesystem::path folder_;
+  SnapshotFiles files_;
 };
 
 const Registration<Probe, Snapshot> kRegistration(

@@ -174,5 +174,71 @@ TEST(FindEigenpairs, LeavesTheStartWhereProductsAreNotFinite) {
   EXPECT_TRUE(found.residuals.isnan().all().item<bool>());
 }
 
+Quadrature QuadratureOf(const at::Tensor& a, const at::Tensor& v, int64_t steps) {
+  return LanczosQuadrature([&](const at::Tensor& rows) { return at::mm(rows, a); }, v, steps);
+}
+
+/// <v, A^k v> / <v, v> for all k < 2 steps, of a known spectrum.
+TEST(LanczosQuadrature, HasTheMomentsOfTheMatrix) {
+  constexpr int64_t kSize = 40;
+  Stream stream(78, "spectrum");
+  const at::Tensor a = WithSpectrum(RandomVector(stream, kSize), 10);
+  const double largest = a.norm(2).item<double>();  // at least |A|
+  const at::Tensor v = RandomRows(1, kSize, 10)[0];
+  for (const int64_t steps : {1, 2, 5, 10}) {
+    const auto [nodes, weights] = QuadratureOf(a, v, steps);
+    at::Tensor power = v;
+    for (int64_t k = 0; k < 2 * steps; ++k) {
+      const double expected = power.dot(v).div(v.dot(v)).item<double>();
+      EXPECT_NEAR(weights.dot(nodes.pow(k)).item<double>(), expected,
+                  1e-13 * std::pow(largest, static_cast<double>(k)))
+          << steps << " steps, moment " << k;
+      power = at::mv(a, power);
+    }
+  }
+}
+
+/// With as many steps as dimensions, or as eigenvalues that differ, the nodes are the eigenvalues.
+TEST(LanczosQuadrature, FindsTheWholeSpectrum) {
+  oracle::Vector spectrum(30, 0.5);
+  spectrum[4] = -2;
+  spectrum[9] = 3;
+  const at::Tensor v = RandomRows(1, 30, 11)[0];
+  for (const int64_t steps : {3, 7, 40}) {
+    const auto [nodes, weights] = QuadratureOf(at::diag(ToTensor(spectrum, {30})), v, steps);
+    EXPECT_NEAR(weights.sum().item<double>(), 1, 1e-13);
+    const at::Tensor shares = v.square().div(v.dot(v));
+    for (const double eigenvalue : {-2.0, 0.5, 3.0}) {
+      const at::Tensor here = nodes.sub(eigenvalue).abs().lt(1e-9);
+      const at::Tensor there = ToTensor(spectrum, {30}).eq(eigenvalue);
+      EXPECT_NEAR(weights.mul(here).sum().item<double>(), shares.mul(there).sum().item<double>(),
+                  1e-13)
+          << steps << " " << eigenvalue;
+    }
+  }
+}
+
+/// Rounding in float32 brings no outer eigenvalue twice.
+TEST(LanczosQuadrature, KeepsItsVectorsOrthogonal) {
+  constexpr int64_t kSize = 2000;
+  const at::Tensor diagonal = at::linspace(0, 1, kSize, at::kFloat);
+  diagonal[kSize - 1].fill_(50);
+  diagonal[kSize - 2].fill_(20);
+  Stream stream(79, "start");
+  const at::Tensor v = RandomTensor(stream, {kSize}, at::kFloat);
+  const SymmetricMatrix matrix = [&](const at::Tensor& rows) { return rows.mul(diagonal); };
+  const auto [nodes, weights] = LanczosQuadrature(matrix, v, 40);
+  EXPECT_EQ(nodes.gt(10).sum().item<int64_t>(), 2);
+  EXPECT_NEAR(nodes[39].item<double>(), 50, 1e-4);
+  EXPECT_NEAR(nodes[38].item<double>(), 20, 1e-4);
+}
+
+TEST(LanczosQuadrature, OfWhatIsNotFiniteIsNaN) {
+  const auto [nodes, weights] =
+      QuadratureOf(at::full({9, 9}, NAN, at::kDouble), RandomRows(1, 9, 12)[0], 3);
+  EXPECT_TRUE(nodes.isnan().all().item<bool>());
+  EXPECT_TRUE(weights.isnan().all().item<bool>());
+}
+
 }  // namespace
 }  // namespace sgdscope

@@ -7,6 +7,7 @@
 
 #include "core/csv.h"
 #include "core/rng.h"
+#include "core/tensor_file.h"
 #include "data/distinct.h"
 #include "gradients/eigenvalues.h"
 #include "nn/activation.h"
@@ -20,6 +21,7 @@
 #include "tests/experiment_helper.h"
 #include "tests/oracles.h"
 #include "tests/random_mlp.h"
+#include "tests/temp_folder.h"
 
 namespace sgdscope {
 namespace {
@@ -174,6 +176,37 @@ TEST(HessianProbe, TraceIsExactOnTheSpaceFound) {
   EXPECT_LE(values.at("trace_error"), 1e-12);
 }
 
+/// Rows of the file by the definition, with the file's own vectors drawn again.
+TEST(HessianProbe, DensityIsWrittenAndItsMomentsAreTraces) {
+  const TempFolder folder;
+  const int64_t samples = 40;
+  ShortRun run(ConfigOf({{"density_samples", samples}, {"density_steps", 12}, {"piece_size", 20}},
+                        {{"output", folder.path().string()}}));
+  const at::Tensor theta = run.stepper().theta().clone();
+  const auto values = ByName(run.probe(0), run.stepper().Step(0).probes[0]);
+  const at::Tensor dense = DenseHessian(run, theta, at::arange(kExamples, at::kLong));
+  const auto tensors = ReadTensorFile(folder / "snapshots/step_0.hessian.safetensors").tensors;
+  const at::Tensor& nodes = tensors.at("nodes");
+  const at::Tensor& weights = tensors.at("weights");
+  ASSERT_EQ(nodes.sizes(), at::IntArrayRef({samples, 12}));
+  ASSERT_EQ(weights.sizes(), at::IntArrayRef({samples, 12}));
+  const auto p = static_cast<double>(theta.size(0));
+  at::Tensor power = at::eye(theta.size(0), at::kDouble);
+  for (int k = 0; k < 5; ++k) {
+    const at::Tensor moments = weights.mul(nodes.pow(k)).sum(1);  // [samples]
+    const double error = moments.std(true).item<double>() / std::sqrt(samples);
+    const double expected = power.trace().item<double>() / p;
+    EXPECT_NEAR(moments.mean().item<double>(), expected, 3 * error + 1e-12) << k;
+    const std::string name = k == 1 ? "density_mean" : "density_square";
+    if (k == 1 || k == 2) {
+      EXPECT_NEAR(values.at(name), moments.mean().item<double>(), 1e-12);
+      EXPECT_NEAR(values.at(name + "_error"), error, 1e-12);
+      EXPECT_LT(error, 0.3 * expected);
+    }
+    power = at::mm(power, dense);
+  }
+}
+
 TEST(HessianProbe, CosinesAreThoseOfTheEigenvectors) {
   const Json momentum = {{"name", "sgd"}, {"learning_rate", 0.1}, {"momentum", 0.9}};
   ShortRun run(ConfigOf(Precise({}), {{"update", momentum}}));
@@ -224,6 +257,8 @@ TEST(HessianProbe, RefusesWhatDoesNotExist) {
   refuse({{"examples", 46}}, {"probes[0].examples", "46", "45"});
   refuse({{"examples", 4}, {"over", "batch"}}, {"probes[0].examples", "4", "over"});
   refuse({{"trace_samples", 1}}, {"probes[0].trace_samples", "standard error"});
+  refuse({{"density_samples", 1}}, {"probes[0].density_samples", "standard error"});
+  refuse({{"density_samples", 2}, {"label", "a/b"}}, {"probes[0].label", "a/b", "slash"});
   refuse({{"preconditioned", true}}, {"probes[0].preconditioned"},
          {{"update", {{"name", "sequential"}, {"learning_rate", 0.1}, {"block", "tensor"}}}});
 }
