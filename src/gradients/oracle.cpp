@@ -172,35 +172,6 @@ at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Te
   return product;
 }
 
-at::Tensor Oracle::GaussNewtonProduct(const Batch& batch, const at::Tensor& theta,
-                                      const at::Tensor& v) const {
-  at::NoGradGuard no_grad;
-  const at::Tensor slope =
-      network_.root
-          ->ForwardLine({batch.inputs, {}, {}, {}},
-                        {theta, v, 1, /*curvature=*/false, nullptr, batch.parts})
-          .slope;  // J v, [n, classes]
-  std::vector<Tap> taps;
-  torch::autograd::variable_list by_output;
-  {
-    at::AutoGradMode enable(true);
-    const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
-    const at::Tensor logits = z.detach().requires_grad_();
-    const at::Tensor losses = loss_.Losses(logits, batch.labels);
-    const at::Tensor d = torch::autograd::grad(
-        {losses}, {logits}, {MeanWeights(batch, z.options())}, true, /*create_graph=*/true)[0];
-    const at::Tensor bent = torch::autograd::grad({d}, {logits}, {slope})[0];
-    torch::autograd::variable_list places;
-    for (const Tap& tap : taps) places.push_back(tap.output);
-    by_output = torch::autograd::grad({z}, places, {bent});
-  }
-  const at::Tensor product = at::empty_like(theta);
-  for (size_t l = 0; l < taps.size(); ++l) {
-    taps[l].layer->WriteGradient(taps[l], by_output[l], product);
-  }
-  return product;
-}
-
 at::Tensor Oracle::GradientDifference(const Batch& batch, const at::Tensor& theta,
                                       const Gradients& evaluated, double r) const {
   at::NoGradGuard no_grad;

@@ -108,11 +108,6 @@ class Oracle {
   at::Tensor HessianVectorProduct(const Gradients& evaluated, const at::Tensor& v,
                                   bool again = false) const;
 
-  /// G v [p], where G = (1/n) sum_i J_i^T (d^2 L_i / dz^2) J_i is the Gauss-Newton matrix of the
-  /// batch at theta, with the derivative J_i of the logits by theta: a forward sweep and a gradient.
-  at::Tensor GaussNewtonProduct(const Batch& batch, const at::Tensor& theta,
-                                const at::Tensor& v) const;
-
   /// (grad L(theta + r g) - g) / r [p] with g = evaluated.Mean(), the batch's gradient at theta: it
   /// tends to H g as r goes to 0 where the network has no kinks, in exact arithmetic.
   at::Tensor GradientDifference(const Batch& batch, const at::Tensor& theta,

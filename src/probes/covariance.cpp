@@ -25,10 +25,17 @@
 //                      et al., The impact of neural network overparameterization on gradient
 //                      confusion and stochastic gradient descent (2019), definition 2.1
 //   confusion_min_cos  min cos(g_i, g_j)
+//
+// And of Sigma = (1/(n-1)) sum_i (g_i - g)(g_i - g)^T itself, also from the Gram matrix (if
+// `spectrum` is not 0):
+//   eigenvalue<i>   its largest eigenvalues; of n examples only n - 1 are not 0
+//   effective_rank  (tr Sigma)^2 / tr Sigma^2: at most n - 1
 
+#include <algorithm>
 #include <limits>
 
 #include "config/registry.h"
+#include "gradients/noise_spectrum.h"
 #include "gradients/per_example.h"
 #include "nn/reduce.h"
 #include "probes/probe.h"
@@ -55,6 +62,8 @@ class Covariance : public Probe {
   std::vector<std::string> Values() const override {
     std::vector<std::string> values = {"trace",       "mean_squared_norm", "squared_norm",
                                        "noise_scale", "m_coherence",       "gradient_diversity"};
+    for (int64_t i = 1; i <= spectrum_; ++i) values.push_back("eigenvalue" + std::to_string(i));
+    if (spectrum_ > 0) values.emplace_back("effective_rank");
     if (!gram_) return values;
     for (const char* pairs : {"", "_within", "_between"}) {
       values.push_back(std::string("stiffness_sign") + pairs);
@@ -66,9 +75,12 @@ class Covariance : public Probe {
 
   at::Tensor Measure(const StepView& view) override {
     const PerExample per_example(view.gradients, TileMemory());
-    const at::Tensor moments = Moments(per_example.SquaredNorms(), view.gradients.Mean());
-    if (!gram_) return moments;
-    return at::cat({moments, OfPairs(per_example.Gram(), view.batch.labels)});
+    std::vector<at::Tensor> values = {Moments(per_example.SquaredNorms(), view.gradients.Mean())};
+    if (!gram_ && spectrum_ == 0) return values[0];
+    const at::Tensor gram = per_example.Gram();
+    if (spectrum_ > 0) values.push_back(Spectrum(gram));
+    if (gram_) values.push_back(OfPairs(gram, view.batch.labels));
+    return at::cat(values);
   }
 
  protected:
@@ -77,6 +89,12 @@ class Covariance : public Probe {
                    .help = "also stiffness and gradient confusion, which compare all pairs of the "
                            "batch: n^2 numbers"},
                   gram_);
+    visitor.Visit({.name = "spectrum",
+                   .help = "how many of the largest eigenvalues of the covariance matrix, with its "
+                           "effective rank: n^2 numbers and a dense solver for them; 0: none",
+                   .min = 0,
+                   .max = 1e6},
+                  spectrum_);
   }
 
  private:
@@ -93,6 +111,18 @@ class Covariance : public Probe {
     return at::stack({trace, mean_squared_norm, squared_norm, noise_scale,
                       Ratio(squared_norm.mul(n), mean_squared_norm),
                       Ratio(mean_squared_norm, squared_norm.mul(n))});
+  }
+
+  /// The largest eigenvalues, as far as there are some, and the effective rank [spectrum + 1].
+  at::Tensor Spectrum(const at::Tensor& gram) const {
+    const at::Tensor values = at::full({spectrum_ + 1}, kNotMeasured, gram.options());
+    const int64_t rank = gram.size(0) - 1;
+    if (rank == 0) return values;
+    const NoiseSpectrum sigma = SpectrumOfNoise(gram);
+    const int64_t known = std::min(spectrum_, rank);
+    values.narrow(0, 0, known).copy_(sigma.values.narrow(0, 0, known));
+    values[spectrum_].copy_(Ratio(sigma.values.sum().square(), sigma.values.square().sum()));
+    return values;
   }
 
   static at::Tensor OfPairs(const at::Tensor& gram, const at::Tensor& labels) {
@@ -118,11 +148,12 @@ class Covariance : public Probe {
   }
 
   bool gram_ = false;
+  int64_t spectrum_ = 0;
 };
 
 const Registration<Probe, Covariance> kRegistration(
     "covariance", "how far the gradients of the batch's examples scatter, and how far they agree",
-    {.variants = {R"({"gram": true})"}});
+    {.variants = {R"({"gram": true})", R"({"spectrum": 5})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -10,6 +10,13 @@
 //                               of eigenvalue<i>; in coordinates P^1/2 theta where preconditioned
 //   density_mean, density_square, each with its error   mean and mean square of the eigenvalues: of
 //                               the spectral density that is written to a file
+//   noise_cosine<i>             with `noise`, and Sigma the covariance of the gradients of the updating
+//                               batch's examples: the root mean square of the cosines of the angles
+//                               of their noise with the eigenvector x_i, weighted by its square:
+//                               the root of <x_i, Sigma x_i> / tr Sigma
+//   noise_overlap               the mean squared cosine between the space of these k eigenvectors
+//                               and that of the k leading ones of Sigma: 1 where they are the same,
+//                               k/p where they have nothing to do with each other
 //   products                    how many Hessian-vector products it took
 // Eigenpairs are followed from one measurement to the next (gradients/eigenvalues.h): the next
 // search begins with the vectors found last and with g, which leans to where the curvature rises.
@@ -26,12 +33,16 @@
 // sum_j weight_j f(node_j) of a row has the expectation (1/p) tr f(H), and the rows are independent.
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "gradients/eigenvalues.h"
+#include "gradients/gauss_newton.h"
+#include "gradients/noise_spectrum.h"
+#include "gradients/per_example.h"
 #include "nn/reduce.h"
 #include "probes/loss_choice.h"
 #include "probes/snapshot_files.h"
@@ -42,8 +53,7 @@ namespace {
 constexpr const char* kHessian = "hessian";
 constexpr const char* kGaussNewton = "gauss_newton";
 
-/// Products with the matrix at a step. What the oracle finds on a lone piece is kept from one
-/// product to the next.
+/// Products with the matrix at a step. What is common to those of a lone piece is kept.
 class Products {
  public:
   /// Keeps references.
@@ -52,42 +62,43 @@ class Products {
 
   /// [m, p] of rows [m, p].
   at::Tensor Of(const at::Tensor& rows) {
-    if (kept_) return OfKept(rows, /*again=*/true);
+    if (lone_) return OfRows(lone_, rows);
     const at::Tensor sum = at::zeros_like(rows, rows.options().dtype(at::kDouble));
-    loss_.ForEachPiece(
-        view_, [&](const Batch& piece, double share) { sum.add_(OfPiece(piece, rows), share); });
+    loss_.ForEachPiece(view_, [&](const Batch& piece, double share) {
+      const Product product = OfPiece(piece);
+      sum.add_(OfRows(product, rows), share);
+      if (loss_.InOnePiece()) lone_ = product;
+    });
     return sum.to(rows.scalar_type());
   }
 
  private:
-  at::Tensor OfPiece(const Batch& piece, const at::Tensor& rows) {
+  using Product = std::function<at::Tensor(const at::Tensor& v)>;  // [p] of v [p]
+
+  /// Holds the graph of the piece.
+  Product OfPiece(const Batch& piece) const {
+    const Oracle& oracle = view_.oracle;
     if (gauss_newton_) {
-      std::vector<at::Tensor> products;
-      for (const at::Tensor& row : rows.unbind(0)) {
-        products.push_back(view_.oracle.GaussNewtonProduct(piece, view_.theta, row));
-      }
-      return at::stack(products);
+      return [matrix = GaussNewton(oracle, piece, view_.theta)](const at::Tensor& v) {
+        return matrix.Product(v);
+      };
     }
-    const bool keep = loss_.InOnePiece();
-    kept_ = view_.oracle.Evaluate(piece, view_.theta, /*keep_graph=*/true);
-    const at::Tensor products = OfKept(rows, keep);
-    if (!keep) kept_.reset();
-    return products;
+    return [&oracle, evaluated = oracle.Evaluate(piece, view_.theta, /*keep_graph=*/true)](
+               const at::Tensor& v) {
+      return oracle.HessianVectorProduct(evaluated, v, /*again=*/true);
+    };
   }
 
-  at::Tensor OfKept(const at::Tensor& rows, bool again) const {
+  static at::Tensor OfRows(const Product& product, const at::Tensor& rows) {
     std::vector<at::Tensor> products;
-    for (int64_t i = 0; i < rows.size(0); ++i) {
-      const bool last = i + 1 == rows.size(0);
-      products.push_back(view_.oracle.HessianVectorProduct(*kept_, rows[i], again || !last));
-    }
+    for (const at::Tensor& row : rows.unbind(0)) products.push_back(product(row));
     return at::stack(products);
   }
 
   const StepView& view_;
   const LossChoice& loss_;
   bool gauss_newton_;
-  std::optional<Gradients> kept_;
+  Product lone_;
 };
 
 /// Independent signs [p], 1 or -1.
@@ -117,6 +128,7 @@ class HessianProbe : public Probe {
   }
 
   void CheckNetwork(const Network& network, const std::string& path) const override {
+    if (noise_) CheckSingleExamples(network, path + ".noise");
     const int64_t p = network.table.size();
     if (largest_ + smallest_ <= p) return;
     throw Error(ErrorKind::kConfig, path + (largest_ > p ? ".largest" : ".smallest"),
@@ -154,6 +166,10 @@ class HessianProbe : public Probe {
     }
     add("gradient_cosine", largest_);
     add("step_cosine", largest_);
+    if (noise_) {
+      add("noise_cosine", largest_);
+      values.emplace_back("noise_overlap");
+    }
     values.emplace_back("products");
     return values;
   }
@@ -182,6 +198,7 @@ class HessianProbe : public Probe {
     const at::Tensor& delta = view.update.direction;
     values.push_back(Cosines(leading, g));
     values.push_back(Cosines(leading, root.defined() ? delta.div(root) : delta));
+    if (noise_) values.push_back(Noise(view, leading));
     const int64_t count = pairs.products + samples_ + density_samples_ * density_steps_;
     values.push_back(at::full({1}, static_cast<double>(count), values[0].options()));
     return at::cat(values);
@@ -231,6 +248,10 @@ class HessianProbe : public Probe {
                    .min = 1,
                    .max = 1e6},
                   density_steps_);
+    visitor.Visit({.name = "noise",
+                   .help = "also how far the noise of the gradients of the batch's examples lies "
+                           "along the leading eigenvectors"},
+                  noise_);
     visitor.Visit({.name = "preconditioned",
                    .help = "the eigenvalues in the update rule's own metric: with adam those of "
                            "P^-1 H with its preconditioner P, with sgd the same as without"},
@@ -242,6 +263,11 @@ class HessianProbe : public Probe {
       throw Error(ErrorKind::kConfig, context.path + ".preconditioned",
                   "true, but this update rule's metric is not known",
                   "Leave it out, or use the rule sgd, n_step or adam.");
+    }
+    if (preconditioned_ && noise_) {
+      throw Error(ErrorKind::kConfig, context.path + ".noise",
+                  "true, but so is preconditioned: the noise is known in the Euclidean metric only",
+                  "Leave one of the two out; another probe hessian, with a label, can have it.");
     }
     seed_ = context.seed;
     loss_.Prepare(context, "hessian.examples");
@@ -292,6 +318,29 @@ class HessianProbe : public Probe {
                     MeanWithError(weights.mul(nodes.square()).sum(1))});
   }
 
+  /// noise_cosine<i> and noise_overlap [k + 1], for orthonormal rows [k, p].
+  static at::Tensor Noise(const StepView& view, const at::Tensor& rows) {
+    const int64_t k = rows.size(0);
+    const int64_t n = view.batch.size();
+    const at::TensorOptions in_double = rows.options().dtype(at::kDouble);
+    if (n == 1) return at::full({k + 1}, kNotMeasured, in_double);
+    const PerExample examples(view.gradients, TileMemory());
+    const NoiseSpectrum sigma = SpectrumOfNoise(examples.Gram());
+    std::vector<at::Tensor> along;
+    for (const at::Tensor& row : rows.unbind(0)) {
+      const at::Tensor dots = examples.Dots(row);
+      along.push_back(dots.sub(dots.mean()));
+    }
+    const at::Tensor noise = at::stack(along);  // <g_i - g, x_j> [k, n]
+    const at::Tensor variances = noise.square().sum(1).div(static_cast<double>(n - 1));
+    const at::Tensor overlap = k < n ? at::mm(sigma.weights.narrow(0, 0, k), noise.t())
+                                           .square()
+                                           .sum()
+                                           .div(static_cast<double>(k))
+                                     : at::full({}, kNotMeasured, in_double);
+    return at::hstack({Ratio(variances, sigma.values.sum()).sqrt(), overlap});
+  }
+
   /// |cos| of the angles [k] between orthonormal rows [k, p] and v [p].
   static at::Tensor Cosines(const at::Tensor& rows, const at::Tensor& v) {
     return Ratio(at::mv(rows.to(at::kDouble), v.to(at::kDouble)).abs(), Dot(v, v).sqrt());
@@ -306,6 +355,7 @@ class HessianProbe : public Probe {
   int64_t samples_ = 0;
   int64_t density_samples_ = 0;
   int64_t density_steps_ = 30;
+  bool noise_ = false;
   bool preconditioned_ = false;
   uint64_t seed_ = 0;
   SnapshotFiles files_;
@@ -317,7 +367,7 @@ const Registration<Probe, HessianProbe> kRegistration(
     {.base = R"({"max_products": 6})",
      .variants = {R"({"smallest": 1, "examples": 9, "trace_samples": 2, "matrix": "gauss_newton",
                       "preconditioned": true})",
-                  R"({"examples": 9, "density_samples": 2, "density_steps": 3})"}});
+                  R"({"examples": 9, "density_samples": 2, "density_steps": 3, "noise": true})"}});
 
 }  // namespace
 }  // namespace sgdscope

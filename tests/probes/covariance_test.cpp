@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "core/csv.h"
 #include "tests/oracles.h"
@@ -279,6 +280,41 @@ TEST(Covariance, GradientsThatVanish) {
   const Named one = Measure(WithGradientsAlong({{0, 0}, {1, 0}, {1, 0}}));
   EXPECT_NEAR(one.at("stiffness_sign"), 1. / 3, 1e-15);
   EXPECT_NEAR(one.at("stiffness_cos"), 1. / 3, 1e-15);
+}
+
+/// Against a dense solver for Sigma [p, p] itself.
+TEST(Covariance, SpectrumIsThatOfTheMatrix) {
+  constexpr int64_t kAsked = 4;
+  for (uint64_t index = 0; index < kCombinations; ++index) {
+    const RandomMlp random = MakeRandomMlp(index);
+    const OracleUnderTest it(random, at::kDouble);
+    const Named values =
+        LoneProbe("covariance", {{"spectrum", kAsked}}, it).Measure(0, it.batch.indices);
+    const int64_t rank = it.batch.size() - 1;
+    if (rank == 0) {
+      ExpectNotMeasured(values, {"eigenvalue1", "eigenvalue4", "effective_rank"});
+      continue;
+    }
+    std::vector<at::Tensor> rows;
+    for (const auto& example : random.examples) {
+      rows.push_back(
+          ToTensor(oracle::Gradient(random.mlp, random.theta, example), {it.theta.size(0)}));
+    }
+    const at::Tensor noise = at::stack(rows).sub(at::stack(rows).mean(0));
+    const at::Tensor sigma = at::mm(noise.t(), noise).div(static_cast<double>(rank));
+    const Vector all = ToVector(std::get<0>(at::linalg_eigh(sigma)).flip(0));
+    for (int64_t i = 0; i < kAsked; ++i) {
+      const double actual = values.at("eigenvalue" + std::to_string(i + 1));
+      const auto place = static_cast<size_t>(i);
+      EXPECT_EQ(IsNotMeasured(actual), i >= rank) << random.Text();
+      if (i >= rank) continue;
+      EXPECT_NEAR(actual, place < all.size() ? all[place] : 0, 1e-12 * all[0]) << random.Text();
+    }
+    const double trace = sigma.trace().item<double>();
+    EXPECT_NEAR(values.at("effective_rank"), trace * trace / sigma.square().sum().item<double>(),
+                1e-11 * static_cast<double>(rank))
+        << random.Text();
+  }
 }
 
 TEST(Covariance, ANaNIsNotHidden) {

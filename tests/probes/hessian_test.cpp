@@ -1,5 +1,4 @@
 #include <gtest/gtest.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -231,6 +230,45 @@ TEST(HessianProbe, CosinesAreThoseOfTheEigenvectors) {
   }
 }
 
+/// Against the dense covariance matrix of gradients of single examples.
+TEST(HessianProbe, NoiseIsThatOfSingleExamples) {
+  ShortRun run(ConfigOf(Precise({{"noise", true}, {"smallest", 0}}), {{"batch_size", 9}}));
+  const oracle::Mlp mlp{{6, 8, 5, 4}, "relu", true, "cross_entropy"};
+  for (int64_t step = 0; step < 2; ++step) {
+    const at::Tensor theta = run.stepper().theta().clone();
+    const auto examples = ExamplesOf(run, run.experiment().sampler().At(step));
+    const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    std::vector<at::Tensor> gradients;
+    for (const oracle::Example& example : examples) {
+      gradients.push_back(
+          ToTensor(oracle::Gradient(mlp, ToVector(theta), example), {theta.size(0)}));
+    }
+    const at::Tensor all = at::stack(gradients);
+    const at::Tensor noise = all.sub(all.mean(0));
+    const at::Tensor sigma = at::mm(noise.t(), noise).div(8);
+    const at::Tensor x =  // [p, 3], the largest last
+        std::get<1>(at::linalg_eigh(DenseHessian(run, theta, at::arange(kExamples, at::kLong))))
+            .narrow(1, theta.size(0) - 3, 3);
+    for (int64_t i = 1; i <= 3; ++i) {
+      const at::Tensor along = x.select(1, 3 - i);
+      const at::Tensor share = along.dot(at::mv(sigma, along)).div(sigma.trace());
+      EXPECT_NEAR(values.at("noise_cosine" + std::to_string(i)), share.sqrt().item<double>(), 1e-6);
+    }
+    const at::Tensor u = std::get<1>(at::linalg_eigh(sigma)).narrow(1, theta.size(0) - 3, 3);
+    EXPECT_NEAR(values.at("noise_overlap"), at::mm(u.t(), x).square().sum().div(3).item<double>(),
+                1e-6);
+  }
+}
+
+TEST(HessianProbe, NoiseOfABatchWithoutEnoughExamplesIsNotMeasured) {
+  for (const int64_t size : {1, 3, 4}) {
+    ShortRun run(ConfigOf({{"noise", true}, {"largest", 3}}, {{"batch_size", size}}));
+    const auto values = ByName(run.probe(0), run.stepper().Step(0).probes[0]);
+    EXPECT_EQ(IsNotMeasured(values.at("noise_cosine1")), size == 1) << size;
+    EXPECT_EQ(IsNotMeasured(values.at("noise_overlap")), size < 4) << size;
+  }
+}
+
 /// What a warm start is for.
 TEST(HessianProbe, LaterMeasurementsTakeFewerProducts) {
   const Json slow = {{"update", {{"name", "sgd"}, {"learning_rate", 0.001}}},
@@ -259,6 +297,15 @@ TEST(HessianProbe, RefusesWhatDoesNotExist) {
   refuse({{"trace_samples", 1}}, {"probes[0].trace_samples", "standard error"});
   refuse({{"density_samples", 1}}, {"probes[0].density_samples", "standard error"});
   refuse({{"density_samples", 2}, {"label", "a/b"}}, {"probes[0].label", "a/b", "slash"});
+  refuse({{"preconditioned", true}, {"noise", true}}, {"probes[0].noise", "Euclidean"});
+  refuse({{"noise", true}}, {"probes[0].noise", "single examples"},
+         {{"data",
+           {{"name", "synthetic"},
+            {"train_size", kExamples},
+            {"test_size", 5},
+            {"shape", {1, 8, 8}},
+            {"classes", 4}}},
+          {"model", {{"name", "vgg"}, {"depths", {1}}, {"channels", {4}}, {"norm", "batch"}}}});
   refuse({{"preconditioned", true}}, {"probes[0].preconditioned"},
          {{"update", {{"name", "sequential"}, {"learning_rate", 0.1}, {"block", "tensor"}}}});
 }
@@ -305,40 +352,6 @@ TEST(HessianEigenvalues, OfAResidualNetworkAgreeWithADenseSolver) {
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_NEAR(found.values[static_cast<int64_t>(5 + i)].item<double>(), all[i],
                 1e-8 * all.back());
-  }
-}
-
-/// J^T (d^2 L / dz^2) J v, with J from the gradients of single logits by theta.
-TEST(OracleGaussNewton, ProductIsTheDefinitions) {
-  for (uint64_t index = 0; index < kCombinations; ++index) {
-    const RandomMlp random = MakeRandomMlp(index);
-    const OracleUnderTest it(random, at::kDouble);
-    Stream stream(76, "v", index);
-    const Vector v = RandomVector(stream, random.mlp.size());
-    const at::Tensor leaf = it.theta.clone().requires_grad_(true);
-    const at::Tensor z = it.network().root->Forward(it.batch.inputs, {leaf});
-    Vector expected(v.size());
-    for (size_t i = 0; i < random.examples.size(); ++i) {
-      std::vector<Vector> jacobian;
-      for (int64_t c = 0; c < z.size(1); ++c) {
-        const at::Tensor logit = z[static_cast<int64_t>(i)][c];
-        jacobian.push_back(ToVector(torch::autograd::grad({logit}, {leaf}, {}, true)[0]));
-      }
-      Vector slope;
-      for (const Vector& row : jacobian) slope.push_back(oracle::Dot(row, v));
-      const Vector bent =
-          oracle::LossHessianVector(random.mlp.loss, ToVector(z[static_cast<int64_t>(i)]), slope);
-      for (size_t c = 0; c < bent.size(); ++c) {
-        expected = oracle::Plus(expected, bent[c] / static_cast<double>(random.examples.size()),
-                                jacobian[c]);
-      }
-    }
-    const at::Tensor product = it.oracle.GaussNewtonProduct(
-        it.batch, it.theta, ToTensor(v, {static_cast<int64_t>(v.size())}));
-    EXPECT_FALSE(product.requires_grad());
-    ExpectNear(ToVector(product), expected,
-               random.Sums() * 1e-15 * (1 + oracle::Norm(expected)) * (1 + oracle::Norm(v)),
-               random.Text());
   }
 }
 
