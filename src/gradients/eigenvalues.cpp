@@ -1,6 +1,6 @@
 // Extreme eigenpairs of a symmetric matrix A by a block Krylov method that starts from any vectors:
 // the Rayleigh-Ritz pairs of a growing orthonormal basis Q, which is extended by the residuals of
-// those pairs that have not converged (generalized Davidson without a preconditioner; from random
+// those pairs asked for that have not converged (generalized Davidson without a preconditioner; from random
 // rows its space is that of block Lanczos). Where the basis has grown to its limit it is restarted
 // with the outermost Ritz vectors of the ends asked for (Wu and Simon 2000, thick restart).
 //
@@ -133,17 +133,21 @@ class Search {
     return matrix_(rows);
   }
 
-  /// Places of the pairs that have not converged, the largest residuals first; none where all that
-  /// was asked for has. The one more of each end is done, too, where it is known to lie inside.
+  /// Places of the pairs to go on with, the largest residuals first: those asked for that have not
+  /// converged; where all have, the one more of each end, unless it is known to lie inside. None
+  /// where all is done.
   at::Tensor Open(const at::Tensor& values, const at::Tensor& norms, const at::Tensor& scale) {
-    at::Tensor open = norms.gt(scale.mul(asked_.tolerance));
+    at::Tensor asked = norms.gt(scale.mul(asked_.tolerance));
+    at::Tensor all = asked;
     const auto settle = [&](int64_t last, double sign) {  // of an end: the place of its one more
       const at::Tensor gap = values[last - 1].sub(values[last]).mul(sign);
-      open = open.index_put({at::tensor(last, at::kLong)},
-                            open[last].logical_and(gap.lt(norms[last].add(norms[last - 1]))));
+      const at::Tensor unsettled = gap.lt(norms[last].add(norms[last - 1]));
+      all = all.index_put({at::tensor(last, at::kLong)}, all[last].logical_and(unsettled));
+      asked = asked.index_put({at::tensor(last, at::kLong)}, at::zeros({}, asked.options()));
     };
     if (top_ > asked_.largest) settle(top_ - 1, 1);
     if (bottom_ > asked_.smallest) settle(top_ + bottom_ - 1, -1);
+    const at::Tensor open = at::where(asked.any(), asked, all);
     const at::Tensor order = norms.argsort(0, /*descending=*/true);
     return order.masked_select(open.index_select(0, order));
   }

@@ -19,20 +19,12 @@
 // is given is the largest loss met: a lower bound of the maximum.
 
 #include "config/registry.h"
-#include "core/rng.h"
+#include "core/random_vectors.h"
 #include "nn/reduce.h"
 #include "probes/loss_choice.h"
 
 namespace sgdscope {
 namespace {
-
-/// Independent standard normal numbers [p].
-at::Tensor RandomNormals(Stream& stream, const at::Tensor& like) {
-  const at::Tensor numbers = at::empty({like.size(0)}, at::kDouble);
-  double* number = numbers.data_ptr<double>();
-  for (int64_t i = 0; i < numbers.size(0); ++i) number[i] = stream.Normal();
-  return numbers.to(like.options());
-}
 
 class Flatness : public Probe {
  public:

@@ -19,7 +19,7 @@
 //                               k/p where they have nothing to do with each other
 //   products                    how many Hessian-vector products it took
 // Eigenpairs are followed from one measurement to the next (gradients/eigenvalues.h): the next
-// search begins with the vectors found last and with g, which leans to where the curvature rises.
+// search begins with the vectors found last and, mixed into the last of them, with g.
 // Products are exact, in pieces that are put into memory one after another. Under batch
 // normalization a piece is a batch, normalized by itself.
 //
@@ -38,7 +38,7 @@
 
 #include "config/registry.h"
 #include "core/error.h"
-#include "core/rng.h"
+#include "core/random_vectors.h"
 #include "gradients/eigenvalues.h"
 #include "gradients/gauss_newton.h"
 #include "gradients/noise_spectrum.h"
@@ -101,18 +101,6 @@ class Products {
   Product lone_;
 };
 
-/// Independent signs [p], 1 or -1.
-at::Tensor RandomSigns(Stream& stream, const at::Tensor& like) {
-  at::Tensor signs = at::empty({like.size(0)}, at::kFloat);
-  float* sign = signs.data_ptr<float>();
-  uint64_t bits = 0;
-  for (int64_t i = 0; i < signs.size(0); ++i, bits >>= 1) {
-    if (i % 64 == 0) bits = stream.Bits64();
-    sign[i] = (bits & 1) == 0 ? 1.0F : -1.0F;
-  }
-  return signs.to(like.options());
-}
-
 class HessianProbe : public Probe {
  public:
   HessianProbe() : Probe(Cadence::EveryEpochs(1)) {}
@@ -144,7 +132,7 @@ class HessianProbe : public Probe {
     vectors_ = at::empty({Asked().Rows(theta.size(0)), theta.size(0)}, theta.options());
     for (int64_t i = 0; i < vectors_.size(0); ++i) {
       Stream stream(seed_, "hessian", static_cast<uint64_t>(i));
-      vectors_[i].copy_(RandomSigns(stream, theta));
+      vectors_[i].copy_(RandomNormals(stream, theta));
     }
   }
 
@@ -184,7 +172,7 @@ class HessianProbe : public Probe {
       return root.defined() ? products.Of(rows.mul(root)).mul(root) : products.Of(rows);
     };
     const at::Tensor g = root.defined() ? view.g.mul(root) : view.g;
-    const Eigenpairs pairs = FindEigenpairs(matrix, at::cat({vectors_, g.unsqueeze(0)}), Asked());
+    const Eigenpairs pairs = FindEigenpairs(matrix, Start(g), Asked());
     vectors_.copy_(pairs.vectors);
     std::vector<at::Tensor> values = {pairs.values.narrow(0, 0, largest_),
                                       pairs.residuals.narrow(0, 0, largest_)};
@@ -276,6 +264,16 @@ class HessianProbe : public Probe {
 
  private:
   EigenSearch Asked() const { return {largest_, smallest_, tolerance_, max_products_}; }
+
+  /// Where the search begins: at the last vectors, that of the one eigenvalue more than asked mixed
+  /// with g, which leans to where the curvature rises.
+  at::Tensor Start(const at::Tensor& g) const {
+    if (vectors_.size(0) == largest_) return vectors_;
+    const at::Tensor start = vectors_.clone();
+    const at::Tensor length = Dot(g, g).sqrt();
+    start[largest_].add_(g.div(length).masked_fill(length.eq(0), 0));
+    return start;
+  }
 
   /// Where the smallest of so many pairs begin.
   int64_t LowerEnd(int64_t pairs) const {

@@ -136,6 +136,17 @@ TEST(FindEigenpairs, FromEigenvectorsTakesOneProductEach) {
   EXPECT_LE(again.values.sub(first.values).narrow(0, 0, 3).abs().max().item<double>(), 1e-10);
 }
 
+/// The one more that is sought beside the largest takes no products until that is found: they would
+/// make every second of the search's powers of A.
+TEST(FindEigenpairs, GoesOnWithWhatIsAskedFor) {
+  oracle::Vector spectrum;
+  for (int i = 0; i < 300; ++i) spectrum.push_back(1 - 0.003 * i);
+  const Eigenpairs found =
+      Counted().Find(WithSpectrum(spectrum, 11), RandomRows(2, 300, 11), {1, 0, 1e-3, kMany});
+  EXPECT_NEAR(found.values[0].item<double>(), 1, 1e-3);
+  EXPECT_LE(found.products, 50);
+}
+
 /// The vectors of the largest eigenvalues stay eigenvectors, to rounding, and a direction orthogonal
 /// to them overtakes: it is found from one row more that leans to it.
 TEST(FindEigenpairs, FindsWhatOvertakes) {
