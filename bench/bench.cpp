@@ -8,8 +8,9 @@
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
 // plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
 // `noise_enhancement` (7 hidden layers of 500): the plain and the noise-enhanced step by batch
-// size, and the step with the probe generalization_gap. scripts/bench_peers.py runs this beside
-// PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with two threads,
+// size, and the step with the probe generalization_gap. For the Hessian of 2,000 examples: a
+// gradient, a product, and ten steps with the largest eigenvalue. scripts/bench_peers.py runs this
+// beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with two threads,
 // SGDSCOPE_BENCH_ALLOCATOR=malloc without the program's allocator: the ratios in core/allocator.h
 // are medians of pairs of runs with and without it, by turns. Images are MNIST's where
 // SGDSCOPE_BENCH_MNIST names the folder of its files, else random ones, whose zeros don't lie
@@ -284,6 +285,54 @@ void LargestEigenvalueStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array({probe})});
 }
 
+/// The mean gradient of 2,000 examples, and a product with their Hessian once that is known.
+struct Of2000 {
+  Of2000() : setup(kThreeLayers, Json::array()) {}
+
+  const Oracle& oracle() const { return setup.experiment->train(); }
+  const at::Tensor& theta() const { return setup.stepper->theta(); }
+
+  Setup setup;
+  Batch batch = oracle().Load(at::arange(2000, at::kLong));
+};
+void Gradient3x256(benchmark::State& state) {
+  const Of2000 of;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(of.oracle().Evaluate(of.batch, of.theta()).Mean());
+  }
+  of.setup.Wait();
+}
+void HessianProduct3x256(benchmark::State& state) {
+  const Of2000 of;
+  const Gradients evaluated = of.oracle().Evaluate(of.batch, of.theta(), /*keep_graph=*/true);
+  const at::Tensor v = of.theta().sign();
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(of.oracle().HessianVectorProduct(evaluated, v, /*again=*/true));
+  }
+  of.setup.Wait();
+}
+
+/// Ten steps, the first of which finds the largest eigenvalue of 2,000 examples to about 1e-3 (the
+/// square of the residual's tolerance), followed from the last time on; after 200 steps of training.
+void TenStepsLargestEigenvalue3x256(benchmark::State& state) {
+  const Json probe = {{"name", "hessian"},
+                      {"every", 10},
+                      {"examples", 2000},
+                      {"piece_size", 2000},
+                      {"tolerance", 0.03}};
+  Setup trained(kThreeLayers, Json::array());
+  for (int i = 0; i < 200; ++i) trained.stepper->Step(trained.step++);
+  Setup setup(kThreeLayers, Json::array({probe}));
+  setup.stepper->State().at("theta").copy_(trained.stepper->theta());
+  setup.step = trained.step / 10 * 10;
+  const auto steps = [&] {
+    for (int i = 0; i < 10; ++i) setup.stepper->Step(setup.step++);
+  };
+  steps();
+  for (auto _ : state) steps();
+  setup.Wait();
+}
+
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
   Setup setup(OneLayer(state), kTaylor);
@@ -346,6 +395,9 @@ BENCHMARK(SecondOrderStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(StabilityStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(StabilityBesideTaylorStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(LargestEigenvalueStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(Gradient3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(HessianProduct3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(TenStepsLargestEigenvalue3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 
 }  // namespace

@@ -41,9 +41,15 @@ of 32, contiguous and channels last:
   gap step      a plain step with the change of the loss on its batch and on a test batch, and of the gap to first
                 order; sgdscope's also with the trace of the covariance.
 
+--work hessian, 784-256-256-256-10, the Hessian of 2,000 examples:
+
+  product       with a vector, and a gradient beside it.
+  ten steps     plain steps, and then the largest eigenvalue to about 1e-3, from the last one's vector on: by a graph that
+                is kept and SciPy's eigsh, by curvlinops and eigsh; by PyHessian from a random vector.
+
 PyTorch runs each as a careful user writes it; the fastest counts. Before a peer of coherent_gradients is timed, what it
 computes is compared with a loop over single examples in double precision; one that computes something else does not
-count. Opacus and JAX are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
+count. Opacus, JAX, curvlinops and PyHessian are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
 Benchmark: PlainStep/64, TaylorStep/64, WinsorizedStep3x256/2 and so on), which is called anew in each round.
 
 All candidates take turns, in rounds of about 0.3 s each or one step, in an order that moves on from round to round;
@@ -77,6 +83,7 @@ from sgdscope.files import replacing
 from sgdscope.peers import (
     coherent_gradients,
     generalization_gap,
+    hessian,
     implicit_regularization,
     inherent_noise,
     noise_enhancement,
@@ -93,6 +100,7 @@ WORKS = {
     "implicit_regularization": implicit_regularization,
     "noise_enhancement": noise_enhancement,
     "generalization_gap": generalization_gap,
+    "hessian": hessian,
 }
 
 
@@ -152,8 +160,10 @@ def measure_work(
             return [implicit_regularization.measure(network, device, ours, turns) for network in NETWORKS]
         case "noise_enhancement":
             return [noise_enhancement.measure(size, data, ours, turns) for size in noise_enhancement.BATCH_SIZES]
-        case _:
+        case "generalization_gap":
             return [generalization_gap.measure(data, ours, turns)]
+        case _:
+            return [hessian.measure(data, ours, turns)]
 
 
 def measure_all(options: argparse.Namespace) -> None:

@@ -33,6 +33,7 @@ from sgdscope.errors import Error, MissingPeer
 from sgdscope.peers import (
     coherent_gradients,
     generalization_gap,
+    hessian,
     implicit_regularization,
     inherent_noise,
     noise_enhancement,
@@ -371,6 +372,46 @@ class GeneralizationGap(unittest.TestCase):
         self.assertEqual(generalization_gap.targets_of(measured), [])
 
 
+class Hessians(unittest.TestCase):
+    def test_every_way_finds_the_largest_eigenvalue(self) -> None:
+        torch.manual_seed(1)
+        model, inputs, labels = network((6, 5, 4)), torch.randn(20, 6), torch.randint(0, 4, (20,))
+        parameters = list(model.parameters())
+        loss = functional.cross_entropy(model(inputs), labels)
+        gradient = torch.autograd.grad(loss, parameters, create_graph=True)
+        flat = torch.cat([part.flatten() for part in gradient])
+        rows = [torch.autograd.grad(number, parameters, retain_graph=True) for number in flat]
+        dense = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+        largest = float(torch.linalg.eigvalsh(dense)[-1])
+        for way in (hessian.DoubleBackward, hessian.Curvlinops, hessian.PyHessian):
+            with self.subTest(way=way.name):
+                try:
+                    products = way((model, inputs, labels))
+                except MissingPeer:
+                    continue
+                products.refresh()
+                self.assertAlmostEqual(products.largest(), largest, delta=0.02 * largest)
+                if way is hessian.PyHessian:
+                    continue
+                v = torch.randn(len(flat))
+                torch.testing.assert_close(products.product(v), dense @ v, rtol=1e-4, atol=1e-5)
+
+    def test_a_round_has_every_kind(self) -> None:
+        with (
+            mock.patch.object(hessian, "HIDDEN", (4,)),
+            mock.patch.object(hessian, "EXAMPLES", 50),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            measured = hessian.measure(small_data(), None, Turns(rounds=1, seconds=1e-4))
+        self.assertEqual(set(measured.times[PYTORCH]), {"gradient", "product", "ten steps"})
+        self.assertIn("double backward", measured.of(PYTORCH, "ten steps"))
+        for package, way in (("curvlinops", hessian.Curvlinops), ("pyhessian", hessian.PyHessian)):
+            self.assertEqual(way.name in measured.of(PYTORCH, "ten steps"), not missing(package))
+            self.assertEqual(any(way.name in remark for remark in measured.remarks), missing(package))
+        self.assertIn("ten steps", hessian.report([measured]))
+        self.assertEqual(hessian.targets_of(measured), [])
+
+
 class Verdicts(unittest.TestCase):
     @staticmethod
     def verdicts(measured: Measured, targets_of: Callable = coherent_gradients.targets_of) -> dict[str, bool]:
@@ -434,6 +475,13 @@ class Verdicts(unittest.TestCase):
             **{PYTORCH: {"plain": {"a": [12.0]}, "gap": {"a": [30.0], "b": [27.0]}}},
         )
         self.assertEqual(list(self.verdicts(measured, generalization_gap.targets_of).values()), [True, False, True])
+
+    def test_verdicts_of_hessian(self) -> None:
+        measured = self.measured(
+            {"gradient": (10,), "product": (21,), "ten steps": (100,)},
+            **{PYTORCH: {"ten steps": {"a": [600.0], "b": [499.0]}}},
+        )
+        self.assertEqual(list(self.verdicts(measured, hessian.targets_of).values()), [True, False])
 
     def test_the_json_holds_every_round(self) -> None:
         measured = self.measured({"plain": (10, 20)}, **{PYTORCH: {"plain": {"a": [16.0, 17.0]}}})
