@@ -96,7 +96,13 @@ class InverseCovariance final : public UpdateRule {
     }
   }
 
-  Update Next(const StepGradient& gradient) override {
+  std::map<std::string, at::Tensor> State() const override {
+    if (LowRank()) return {{"directions", directions_}, {"eigenvalues", eigenvalues_}};
+    return {{"variances", variances_}};
+  }
+
+ private:
+  Update OwnNext(const StepGradient& gradient) override {
     if (gradient.step % refresh_ == 0) {
       const PerExample examples(gradient.gradients, memory_);
       if (LowRank()) {
@@ -108,12 +114,6 @@ class InverseCovariance final : public UpdateRule {
     return {Preconditioned(gradient.g), -LearningRate(gradient.step)};
   }
 
-  std::map<std::string, at::Tensor> State() const override {
-    if (LowRank()) return {{"directions", directions_}, {"eigenvalues", eigenvalues_}};
-    return {{"variances", variances_}};
-  }
-
- private:
   void OwnFields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "kind",
                    .help = "what of the covariance Sigma of single examples' gradients is used: "

@@ -18,7 +18,8 @@ class Sequential : public UpdateRule {
     for (at::Tensor& block : blocks_) block = block.to(theta.device());
   }
 
-  Update Next(const StepGradient& gradient) override {
+ private:
+  Update OwnNext(const StepGradient& gradient) override {
     const double scale = -LearningRate(gradient.step);
     at::Tensor fresh = gradient.g;  // at `theta`
     at::Tensor theta = gradient.theta.clone();
@@ -32,7 +33,6 @@ class Sequential : public UpdateRule {
     return {taken, scale};
   }
 
- private:
   void OwnFields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "block",
                    .help = "what moves at a time: a single weight (the paper's algorithm), the "

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "config/fields.h"
@@ -16,7 +17,7 @@ namespace sgdscope {
 
 /// Where a rule becomes unstable: if the loss were quadratic with the Hessian H, and the step's
 /// learning rate held for good, theta would stay bounded as long as no eigenvalue of P^-1 H is
-/// above the threshold.
+/// above the threshold. That is of steps that are not clipped: near a minimum none is.
 struct Stability {
   double threshold = kUnknown;
   at::Tensor metric = {};  // the diagonal of P [p], or undefined: P is the identity
@@ -49,7 +50,7 @@ struct StepGradient {
 /// changes from step to step is state, saved in checkpoints.
 class UpdateRule : public Configurable {
  public:
-  /// `learning_rate`, then the leaf's own fields.
+  /// `learning_rate` and `clip_norm`, then the leaf's own fields.
   void Fields(FieldVisitor& visitor) final;
   /// Settles the learning rate, before the first step. Error kConfig; `path`: the JSON path of the
   /// rule.
@@ -62,9 +63,9 @@ class UpdateRule : public Configurable {
   /// Whether it may differ from step to step.
   bool LearningRateVaries() const { return learning_rate_.selected() != "constant"; }
 
-  /// Whether Next uses the gradients of single examples, which not every network has.
+  /// Whether OwnNext uses the gradients of single examples, which not every network has.
   virtual bool NeedsSingleExamples() const { return false; }
-  /// Whether Next says where the rule becomes unstable (Update::stability).
+  /// Whether OwnNext says where the rule becomes unstable (Update::stability).
   virtual bool KnowsStability() const { return false; }
   /// Cross-checks with the batches of the run, before the first step. Error kConfig; `path`: the
   /// JSON path of the rule.
@@ -75,15 +76,19 @@ class UpdateRule : public Configurable {
   virtual void Prepare(const ParameterTable& table) { (void)table; }
   /// Makes the state for theta [p], on its device, once before the first step.
   virtual void Allocate(const at::Tensor& theta) { (void)theta; }
-  /// The update of this step; modifies neither g nor theta.
-  virtual Update Next(const StepGradient& gradient) = 0;
+  /// The update of this step, on gradients that are no longer than `clip_norm`; modifies neither g
+  /// nor theta.
+  Update Next(const StepGradient& gradient);
   /// State tensors by name; the trainer saves them, and copies saved ones back into them.
   virtual std::map<std::string, at::Tensor> State() const { return {}; }
 
  private:
   virtual void OwnFields(FieldVisitor& visitor) { (void)visitor; }
+  /// The update of this step, on `gradient` as it is.
+  virtual Update OwnNext(const StepGradient& gradient) = 0;
 
   Choice<Schedule> learning_rate_ = NumberOrSchedule();
+  std::optional<double> clip_norm_;
 };
 
 }  // namespace sgdscope

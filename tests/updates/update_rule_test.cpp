@@ -199,6 +199,168 @@ TEST(UpdateRuleValues, Adam) {
                Loop{.rate = 0.01, .beta1 = 0, .beta2 = 0});
 }
 
+/// The velocity's first value is the gradient, and later ones take 1 - dampening of it.
+TEST(UpdateRuleValues, SgdWithDampening) {
+  struct Loop {
+    double dampening;
+    oracle::Vector velocity = {};
+
+    oracle::Vector Delta(const oracle::Vector& g, const oracle::Vector& theta) {
+      const oracle::Vector d = oracle::Plus(g, 0.3, theta);
+      const bool first = velocity.empty();
+      velocity.resize(g.size());
+      for (size_t i = 0; i < g.size(); ++i) {
+        velocity[i] = 0.9 * velocity[i] + (first ? 1 : 1 - dampening) * d[i];
+      }
+      return oracle::Plus(oracle::Vector(g.size()), -0.1, velocity);
+    }
+  };
+  for (const double dampening : {0.2, 0.9}) {
+    ExpectWalkOf({"sgd",
+                  {{"learning_rate", 0.1},
+                   {"momentum", 0.9},
+                   {"dampening", dampening},
+                   {"weight_decay", 0.3}}},
+                 Loop{dampening});
+  }
+}
+
+TEST(UpdateRuleValues, AdamW) {
+  struct Loop {
+    oracle::AdamLoop adam;
+    double decay;
+
+    oracle::Vector Delta(const oracle::Vector& g, const oracle::Vector& theta) {
+      return oracle::Plus(adam.Delta(g, theta), -adam.rate * decay, theta);
+    }
+  };
+  ExpectWalkOf({"adamw", {{"learning_rate", 0.01}}}, Loop{{.rate = 0.01}, 0.01});
+  ExpectWalkOf(
+      {"adamw", {{"learning_rate", 0.01}, {"beta1", 0.5}, {"epsilon", 0.1}, {"weight_decay", 3}}},
+      Loop{{.rate = 0.01, .beta1 = 0.5, .epsilon = 0.1}, 3});
+}
+
+TEST(UpdateRuleValues, AdamWWithoutDecayIsAdamBitForBit) {
+  Walk adamw({"adamw", {{"weight_decay", 0}, {"learning_rate", 0.1}}}, at::kFloat);
+  Walk adam({"adam", {{"learning_rate", 0.1}}}, at::kFloat);
+  for (int i = 0; i < 5; ++i) {
+    adamw.Step();
+    adam.Step();
+    EXPECT_TRUE(SameBits(adamw.theta, adam.theta)) << i;
+  }
+}
+
+TEST(UpdateRuleValues, RmsProp) {
+  struct Loop {
+    double beta2 = 0.99;
+    double epsilon = 1e-8;
+    double momentum = 0;
+    oracle::Vector square = {};
+    oracle::Vector velocity = {};
+
+    oracle::Vector Delta(const oracle::Vector& g, const oracle::Vector&) {
+      square.resize(g.size());
+      velocity.resize(g.size());
+      for (size_t i = 0; i < g.size(); ++i) {
+        square[i] = beta2 * square[i] + (1 - beta2) * g[i] * g[i];
+        velocity[i] = momentum * velocity[i] + g[i] / (std::sqrt(square[i]) + epsilon);
+      }
+      return oracle::Plus(oracle::Vector(g.size()), -0.02, velocity);
+    }
+  };
+  ExpectWalkOf({"rmsprop", {{"learning_rate", 0.02}}}, Loop{});
+  ExpectWalkOf(
+      {"rmsprop", {{"learning_rate", 0.02}, {"beta2", 0.6}, {"epsilon", 0.1}, {"momentum", 0.9}}},
+      Loop{0.6, 0.1, 0.9});
+}
+
+TEST(UpdateRuleValues, LionAndSignSgd) {
+  struct Loop {
+    double beta1, beta2, decay;
+    oracle::Vector m = {};
+
+    oracle::Vector Delta(const oracle::Vector& g, const oracle::Vector& theta) {
+      m.resize(g.size());
+      oracle::Vector delta(g.size());
+      for (size_t i = 0; i < g.size(); ++i) {
+        const double c = beta1 * m[i] + (1 - beta1) * g[i];
+        m[i] = beta2 * m[i] + (1 - beta2) * g[i];
+        delta[i] = -0.02 * ((c > 0 ? 1 : -1) + decay * theta[i]);
+      }
+      return delta;
+    }
+  };
+  ExpectWalkOf({"lion", {{"learning_rate", 0.02}}}, Loop{0.9, 0.99, 0});
+  ExpectWalkOf(
+      {"lion", {{"learning_rate", 0.02}, {"beta1", 0.3}, {"beta2", 0}, {"weight_decay", 2}}},
+      Loop{0.3, 0, 2});
+  ExpectWalkOf({"sign_sgd", {{"learning_rate", 0.02}}}, Loop{0, 0, 0});
+  ExpectWalkOf({"sign_sgd", {{"learning_rate", 0.02}, {"momentum", 0.8}}}, Loop{0.8, 0.8, 0});
+}
+
+TEST(UpdateRuleValues, TheSignOfZeroIsZeroAndThatOfNanNan) {
+  const auto rule = MakeExample<UpdateRule>("sign_sgd", {{"learning_rate", 0.5}});
+  const at::Tensor g = at::tensor(std::vector<double>{0, NAN, -INFINITY, 1e-300}, at::kDouble);
+  rule->Allocate(g);
+  EXPECT_TRUE(rule->State().empty());
+  const oracle::Vector delta = ToVector(rule->Next(ViewOf(0, g, g)).Delta());
+  EXPECT_EQ(delta[0], 0);
+  EXPECT_TRUE(std::isnan(delta[1]));
+  EXPECT_EQ(delta[2], 0.5);
+  EXPECT_EQ(delta[3], -0.5);
+}
+
+/// Gradients of a length around 4: some are clipped to 4, some not, and weight decay comes after.
+TEST(UpdateRuleValues, ClipsTheNormOfGradients) {
+  struct Loop {
+    oracle::SgdLoop sgd;
+    int clipped = 0;
+
+    oracle::Vector Delta(const oracle::Vector& g, const oracle::Vector& theta) {
+      const double norm = oracle::Norm(g);
+      clipped += norm > 4 ? 1 : 0;
+      return sgd.Delta(oracle::Plus(oracle::Vector(g.size()), std::min(1., 4 / norm), g), theta);
+    }
+  };
+  const LeafCase clipping = {
+      "sgd", {{"learning_rate", 0.1}, {"momentum", 0.9}, {"weight_decay", 0.3}, {"clip_norm", 4}}};
+  Loop loop{{.rate = 0.1, .momentum = 0.9, .decay = 0.3}};
+  ExpectWalkOf<Loop&>(clipping, loop);
+  EXPECT_GT(loop.clipped, 3);
+  EXPECT_LT(loop.clipped, 17);
+}
+
+/// Whatever gradient the rule asks for is clipped, so that no move is longer than it may be.
+TEST(UpdateRuleValues, EveryRuleIsGivenClippedGradients) {
+  const at::Tensor g = GradientAt(0, at::kDouble).mul(1e6);
+  const at::Tensor clipped = g.mul(0.5 / oracle::Norm(ToVector(g)));
+  for (const LeafCase& rule_case : AllLeaves<UpdateRule>()) {
+    LeafCase clipping = rule_case;
+    clipping.fields["clip_norm"] = 0.5;
+    LeafCase plain = rule_case;
+    plain.fields.erase("clip_norm");
+    Walk with(clipping, at::kDouble);
+    Walk without(plain, at::kDouble);
+    const auto delta = [&](Walk& walk, const at::Tensor& shown) {
+      return ToVector(walk.rule->Next(ViewOf(0, shown, walk.theta)).Delta());
+    };
+    const oracle::Vector expected = delta(without, clipped);
+    ExpectNear(delta(with, g), expected, 1e-13 * oracle::Norm(expected), rule_case.Text());
+  }
+}
+
+/// What is not finite stays so, and no gradient is clipped to nothing.
+TEST(UpdateRuleValues, ClippingLeavesZeroAndNanAlone) {
+  const auto rule = MakeExample<UpdateRule>("sgd", {{"learning_rate", 1}, {"clip_norm", 0.5}});
+  const auto next = [&](const oracle::Vector& numbers) {
+    const at::Tensor g = ToTensor(numbers, {2});
+    return rule->Next(ViewOf(0, g, g)).direction;
+  };
+  EXPECT_EQ(ToVector(next({0, 0})), (oracle::Vector{0, 0}));
+  EXPECT_TRUE(next({1, INFINITY}).isnan().any().item<bool>());
+  EXPECT_TRUE(next({1, NAN}).isnan().all().item<bool>());
+}
+
 /// The first step of Adam has the size of the learning rate, whatever the gradient's.
 TEST(UpdateRuleValues, AdamByHand) {
   const auto rule = MakeExample<UpdateRule>("adam", {{"learning_rate", 0.01}, {"epsilon", 1e-30}});
@@ -285,6 +447,32 @@ TEST(UpdateRuleValues, NStepIsNPlainSteps) {
   }
 }
 
+/// Each move is on the penalized and clipped gradient at the weights that it starts from.
+TEST(UpdateRuleValues, NStepDecaysAndClipsAtEachMove) {
+  Stream stream(54, "A");
+  const at::Tensor a = RandomTensor(stream, {kSize, kSize});
+  const auto gradient_at = [&](const at::Tensor& theta) { return a.add(a.t()).mv(theta); };
+  const auto clipped = [](const at::Tensor& g) {
+    return g.mul(std::min(1., 20 / oracle::Norm(ToVector(g))));
+  };
+  for (const int64_t n : {1, 2, 5}) {
+    const auto rule = MakeExample<UpdateRule>(
+        "n_step", {{"learning_rate", 0.02}, {"n", n}, {"weight_decay", 0.7}, {"clip_norm", 20}});
+    const at::Tensor theta = RandomTensor(stream, {kSize});
+    const at::Tensor g = gradient_at(theta);
+    const Update update = rule->Next(ViewOf(0, g, theta, gradient_at));
+    at::Tensor expected = theta.clone();
+    for (int64_t k = 0; k < n; ++k) {
+      expected = expected.sub(clipped(gradient_at(expected)).add(expected, 0.7), 0.02);
+    }
+    // As above: errors grow by at most 1 + 0.04 |A| a move, less than 2 in 5 of them.
+    const double size = oracle::Norm(ToVector(expected)) + oracle::Norm(ToVector(theta));
+    ExpectNear(ToVector(theta.add(update.Delta())), ToVector(expected),
+               20 * static_cast<double>(n * kSize) * Epsilon(at::kDouble) * size,
+               "n = " + std::to_string(n));
+  }
+}
+
 /// In float, 10,000 additions of the same number are off by 1e-4 of their sum.
 TEST(UpdateRuleValues, ManyMovesOfNStepAreSummedInDouble) {
   constexpr int64_t n = 10'000;
@@ -311,6 +499,14 @@ TEST(UpdateRuleFields, NesterovNeedsMomentum) {
   MakeExample<UpdateRule>("sgd", {{"nesterov", true}, {"momentum", 0.5}});
 }
 
+TEST(UpdateRuleFields, DampeningNeedsMomentumOfItsOwn) {
+  ExpectError(ErrorKind::kConfig, {"sgd.dampening", "momentum"},
+              [] { MakeExample<UpdateRule>("sgd", {{"dampening", 0.5}}); });
+  ExpectError(ErrorKind::kConfig, {"sgd.dampening", "Nesterov"}, [] {
+    MakeExample<UpdateRule>("sgd", {{"dampening", 0.5}, {"momentum", 0.5}, {"nesterov", true}});
+  });
+}
+
 TEST(UpdateRuleFields, OutOfRangeIsRefused) {
   const auto refuse = [](const std::string& rule, const std::string& field, double value) {
     ExpectError(ErrorKind::kConfig, {rule + "." + field},
@@ -321,6 +517,8 @@ TEST(UpdateRuleFields, OutOfRangeIsRefused) {
   refuse("sgd", "momentum", 1);
   refuse("sgd", "momentum", -0.1);
   refuse("sgd", "weight_decay", -1e-9);
+  refuse("sgd", "dampening", 1);
+  refuse("sgd", "clip_norm", 0);
   refuse("adam", "beta1", 1);
   refuse("adam", "beta2", 1);
   refuse("adam", "epsilon", 0);
@@ -522,8 +720,8 @@ TEST(ScheduleValues, ConstantIsTheNumberItStandsFor) {
   }
 }
 
-/// Rules that say where they become unstable, with hyper-parameters that move it. Adam's metric does
-/// not change where epsilon is all of it.
+/// Rules that say where they become unstable, with hyper-parameters that move it. The metric of Adam
+/// and of RMSProp does not change where epsilon is all of it.
 std::vector<LeafCase> RulesThatKnowStability() {
   std::vector<LeafCase> rules;
   for (const double momentum : {0.0, 0.5, 0.9}) {
@@ -533,10 +731,16 @@ std::vector<LeafCase> RulesThatKnowStability() {
       rules.push_back({"sgd", {{"momentum", momentum}, {"nesterov", true}}});
       rules.push_back({"sgd", {{"momentum", momentum}, {"nesterov", true}, {"weight_decay", 0.7}}});
     }
-    rules.push_back({"adam", {{"beta1", momentum}, {"epsilon", 1e9}, {"learning_rate", 3e8}}});
+    const Json flat = {{"epsilon", 1e9}, {"learning_rate", 3e8}};
+    rules.push_back({"adam", {{"beta1", momentum}}});
+    rules.push_back({"adamw", {{"beta1", momentum}, {"weight_decay", 1e-9}}});
+    rules.push_back({"rmsprop", {{"momentum", momentum}}});
+    for (size_t i = rules.size() - 3; i < rules.size(); ++i) rules[i].fields.update(flat);
   }
+  rules.push_back({"sgd", {{"momentum", 0.9}, {"dampening", 0.9}, {"weight_decay", 0.7}}});
   rules.push_back({"n_step", {{"n", 1}}});
   rules.push_back({"n_step", {{"n", 3}}});
+  rules.push_back({"n_step", {{"n", 3}, {"weight_decay", 0.7}}});
   return rules;
 }
 
@@ -551,7 +755,7 @@ double SizeAfterSteps(const LeafCase& rule_case, double share) {
   double h = 0;
   for (int64_t step = 0; step < 3000; ++step) {
     // Adam's early steps are corrected for a bias that is gone after some hundred.
-    const int64_t late = rule_case.name == "adam" ? step + 1000 : step;
+    const int64_t late = rule_case.name.starts_with("adam") ? step + 1000 : step;
     const auto at = [&](const at::Tensor& where) { return where.mul(h); };
     const at::Tensor g = at(theta);
     const Update update = rule->Next(ViewOf(late, g, theta, at));
@@ -583,6 +787,16 @@ TEST(Stability, IsKnownWhereTheRuleSaysSo) {
       EXPECT_EQ(std::isfinite(update.stability.threshold), walk.rule->KnowsStability())
           << rule_case.Text();
     }
+  }
+}
+
+TEST(Stability, RmsPropsMetricIsWhatItDividesBy) {
+  Walk walk({"rmsprop", {{"learning_rate", 0.01}}}, at::kDouble);
+  for (; walk.step < 8; ++walk.step) {
+    const at::Tensor g = GradientAt(walk.step, at::kDouble);
+    const Update update = walk.rule->Next(ViewOf(walk.step, g, walk.theta));
+    ExpectNear(ToVector(update.direction.mul(update.stability.metric)), ToVector(g), 1e-14, "g");
+    EXPECT_EQ(update.stability.threshold, 2 / 0.01);
   }
 }
 
