@@ -2,8 +2,8 @@
 // step with the three-batch Taylor probe, the step with separate_updates, exact over all weights or
 // sampled, and a row of metrics.csv. For the network of `coherent_gradients` figure 4
 // (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few other
-// robust estimators, per-example numbers, explicit SGD and the inverse covariance cost; the plain
-// and the winsorized step also with tanh.
+// robust estimators, per-example numbers, clipping, noise, sharpness-aware steps, explicit SGD and
+// the inverse covariance cost; the plain and the winsorized step also with tanh.
 // For a convolutional network on images like MNIST's (argument 1: channels) and CIFAR-10's (3): the
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
 // plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
@@ -146,6 +146,27 @@ void MedianOfMeansStep3x256(benchmark::State& state) {
 }
 void SignSumStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array(), {{"name", "sign_sum"}}});
+}
+void EstimatedStep3x256(benchmark::State& state, const Json& gradient) {
+  TimeSteps(state, {kThreeLayers, Json::array(), gradient});
+}
+/// The argument: whether with noise.
+void ClippedStep3x256(benchmark::State& state) {
+  EstimatedStep3x256(state,
+                     {{"name", "clipped"}, {"norm", 1}, {"noise_multiplier", state.range(0)}});
+}
+void GaussianNoiseStep3x256(benchmark::State& state) {
+  EstimatedStep3x256(state, {{"name", "gaussian_noise"}});
+}
+void IsotropicNoiseStep3x256(benchmark::State& state) {
+  EstimatedStep3x256(state, {{"name", "isotropic_noise"}});
+}
+/// The argument: examples of a micro-batch.
+void SamStep3x256(benchmark::State& state) {
+  EstimatedStep3x256(state, {{"name", "sam"}, {"rho", 0.05}, {"micro_batch_size", state.range(0)}});
+}
+void AsamStep3x256(benchmark::State& state) {
+  EstimatedStep3x256(state, {{"name", "asam"}, {"rho", 0.5}});
 }
 /// The argument: whether with the Gram matrix.
 void CovarianceStep3x256(benchmark::State& state) {
@@ -366,6 +387,11 @@ BENCHMARK(WinsorizedStep3x256)
     ->UseRealTime();
 BENCHMARK(MedianOfMeansStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SignSumStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(ClippedStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(GaussianNoiseStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(IsotropicNoiseStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(SamStep3x256)->Arg(100)->Arg(25)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(AsamStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CovarianceStep3x256)->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CoherenceStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(ExplicitSgdStep3x256)->Arg(2)->Arg(10)->Unit(benchmark::kMicrosecond)->UseRealTime();
