@@ -7,10 +7,17 @@
 // and its covariance times alpha^2 + (1 - alpha)^2, or times alpha^2. (Equation 10 prints
 // 1 - alpha^2 in its first line; its second line has what follows from equation 9.)
 //
+// With l = svag in place of alpha it is SVAG of Li, Malladi and Arora 2021 ("On the validity of
+// modeling SGD with stochastic differential equations", algorithm 1): alpha = (1 + sqrt(2 l - 1)) /
+// 2, which makes the covariance l times as large. With 1 / l of the learning rate, l steps then
+// move theta as far as one of plain SGD, with as much noise; as l grows they tend to the SDE.
+//
 // B' and its augmentation have random streams of their own: B's sequence does not depend on the
 // estimator. Batch normalization takes each batch's own statistics.
 
+#include <cmath>
 #include <cstdio>
+#include <optional>
 
 #include "config/registry.h"
 #include "core/error.h"
@@ -35,10 +42,17 @@ class NoiseEnhanced : public Estimator {
   void Fields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "alpha",
                    .help = "weight of the batch's gradient, that of the second one is 1 - alpha: "
-                           "above 1 the noise is enhanced, 1 is plain SGD",
-                   .paper = "noise_enhancement, equation 6",
-                   .required = true},
-                  alpha_);
+                           "above 1 the noise is enhanced, 1 is plain SGD; or give svag",
+                   .paper = "noise_enhancement, equation 6"},
+                  given_alpha_);
+    visitor.Visit({.name = "svag",
+                   .help = "l, in place of alpha: alpha = (1 + sqrt(2 l - 1)) / 2. For learning "
+                           "rates and numbers of steps of plain SGD, give the update rule 1 / l of "
+                           "the rate and the run l times as many steps",
+                   .paper = "Li, Malladi and Arora 2021, algorithm 1",
+                   .min = 1,
+                   .max = 1e9},
+                  svag_);
     visitor.Visit({.name = "second",
                    .help = "the second gradient: of a second batch, or of the full training set, "
                            "which costs a pass over it at every step",
@@ -47,7 +61,17 @@ class NoiseEnhanced : public Estimator {
                   second_);
   }
 
+  void Check(const std::string& path) const override {
+    if (given_alpha_.has_value() != svag_.has_value()) return;
+    throw Error(ErrorKind::kConfig, path + ".alpha",
+                svag_ ? "given beside svag, which stands for an alpha of its own"
+                      : "missing, and so is svag",
+                "Give one of the two.");
+  }
+
   void Prepare(const EstimatorContext& context) override {
+    alpha_ =
+        given_alpha_ ? *given_alpha_ : (1 + std::sqrt(2 * static_cast<double>(*svag_) - 1)) / 2;
     if (second_ == kBatch) {
       CheckBatchSize(context);
     } else {
@@ -144,6 +168,8 @@ class NoiseEnhanced : public Estimator {
         .to(view.theta.scalar_type());
   }
 
+  std::optional<double> given_alpha_;
+  std::optional<int64_t> svag_;
   double alpha_ = 1;
   std::string second_ = kBatch;
   uint64_t seed_ = 0;
@@ -154,7 +180,8 @@ class NoiseEnhanced : public Estimator {
 
 const Registration<Estimator, NoiseEnhanced> kRegistration(
     "noise_enhanced",
-    "alpha times the batch's mean gradient and 1 - alpha times that of a second one");
+    "alpha times the batch's mean gradient and 1 - alpha times that of a second one",
+    {.base = R"({"alpha": 1.5})"});
 
 }  // namespace
 }  // namespace sgdscope

@@ -75,7 +75,7 @@ TEST(Estimators, PassOnWhatIsNotFinite) {
   const Batch batch = Part(it.batch, 0, 2);
   batch.inputs[1].fill_(std::numeric_limits<float>::quiet_NaN());
   for (const auto& [name, entry] : Registry<Estimator>::entries()) {
-    const auto estimator = MakeExample<Estimator>(name);
+    const auto estimator = MakeExample<Estimator>(name, BaseFields<Estimator>(name));
     estimator->Prepare({"gradient", 1, it.oracle.size(), *sampler});
     const Gradients gradients = it.oracle.Evaluate(batch, it.theta, estimator->NeedsGraph());
     const at::Tensor g = estimator->Estimate({0, batch, gradients, it.theta, it.oracle});

@@ -4,8 +4,10 @@
 #include <set>
 
 #include "core/tensor_file.h"
+#include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
+#include "tests/random_mlp.h"
 #include "tests/temp_folder.h"
 
 // The estimator noise_enhanced against gradients of single examples, one after the other, of the
@@ -302,6 +304,76 @@ TEST(NoiseEnhanced, ShowsASecondBatchWhereItDrawsOne) {
   }
 }
 
+/// alpha = (1 + sqrt(2 l - 1)) / 2, which is whole where 2 l - 1 is an odd square.
+TEST(NoiseEnhanced, SvagIsAnAlpha) {
+  for (const auto& [l, alpha] : {std::pair{1, 1.0}, std::pair{5, 2.0}, std::pair{13, 3.0}}) {
+    const auto svag =
+        Path(SyntheticConfig({{"gradient", {{"name", "noise_enhanced"}, {"svag", l}}}}));
+    const auto path = Path(SyntheticConfig({{"gradient", NoiseEnhanced(alpha)}}));
+    for (size_t i = 0; i < path.size(); ++i) EXPECT_TRUE(SameBits(svag[i], path[i])) << l;
+  }
+}
+
+/// A loss of biases b alone, |b - e_y|^2 / k, whose gradients h (b - e_y) with h = 2 / k have noise
+/// that is the same at every b, with the trace S. From |b_0 - mean e| = r on,
+///   SVAG, after t steps of eta / l:  E |b_t - mean e|^2 = q^2t r^2 + V (1 - q^2t),  q = 1 - eta h / l
+///                                    V = eta S / (2 h) / (1 - eta h / (2 l))
+///   the SDE, at time t eta / l:      the same with q^l = exp(-eta h) and V = eta S / (2 h),
+/// which is what SVAG's tend to as l grows.
+TEST(NoiseEnhanced, SvagTendsToTheMomentsOfTheSde) {
+  RandomMlp random;
+  random.mlp = {{1, 4}, "identity", true, "mean_squared_error"};
+  random.theta = Vector(8);
+  for (const size_t label : {0, 1, 1, 2, 2, 2, 3, 3, 3, 3}) random.examples.push_back({{0}, label});
+  const Vector mean = {0.1, 0.2, 0.3, 0.4};
+  const double trace = 0.25 * (1 - oracle::Dot(mean, mean));
+  constexpr double kEta = 1.5, kH = 0.5;
+  constexpr int64_t kTime = 12;  // in steps of plain SGD
+  const OracleUnderTest it(random, at::kDouble);
+  const auto sampler = MakeExample<Sampler>("replacement");
+  double distance_from_sde = HUGE_VAL;
+  for (const int64_t l : {1, 2, 4, 8}) {
+    const auto estimator = MakeExample<Estimator>("noise_enhanced", {{"svag", l}});
+    const double rate = kEta / static_cast<double>(l);
+    Vector averages;  // of |b_t - mean e|^2 over each run
+    for (uint64_t seed = 0; seed < 60; ++seed) {
+      sampler->Prepare(seed, 10, 1, "sampler");
+      estimator->Prepare({"gradient", seed, 10, *sampler});
+      at::Tensor theta = it.theta.clone();
+      double sum = 0;
+      for (int64_t step = 0; step < kTime * l; ++step) {
+        const Batch batch = it.oracle.Load(sampler->At(step));
+        theta = theta.sub(estimator->EvaluateAndEstimate(step, batch, theta, it.oracle).g, rate);
+        const Vector biases = ToVector(theta.narrow(0, 4, 4));
+        sum += std::pow(oracle::Norm(oracle::Plus(biases, -1, mean)), 2);
+      }
+      averages.push_back(sum / static_cast<double>(kTime * l));
+    }
+    const auto average_moment = [&](double q, double variance) {
+      double sum = 0;
+      for (int64_t t = 1; t <= kTime * l; ++t) {
+        const double left = std::pow(q, 2 * static_cast<double>(t));
+        sum += left * oracle::Dot(mean, mean) + variance * (1 - left);
+      }
+      return sum / static_cast<double>(kTime * l);
+    };
+    const double of_sde = kEta * trace / (2 * kH);
+    const double svag = average_moment(1 - rate * kH, of_sde / (1 - rate * kH / 2));
+    const double sde = average_moment(std::exp(-rate * kH), of_sde);
+    double found = 0;
+    for (const double average : averages) found += average / 60;
+    double squares = 0;
+    for (const double average : averages) squares += std::pow(average - found, 2);
+    const double error = std::sqrt(squares / 59 / 60);
+    EXPECT_NEAR(found, svag, 3 * error) << l;
+    EXPECT_LT(error, 0.06 * svag) << l;
+    const double from_sde = std::abs(svag / sde - 1);
+    EXPECT_LT(from_sde, 0.7 * distance_from_sde) << l;
+    distance_from_sde = from_sde;
+  }
+  EXPECT_LT(distance_from_sde, 0.06);
+}
+
 TEST(NoiseEnhanced, RefusesWhatMakesNoSense) {
   const auto refused = [](const Json& gradient, const Json& changes,
                           const std::vector<std::string>& parts) {
@@ -313,7 +385,9 @@ TEST(NoiseEnhanced, RefusesWhatMakesNoSense) {
       const Experiment experiment(*read);  // before any data is read
     });
   };
-  refused({{"name", "noise_enhanced"}}, {}, {"gradient.alpha", "missing"});
+  refused({{"name", "noise_enhanced"}}, {}, {"gradient.alpha", "missing", "svag"});
+  refused({{"name", "noise_enhanced"}, {"alpha", 2}, {"svag", 2}}, {}, {"gradient.alpha", "svag"});
+  refused({{"name", "noise_enhanced"}, {"svag", 0}}, {}, {"gradient.svag", "0"});
   refused({{"name", "noise_enhanced"}, {"alpha", HUGE_VAL}}, {}, {"gradient.alpha", "number"});
   refused({{"name", "noise_enhanced"}, {"alpha", std::nan("")}}, {}, {"gradient.alpha", "number"});
   refused({{"name", "noise_enhanced"}, {"alpha", "inf"}}, {}, {"gradient.alpha", "inf", "number"});
