@@ -16,10 +16,20 @@
 //   sgd_se         standard error of E w: the root of its mean squared distance from the mean over
 //                  all orders; 0 where all were run
 //   gd_to_plain, gd_to_gd                |GD - the flow's end|
-//   flow_error     estimated error of the flows' ends, the largest of the three: meant to be at
-//                  least the true one, as it is in 99 of 100 random networks
+//   flow_error     estimated error of the flows' ends, the largest of them: meant to be at least the
+//                  true one, as it is in 99 of 100 random networks
 // Where the loss is smooth, sgd_to_sgd and gd_to_gd are of third order in eps, the other distances
 // from flows of second. All in double.
+//
+// With beta = momentum above 0 also where m n steps of the heavy ball on C end, w_0 = theta,
+//   velocity <- beta velocity - (1 - beta) (eps / n) grad C(w),  w <- w + velocity
+// which goes as fast as GD, and its distances from flows, heavy_ball_to_plain, heavy_ball_to_gd and
+// heavy_ball_to_heavy_ball, that of
+//   C + (1 + beta) / (1 - beta) (eps / 4n) |grad C|^2
+// (Ghosh et al. 2023, "Implicit regularization in heavy-ball momentum accelerated stochastic
+// gradient descent"), from which alone it is of third order. That holds for a ball that has rolled
+// for a while: it starts with the velocity that it would have then, but for third order,
+//   -(eps / n) grad C - (eps / n)^2 H grad C / (1 - beta).
 //
 // Each batch counts equally, as in an epoch of SGD. The gradient of |grad C_k|^2 / 2 is H_k grad
 // C_k, exact. Flows are integrated by Runge and Kutta's classical method, in 2 `substeps` steps. How
@@ -112,6 +122,21 @@ at::Tensor SgdEnd(const Epoch& epoch, const Pace& pace, const Order& order,
   return w;
 }
 
+/// Where the heavy ball ends that has rolled for a while.
+at::Tensor HeavyBallEnd(const Epoch& epoch, const Pace& pace, double beta,
+                        const at::Tensor& theta) {
+  // g + (s / 2) H g with s = 2 (eps / n) / (1 - beta)
+  const double strength = 2 * pace.step() / (1 - beta);
+  at::Tensor velocity = epoch.Gradient(Flow::kGd, strength, theta).mul(-pace.step());
+  at::Tensor w = theta;
+  for (int64_t i = 0; i < epoch.size() * pace.n; ++i) {
+    const at::Tensor g = epoch.Gradient(Flow::kPlain, 0, w);
+    velocity = velocity.mul(beta).sub(g, (1 - beta) * pace.step());
+    w = w.add(velocity);
+  }
+  return w;
+}
+
 at::Tensor GdEnd(const Epoch& epoch, const Pace& pace, const at::Tensor& theta) {
   at::Tensor w = theta;
   for (int64_t i = 0; i < epoch.size() * pace.n; ++i) {
@@ -126,12 +151,10 @@ struct Estimate {
   at::Tensor error;
 };
 
-at::Tensor RungeKutta(const Epoch& epoch, Flow flow, const Pace& pace, int64_t steps,
+at::Tensor RungeKutta(const Epoch& epoch, Flow flow, double strength, double time, int64_t steps,
                       const at::Tensor& theta) {
-  const double h = pace.time / static_cast<double>(steps);
-  const auto slope = [&](const at::Tensor& w) {
-    return epoch.Gradient(flow, pace.step(), w).neg();
-  };
+  const double h = time / static_cast<double>(steps);
+  const auto slope = [&](const at::Tensor& w) { return epoch.Gradient(flow, strength, w).neg(); };
   at::Tensor w = theta;
   for (int64_t i = 0; i < steps; ++i) {
     const at::Tensor k1 = slope(w);
@@ -143,9 +166,11 @@ at::Tensor RungeKutta(const Epoch& epoch, Flow flow, const Pace& pace, int64_t s
   return w;
 }
 
-Estimate FlowEnd(const Epoch& epoch, Flow flow, const Pace& pace, int64_t substeps,
+Estimate FlowEnd(const Epoch& epoch, Flow flow, double strength, double time, int64_t substeps,
                  const at::Tensor& theta) {
-  const auto end = [&](int64_t steps) { return RungeKutta(epoch, flow, pace, steps, theta); };
+  const auto end = [&](int64_t steps) {
+    return RungeKutta(epoch, flow, strength, time, steps, theta);
+  };
   const at::Tensor coarse = end(substeps);
   const at::Tensor fine = end(2 * substeps);
   const at::Tensor difference = fine.sub(coarse);
@@ -219,6 +244,10 @@ class ModifiedFlow : public Probe {
                                 "sgd_se", "gd_to_plain", "gd_to_gd", "flow_error"}) {
         values.push_back("halved" + std::to_string(k) + "." + value);
       }
+      if (momentum_ == 0) continue;
+      for (const char* flow : {"plain", "gd", "heavy_ball"}) {
+        values.push_back("halved" + std::to_string(k) + ".heavy_ball_to_" + flow);
+      }
     }
     return values;
   }
@@ -257,6 +286,15 @@ class ModifiedFlow : public Probe {
                    .min = 1,
                    .max = 1e6},
                   n_);
+    visitor.Visit(
+        {.name = "momentum",
+         .help = "beta: also where the heavy ball ends, on the loss of the whole epoch and "
+                 "at GD's pace, which costs another flow",
+         .paper = "Ghosh et al. 2023",
+         .min = 0,
+         .max = 1,
+         .below_max = true},
+        momentum_);
     visitor.Visit({.name = "orders",
                    .help = "the mean is over all orders of the batches where there are at most so "
                            "many, else over so many random ones, in pairs of opposite order; each "
@@ -305,21 +343,37 @@ class ModifiedFlow : public Probe {
                    const at::Tensor& theta) const {
     const Estimate sgd = MeanSgdEnd(epoch, pace, orders, theta);
     const at::Tensor gd = GdEnd(epoch, pace, theta);
-    const auto end = [&](Flow flow) { return FlowEnd(epoch, flow, pace, substeps_, theta); };
-    const Estimate plain = end(Flow::kPlain);
-    const Estimate gd_flow = end(Flow::kGd);
-    const Estimate sgd_flow = end(Flow::kSgd);
+    const auto end = [&](Flow flow, double factor) {
+      return FlowEnd(epoch, flow, factor * pace.step(), pace.time, substeps_, theta);
+    };
+    const Estimate plain = end(Flow::kPlain, 0);
+    const Estimate gd_flow = end(Flow::kGd, 1);
+    const Estimate sgd_flow = end(Flow::kSgd, 1);
     const auto distance = [](const at::Tensor& a, const at::Tensor& b) { return a.sub(b).norm(); };
-    return at::stack({at::full({}, pace.learning_rate, theta.options()), distance(sgd.value, theta),
-                      distance(sgd.value, plain.value), distance(sgd.value, gd_flow.value),
-                      distance(sgd.value, sgd_flow.value), sgd.error, distance(gd, plain.value),
-                      distance(gd, gd_flow.value),
-                      at::maximum(plain.error, at::maximum(gd_flow.error, sgd_flow.error))});
+    const at::Tensor error = at::maximum(plain.error, at::maximum(gd_flow.error, sgd_flow.error));
+    std::vector<at::Tensor> row = {at::full({}, pace.learning_rate, theta.options()),
+                                   distance(sgd.value, theta),
+                                   distance(sgd.value, plain.value),
+                                   distance(sgd.value, gd_flow.value),
+                                   distance(sgd.value, sgd_flow.value),
+                                   sgd.error,
+                                   distance(gd, plain.value),
+                                   distance(gd, gd_flow.value),
+                                   error};
+    if (momentum_ == 0) return at::stack(row);
+    const at::Tensor ball = HeavyBallEnd(epoch, pace, momentum_, theta);
+    const Estimate ball_flow = end(Flow::kGd, (1 + momentum_) / (1 - momentum_));
+    row.back() = at::maximum(error, ball_flow.error);
+    for (const Estimate& flow : {plain, gd_flow, ball_flow}) {
+      row.push_back(distance(ball, flow.value));
+    }
+    return at::stack(row);
   }
 
   double learning_rate_ = 0;
   int64_t halvings_ = 0;
   int64_t n_ = 1;
+  double momentum_ = 0;
   int64_t orders_ = 120;
   int64_t substeps_ = 4;
   int64_t max_parameters_ = 10'000;
@@ -330,7 +384,7 @@ class ModifiedFlow : public Probe {
 const Registration<Probe, ModifiedFlow> kRegistration(
     "modified_flow",
     "the mean SGD iterate after an epoch against gradient flow on modified losses; small problems",
-    {.base = R"({"every": 7, "substeps": 1, "orders": 4})"});
+    {.base = R"({"every": 7, "substeps": 1, "orders": 4})", .variants = {R"({"momentum": 0.5})"}});
 
 }  // namespace
 }  // namespace sgdscope

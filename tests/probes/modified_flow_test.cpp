@@ -405,6 +405,64 @@ TEST(ModifiedFlow, TheMeanIterateIsOfThirdOrderFromItsOwnModifiedFlow) {
   }
 }
 
+/// The heavy ball of Twin's gradients, from the velocity that it has after a while.
+Vector HeavyBallEnd(const Twin& twin, double step, double beta, int steps, const Vector& theta) {
+  Vector velocity =
+      oracle::Plus(Vector(theta.size()), -step, twin.GdGradient(2 * step / (1 - beta), theta));
+  Vector at = theta;
+  for (int i = 0; i < steps; ++i) {
+    velocity = oracle::Plus(oracle::Plus(Vector(theta.size()), beta, velocity), -(1 - beta) * step,
+                            twin.Gradient(at));
+    at = oracle::Plus(at, 1, velocity);
+  }
+  return at;
+}
+
+TEST(ModifiedFlow, TheHeavyBallIsItsDefinition) {
+  const RandomMlp random = Tanh(1, 3);
+  const Batches batches = Cut(12, 4);
+  const Twin twin(random, batches);
+  const double beta = 0.6;
+  const Named values = Measure(
+      random, batches, {{"learning_rate", 0.1}, {"n", 2}, {"substeps", 2}, {"momentum", beta}});
+  const Vector ball = HeavyBallEnd(twin, 0.05, beta, 6, random.theta);
+  for (const auto& [name, strength] :
+       {std::pair{"plain", 0.}, std::pair{"gd", 0.05}, std::pair{"heavy_ball", 0.05 * 4}}) {
+    const auto gradient = [&](const Vector& at) { return twin.GdGradient(strength, at); };
+    const Vector end = Twin::FlowEnd(gradient, 0.3, 4, random.theta);
+    EXPECT_NEAR(values.at(std::string("halved0.heavy_ball_to_") + name), Distance(ball, end),
+                1e-13 * oracle::Norm(end))
+        << name;
+  }
+}
+
+/// Only C + (1 + beta) / (1 - beta) (eta / 4) |grad C|^2 is followed to third order, and the distance
+/// from the flow of C is that factor times plain gradient descent's.
+TEST(ModifiedFlow, TheHeavyBallIsOfThirdOrderFromItsOwnModifiedFlow) {
+  constexpr int kHalvings = 4;
+  for (const double beta : {0.5, 0.75}) {
+    for (uint64_t index = 0; index < 2; ++index) {
+      const RandomMlp random = Tanh(index, 4);
+      const Named values = Measure(random, Cut(16, 8),
+                                   {{"learning_rate", 0.02},
+                                    {"halvings", kHalvings},
+                                    {"n", 2},
+                                    {"substeps", 2},
+                                    {"momentum", beta}});
+      SCOPED_TRACE(random.Text() + ", momentum " + std::to_string(beta));
+      const auto expect = [&](const std::string& name, double slope) {
+        EXPECT_NEAR(Slope(values, name, kHalvings), slope, 0.1) << name;
+      };
+      expect("heavy_ball_to_plain", 2);
+      expect("heavy_ball_to_gd", 2);
+      expect("heavy_ball_to_heavy_ball", 3);
+      const double factor =
+          values.at("halved4.heavy_ball_to_plain") / values.at("halved4.gd_to_plain");
+      EXPECT_NEAR(factor, (1 + beta) / (1 - beta), 0.02 * factor);
+    }
+  }
+}
+
 // ---- Random orders
 
 /// With one weight a distance is a difference: how far the sampled mean is off is seen, and 720
