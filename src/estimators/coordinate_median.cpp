@@ -14,6 +14,7 @@ class CoordinateMedian : public Estimator {
   void Fields(FieldVisitor& visitor) override { memory_.Fields(visitor); }
 
   bool NeedsSingleExamples() const override { return true; }
+  bool NeedsWholeBatch() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     return PerExample(view.gradients, memory_).Reduce(MedianOf(view.gradients.losses.size(0)));

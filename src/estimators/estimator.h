@@ -46,6 +46,9 @@ class Estimator : public Configurable {
   virtual void Prepare(const EstimatorContext& context) { (void)context; }
   /// Whether Estimate uses the gradients of single examples, which not every network has.
   virtual bool NeedsSingleExamples() const { return false; }
+  /// Whether Estimate uses the gradients of all examples of a batch at once, so that none can be
+  /// evaluated in pieces.
+  virtual bool NeedsWholeBatch() const { return false; }
   /// Whether Estimate differentiates the gradients again.
   virtual bool NeedsGraph() const { return false; }
   virtual at::Tensor Estimate(const EstimatorView& view) = 0;

@@ -23,6 +23,7 @@ class MedianOfMeans : public Estimator {
   }
 
   bool NeedsSingleExamples() const override { return true; }
+  bool NeedsWholeBatch() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     const int64_t n = view.gradients.losses.size(0);

@@ -13,6 +13,7 @@ class SignSum : public Estimator {
   void Fields(FieldVisitor& visitor) override { memory_.Fields(visitor); }
 
   bool NeedsSingleExamples() const override { return true; }
+  bool NeedsWholeBatch() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     return PerExample(view.gradients, memory_).Reduce({kernels::Reduction::Kind::kSigns});

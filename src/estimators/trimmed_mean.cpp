@@ -22,6 +22,7 @@ class TrimmedMean : public Estimator {
   }
 
   bool NeedsSingleExamples() const override { return true; }
+  bool NeedsWholeBatch() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     constexpr double kRounding = 1e-9;  // of fraction * n where it is meant to be whole

@@ -43,6 +43,7 @@ class Winsorized : public Estimator {
   }
 
   bool NeedsSingleExamples() const override { return true; }
+  bool NeedsWholeBatch() const override { return true; }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     if (percentile_ == 0) return view.gradients.Mean();

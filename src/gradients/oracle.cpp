@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "nn/reduce.h"
 
 namespace sgdscope {
@@ -22,8 +24,12 @@ Batch Joined(const Batch& first, const Batch& second) {
 }
 
 Oracle::Oracle(const Network& network, const Loss& loss, const Split& split,
-               const Normalizer& normalizer)
-    : network_(network), loss_(loss), split_(split), normalizer_(normalizer) {}
+               const Normalizer& normalizer, int64_t piece_size)
+    : network_(network),
+      loss_(loss),
+      split_(split),
+      normalizer_(normalizer),
+      piece_size_(piece_size) {}
 
 Batch Oracle::Load(const Examples& examples) const {
   const auto& [indices, moves] = examples;
@@ -37,26 +43,104 @@ Batch Oracle::Load(const Examples& examples) const {
 
 namespace {
 
+std::vector<int64_t> PartsOf(const Batch& batch) {
+  return batch.parts.empty() ? std::vector<int64_t>{batch.size()} : batch.parts;
+}
+
 /// d(mean loss)/dL_i [n]: 1 over the examples of the batch, or of its part.
 at::Tensor MeanWeights(const Batch& batch, const at::TensorOptions& options) {
-  const auto parts = batch.parts.empty() ? std::vector<int64_t>{batch.size()} : batch.parts;
   const at::Tensor weights = at::empty({batch.size()}, options);
   int64_t begin = 0;
-  for (const int64_t size : parts) {
+  for (const int64_t size : PartsOf(batch)) {
     weights.narrow(0, begin, size).fill_(1.0 / static_cast<double>(size));
     begin += size;
   }
   return weights;
 }
 
+at::Tensor PartOf(const at::Tensor& weights, int64_t begin, const Batch& piece) {
+  return weights.narrow(0, begin, piece.size());
+}
+
+/// What MoveStatistics needs of a tap: the shape of the input and the moments, but no activations.
+Tap WithoutActivations(const Tap& tap) {
+  return {tap.layer, tap.input.new_empty({1}).expand(tap.input.sizes()), {}, tap.moments};
+}
+
+/// Sums of [p] over pieces, in double: so many pieces as there may be, none is lost beside the rest.
+class SumOverPieces {
+ public:
+  void Add(const at::Tensor& part) {
+    at::NoGradGuard no_grad;
+    if (!sum_.defined()) sum_ = at::zeros_like(part, part.options().dtype(at::kDouble));
+    sum_.add_(part);
+  }
+  at::Tensor Rounded(const at::TensorOptions& options) const { return sum_.to(options.dtype()); }
+
+ private:
+  at::Tensor sum_;
+};
+
+/// The losses of all pieces.
+LineLosses Joined(const std::vector<LineLosses>& pieces) {
+  const auto all = [&](at::Tensor LineLosses::* field) {
+    std::vector<at::Tensor> values;
+    for (const LineLosses& piece : pieces) values.push_back(piece.*field);
+    return values.front().defined() ? at::cat(values) : at::Tensor();
+  };
+  return {all(&LineLosses::value), all(&LineLosses::slope), all(&LineLosses::curvature),
+          all(&LineLosses::moved)};
+}
+
 }  // namespace
 
+void Oracle::ForEachPiece(
+    const Batch& batch, const std::function<void(int64_t begin, const Batch& piece)>& visit) const {
+  int64_t begin = 0;
+  for (const int64_t part : PartsOf(batch)) {
+    for (const int64_t end = begin + part; begin < end;) {
+      const int64_t size = std::min(piece_size_, end - begin);
+      visit(begin, Part(batch, begin, size));
+      begin += size;
+    }
+  }
+}
+
 Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph) const {
+  if (InPieces(batch)) return EvaluateInPieces(batch, theta);
+  return EvaluatePiece(batch, theta, MeanWeights(batch, theta.options()), keep_graph);
+}
+
+Gradients Oracle::EvaluateInPieces(const Batch& batch, const at::Tensor& theta) const {
+  Gradients all;
+  std::vector<at::Tensor> losses, logits;
+  SumOverPieces mean;
+  all.in_pieces_ = {this, batch, theta};
+  all.parameters = theta.size(0);
+  const at::Tensor weights = MeanWeights(batch, theta.options());
+  ForEachPiece(batch, [&](int64_t begin, const Batch& piece) {
+    const Gradients of_piece =
+        EvaluatePiece(piece, theta, PartOf(weights, begin, piece), /*keep_graph=*/false);
+    losses.push_back(of_piece.losses);
+    logits.push_back(of_piece.logits);
+    mean.Add(of_piece.Mean());
+    for (const Tap& tap : of_piece.taps) {
+      if (tap.moments.defined()) all.normalized_.push_back(WithoutActivations(tap));
+    }
+  });
+  all.losses = at::cat(losses);
+  all.logits = at::cat(logits);
+  all.mean_ = mean.Rounded(theta.options());
+  return all;
+}
+
+Gradients Oracle::EvaluatePiece(const Batch& piece, const at::Tensor& theta,
+                                const at::Tensor& weights, bool keep_graph) const {
   std::vector<Tap> taps;
   at::Tensor losses;
   at::AutoGradMode enable(true);
-  const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
-  losses = loss_.Losses(z, batch.labels);
+  const at::Tensor z = network_.root->Forward(piece.inputs, {theta, &taps});
+  losses = loss_.Losses(z, piece.labels);
   torch::autograd::variable_list places;
   for (const Tap& tap : taps) places.push_back(tap.output);
   if (keep_graph) {
@@ -64,8 +148,7 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool kee
       if (tap.input.requires_grad()) places.push_back(tap.input);
     }
   }
-  auto by_place = torch::autograd::grad({losses}, places, {MeanWeights(batch, losses.options())},
-                                        keep_graph, keep_graph);
+  auto by_place = torch::autograd::grad({losses}, places, {weights}, keep_graph, keep_graph);
 
   Gradients gradients;
   gradients.losses = losses.detach();
@@ -83,14 +166,30 @@ Gradients Oracle::Evaluate(const Batch& batch, const at::Tensor& theta, bool kee
 
 void Oracle::MoveStatistics(const Gradients& evaluated, const at::Tensor& running) const {
   at::NoGradGuard no_grad;
-  for (const Tap& tap : evaluated.taps) {
+  for (const Tap& tap : evaluated.in_pieces_ ? evaluated.normalized_ : evaluated.taps) {
     tap.layer->MoveStatistics(tap, network_.statistics_momentum, running);
   }
+}
+
+void Gradients::ForEachPiece(
+    const std::function<void(int64_t begin, const Gradients& piece)>& visit,
+    bool keep_graph) const {
+  if (!in_pieces_) return visit(0, *this);
+  const auto& [oracle, batch, theta] = *in_pieces_;
+  const at::Tensor weights = MeanWeights(batch, theta.options());
+  oracle->ForEachPiece(batch, [&](int64_t begin, const Batch& piece) {
+    visit(begin, oracle->EvaluatePiece(piece, theta, PartOf(weights, begin, piece), keep_graph));
+  });
 }
 
 const at::Tensor& Gradients::Mean() const {
   if (mean_.defined()) return mean_;
   at::NoGradGuard no_grad;
+  if (in_pieces_) {
+    SumOverPieces sum;
+    ForEachPiece([&](int64_t, const Gradients& piece) { sum.Add(piece.Mean()); });
+    return mean_ = sum.Rounded(losses.options());
+  }
   mean_ = at::empty({parameters}, losses.options());
   for (size_t i = 0; i < taps.size(); ++i) {
     taps[i].layer->WriteGradient(taps[i], output_gradients[i], mean_);
@@ -100,6 +199,13 @@ const at::Tensor& Gradients::Mean() const {
 
 at::Tensor Gradients::Weighted(const at::Tensor& weights) const {
   at::NoGradGuard no_grad;
+  if (in_pieces_) {
+    SumOverPieces sum;
+    ForEachPiece([&](int64_t begin, const Gradients& piece) {
+      sum.Add(piece.Weighted(weights.narrow(0, begin, piece.losses.size(0))));
+    });
+    return sum.Rounded(losses.options());
+  }
   const at::Tensor sum = at::empty({parameters}, losses.options());
   for (size_t i = 0; i < taps.size(); ++i) {
     taps[i].layer->WriteGradient(taps[i], WeightedRows(output_gradients[i], weights), sum);
@@ -112,6 +218,10 @@ Gradients Gradients::OfPart(int64_t begin, int64_t size) const {
   Gradients part;
   part.losses = losses.narrow(0, begin, size);
   part.logits = logits.narrow(0, begin, size);
+  if (in_pieces_) {
+    const auto& [oracle, batch, theta] = *in_pieces_;
+    part.in_pieces_ = {oracle, Part(batch, begin, size), theta};
+  }
   for (size_t i = 0; i < taps.size(); ++i) {
     part.taps.push_back({taps[i].layer, taps[i].input.detach().narrow(0, begin, size),
                          taps[i].output.detach().narrow(0, begin, size)});
@@ -124,7 +234,11 @@ Gradients Gradients::OfPart(int64_t begin, int64_t size) const {
 at::Tensor Oracle::Logits(const Batch& batch, const at::Tensor& theta,
                           const at::Tensor& running) const {
   at::NoGradGuard no_grad;
-  return network_.root->Forward(batch.inputs, {theta, nullptr, running});
+  if (!InPieces(batch)) return network_.root->Forward(batch.inputs, {theta, nullptr, running});
+  std::vector<at::Tensor> logits;
+  ForEachPiece(
+      batch, [&](int64_t, const Batch& piece) { logits.push_back(Logits(piece, theta, running)); });
+  return at::cat(logits);
 }
 
 at::Tensor Oracle::LossesOf(const at::Tensor& logits, const Batch& batch) const {
@@ -142,6 +256,14 @@ at::Tensor Oracle::Losses(const Batch& batch, const at::Tensor& theta) const {
 // each layer knows the slope of its part of g: the second backward pass forms no weight's gradient.
 at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Tensor& v,
                                         bool again) const {
+  if (evaluated.in_pieces_) {
+    SumOverPieces sum;
+    const auto add = [&](int64_t, const Gradients& piece) {
+      sum.Add(HessianVectorProduct(piece, v));
+    };
+    evaluated.ForEachPiece(add, /*keep_graph=*/true);
+    return sum.Rounded(v.options());
+  }
   const std::vector<Tap>& taps = evaluated.taps;
   torch::autograd::variable_list factors, others, places;
   {
@@ -172,6 +294,46 @@ at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Te
   return product;
 }
 
+at::Tensor Oracle::GaussNewtonProduct(const Batch& batch, const at::Tensor& theta,
+                                      const at::Tensor& v) const {
+  const at::Tensor weights = MeanWeights(batch, theta.options());
+  if (!InPieces(batch)) return GaussNewtonOfPiece(batch, theta, v, weights);
+  SumOverPieces sum;
+  ForEachPiece(batch, [&](int64_t begin, const Batch& piece) {
+    sum.Add(GaussNewtonOfPiece(piece, theta, v, PartOf(weights, begin, piece)));
+  });
+  return sum.Rounded(v.options());
+}
+
+at::Tensor Oracle::GaussNewtonOfPiece(const Batch& batch, const at::Tensor& theta,
+                                      const at::Tensor& v, const at::Tensor& weights) const {
+  at::NoGradGuard no_grad;
+  const at::Tensor slope =
+      network_.root
+          ->ForwardLine({batch.inputs, {}, {}, {}},
+                        {theta, v, 1, /*curvature=*/false, nullptr, batch.parts})
+          .slope;  // J v, [n, classes]
+  std::vector<Tap> taps;
+  torch::autograd::variable_list by_output;
+  {
+    at::AutoGradMode enable(true);
+    const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
+    const at::Tensor logits = z.detach().requires_grad_();
+    const at::Tensor losses = loss_.Losses(logits, batch.labels);
+    const at::Tensor d =
+        torch::autograd::grad({losses}, {logits}, {weights}, true, /*create_graph=*/true)[0];
+    const at::Tensor bent = torch::autograd::grad({d}, {logits}, {slope})[0];
+    torch::autograd::variable_list places;
+    for (const Tap& tap : taps) places.push_back(tap.output);
+    by_output = torch::autograd::grad({z}, places, {bent});
+  }
+  const at::Tensor product = at::empty_like(theta);
+  for (size_t l = 0; l < taps.size(); ++l) {
+    taps[l].layer->WriteGradient(taps[l], by_output[l], product);
+  }
+  return product;
+}
+
 at::Tensor Oracle::GradientDifference(const Batch& batch, const at::Tensor& theta,
                                       const Gradients& evaluated, double r) const {
   at::NoGradGuard no_grad;
@@ -183,6 +345,13 @@ LineLosses Oracle::AlongLine(const Batch& batch, const at::Tensor& theta,
                              const at::Tensor& direction, double scale, bool curvature,
                              const Gradients* evaluated) const {
   at::NoGradGuard no_grad;
+  if (InPieces(batch)) {
+    std::vector<LineLosses> pieces;
+    ForEachPiece(batch, [&](int64_t, const Batch& piece) {
+      pieces.push_back(AlongLine(piece, theta, direction, scale, curvature));
+    });
+    return Joined(pieces);
+  }
   const std::vector<Tap>* known = evaluated == nullptr ? nullptr : &evaluated->taps;
   const Line z = network_.root->ForwardLine(
       {batch.inputs, {}, {}, {}}, {theta, direction, scale, curvature, known, batch.parts});

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include "core/torch.h"
@@ -29,13 +32,17 @@ Batch Part(const Batch& batch, int64_t begin, int64_t size);
 /// Two batches one after the other, with their sizes as parts.
 Batch Joined(const Batch& first, const Batch& second);
 
+class Oracle;
+
 /// Results of one forward and one backward pass. Of a joined batch, "the mean loss" is the sum of
 /// its parts' mean losses.
+/// A batch that the oracle evaluates in pieces leaves no taps: what needs them evaluates the pieces
+/// again, one after the other, while theta is what it was.
 class Gradients {
  public:
   at::Tensor losses;                         // [n], per example, without 1/n
   at::Tensor logits;                         // [n, classes]
-  std::vector<Tap> taps;                     // what the layers saw; for AlongLine and PerExample
+  std::vector<Tap> taps;                     // what the layers saw; none of a batch in pieces
   std::vector<at::Tensor> output_gradients;  // of the mean loss, by the output of each tap
   /// Where the graph was kept: of the mean loss, by the input of each tap; undefined for the inputs
   /// of the network. Both kinds can then be differentiated.
@@ -51,17 +58,40 @@ class Gradients {
   /// The results of part [begin, begin + size) of a joined batch, without a graph.
   Gradients OfPart(int64_t begin, int64_t size) const;
 
+  /// Calls visit(begin, piece) with the results of each piece [begin, begin + n'), whose derivatives
+  /// are those of the whole batch's mean loss: with these results themselves if there are taps.
+  /// `keep_graph`: of pieces that are evaluated again.
+  void ForEachPiece(const std::function<void(int64_t begin, const Gradients& piece)>& visit,
+                    bool keep_graph = false) const;
+
  private:
+  friend Oracle;
+
+  /// How to evaluate the pieces again.
+  struct Source {
+    const Oracle* oracle;
+    Batch batch;
+    at::Tensor theta;
+  };
+
+  std::optional<Source> in_pieces_;  // of a batch that has no taps
+  /// Where the statistics of a batch in pieces came from: its taps without their values.
+  std::vector<Tap> normalized_;
   mutable at::Tensor mean_;
 };
 
 /// Turns batches into losses and gradients of one network, loss and split. Nothing here writes
 /// theta.
+/// Batches of more than `piece_size` examples are evaluated in pieces, which bounds the memory: the
+/// values are those of the whole batch, but for the order in which sums over examples are made.
 class Oracle {
  public:
-  /// Keeps references: all four outlive the oracle.
-  Oracle(const Network& network, const Loss& loss, const Split& split,
-         const Normalizer& normalizer);
+  /// Keeps references: all four outlive the oracle. `piece_size`: a multiple of the network's ghost
+  /// batches, if it mixes examples.
+  Oracle(const Network& network, const Loss& loss, const Split& split, const Normalizer& normalizer,
+         int64_t piece_size = kWholeBatches);
+
+  static constexpr int64_t kWholeBatches = std::numeric_limits<int64_t>::max();
 
   const Network& network() const { return network_; }
   const Loss& loss() const { return loss_; }
@@ -127,10 +157,24 @@ class Oracle {
                         const at::Tensor& moved) const;
 
  private:
+  friend Gradients;
+
+  bool InPieces(const Batch& batch) const { return batch.size() > piece_size_; }
+  /// Calls visit(begin, piece) with pieces that lie each in one part of the batch.
+  void ForEachPiece(const Batch& batch,
+                    const std::function<void(int64_t begin, const Batch& piece)>& visit) const;
+  /// Evaluate of a piece in one pass. weights [n]: of its losses in the mean loss.
+  Gradients EvaluatePiece(const Batch& piece, const at::Tensor& theta, const at::Tensor& weights,
+                          bool keep_graph) const;
+  Gradients EvaluateInPieces(const Batch& batch, const at::Tensor& theta) const;
+  at::Tensor GaussNewtonOfPiece(const Batch& piece, const at::Tensor& theta, const at::Tensor& v,
+                                const at::Tensor& weights) const;
+
   const Network& network_;
   const Loss& loss_;
   const Split& split_;
   const Normalizer& normalizer_;
+  int64_t piece_size_;
 };
 
 }  // namespace sgdscope

@@ -57,17 +57,26 @@ at::Tensor SumOverLayers(const Gradients& gradients, const Rule& rule) {
   return sum;
 }
 
+/// SumOverLayers [n] of a rule that has a value for each example, also of a batch in pieces.
+template <class Rule>
+at::Tensor OfEachExample(const Gradients& gradients, const Rule& rule) {
+  std::vector<at::Tensor> values;
+  gradients.ForEachPiece(
+      [&](int64_t, const Gradients& piece) { values.push_back(SumOverLayers(piece, rule)); });
+  return values.size() == 1 ? values.front() : at::cat(values);
+}
+
 }  // namespace
 
 at::Tensor PerExample::SquaredNorms() const {
   const auto n = static_cast<double>(size());
-  return SumOverLayers(gradients_, [](const ExampleLayer& layer, const Tap& tap,
+  return OfEachExample(gradients_, [](const ExampleLayer& layer, const Tap& tap,
                                       const at::Tensor& d) { return layer.SquaredNorms(tap, d); })
       .mul(n * n);
 }
 
 at::Tensor PerExample::Dots(const at::Tensor& v) const {
-  return SumOverLayers(gradients_, [&](const ExampleLayer& layer, const Tap& tap,
+  return OfEachExample(gradients_, [&](const ExampleLayer& layer, const Tap& tap,
                                        const at::Tensor& d) { return layer.Dots(tap, d, v); })
       .mul(static_cast<double>(size()));
 }

@@ -19,6 +19,20 @@ void Network::CheckTrainedBatches(int64_t batch_size, int64_t last_size,
   }
 }
 
+void Network::CheckPieces(int64_t size, const std::string& path) const {
+  if (!MixesExamples() || (ghost_batch_size > 0 && size % ghost_batch_size == 0)) return;
+  if (ghost_batch_size == 0) {
+    throw Error(ErrorKind::kConfig, path,
+                "batch normalization takes each batch as a whole, which pieces would cut",
+                "Set model.norm to ghost and model.ghost_batch_size to the size of the "
+                "pieces, or choose another norm, or leave this out.");
+  }
+  throw Error(ErrorKind::kConfig, path,
+              "found " + std::to_string(size) + ", which would cut the ghost batches of " +
+                  std::to_string(ghost_batch_size) + " examples",
+              "Choose a multiple of model.ghost_batch_size.");
+}
+
 // Batch normalization of a single value would train on nothing: it is its own mean.
 void Network::CheckNormalizes(int64_t size, const std::string& path,
                               const std::string& hint) const {

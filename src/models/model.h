@@ -34,6 +34,10 @@ struct Network {
   /// be trained on batches of batch_size examples, or on the last one of an epoch, of last_size.
   void CheckTrainedBatches(int64_t batch_size, int64_t last_size, const std::string& path) const;
 
+  /// Throws an Error of kind kConfig at `path` where batches can't be evaluated in pieces of `size`
+  /// examples: what is normalized together can't be cut.
+  void CheckPieces(int64_t size, const std::string& path) const;
+
   /// Throws an Error of kind kConfig where it cannot normalize a batch of `size` examples by the
   /// batch's own statistics. `path`: what makes such batches; hint: how to make others there.
   void CheckNormalizes(int64_t size, const std::string& path, const std::string& hint) const;

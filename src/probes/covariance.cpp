@@ -59,6 +59,8 @@ class Covariance : public Probe {
     CheckSingleExamples(network, path);
   }
 
+  bool NeedsWholeBatch() const override { return gram_; }
+
   std::vector<std::string> Values() const override {
     std::vector<std::string> values = {"trace",       "mean_squared_norm", "squared_norm",
                                        "noise_scale", "m_coherence",       "gradient_diversity"};

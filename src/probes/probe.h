@@ -66,6 +66,9 @@ class Probe : public Configurable {
   virtual void CheckNetwork(const Network& network, const std::string& path) const {
     (void)network, (void)path;
   }
+  /// Whether Measure uses what the layers saw of all examples of a batch at once, so that none can
+  /// be evaluated in pieces.
+  virtual bool NeedsWholeBatch() const { return false; }
   /// Cross-checks against the run (kConfig at context.path) and settles the cadence.
   void Prepare(const ProbeContext& context);
   /// Sizes of the batches that Measure makes for itself; known from Prepare on.

@@ -115,6 +115,8 @@ class SeparateUpdates : public Probe {
   SeparateUpdates() : Probe(Cadence::EverySteps(100)) { batches_.names = {"updating"}; }
 
   /// Only in weight matrices does a weight, or a row, move the output of one unit by one number.
+  bool NeedsWholeBatch() const override { return block_ != kTensor; }
+
   void CheckNetwork(const Network& network, const std::string& path) const override {
     if (block_ == kTensor) return;
     for (const Parameter& parameter : network.table.parameters()) {

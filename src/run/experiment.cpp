@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <map>
 
 #include "core/allocator.h"
@@ -57,6 +58,31 @@ void CheckBatches(const Network& network, const RunConfig& config) {
       network.CheckNormalizes(size, ProbePath(i), "Let the probe take larger batches");
     }
   }
+}
+
+/// That whatever sees batches of more than config.piece_size examples can do without the whole.
+void CheckPieces(const Network& network, const RunConfig& config) {
+  if (!config.piece_size) return;
+  const int64_t size = *config.piece_size;
+  const auto check = [&](bool needs_whole, int64_t batch, const std::string& path,
+                         const std::string& name) {
+    if (!needs_whole || batch <= size) return;
+    throw Error(ErrorKind::kConfig, path,
+                name + " looks at all " + std::to_string(batch) +
+                    " examples of a batch at once, but batches are evaluated in pieces of " +
+                    std::to_string(size),
+                "Raise piece_size or leave it out, or choose something else here.");
+  };
+  const int64_t largest = config.sampler->batch_size();
+  check(config.gradient->NeedsWholeBatch(), largest, "gradient", config.gradient.selected());
+  check(config.update->NeedsWholeBatch(), largest, "update", config.update.selected());
+  int64_t any = largest;
+  for (size_t i = 0; i < config.probes.choices().size(); ++i) {
+    const auto& probe = *config.probes.choices()[i];
+    for (const int64_t own : probe->OwnBatches()) any = std::max(any, own);
+    check(probe->NeedsWholeBatch(), largest, ProbePath(i), probe.selected());
+  }
+  if (any > size) network.CheckPieces(size, "piece_size");
 }
 
 /// That no two probes have a column in common: "a" has one named "a.b.c" if it has a value "b.c",
@@ -119,6 +145,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
   }
   CheckColumns(config_.probes);
   CheckBatches(network_, config_);
+  CheckPieces(network_, config_);
 }
 
 void Experiment::LoadData() {
@@ -138,8 +165,9 @@ void Experiment::UseData(LoadedData data) {
   MoveTo(device(), data_.train);
   MoveTo(device(), data_.test);
   normalizer_.emplace(config_.data->normalize(), data_.train, config_.scalar_type());
-  train_.emplace(network_, *loss_, data_.train, *normalizer_);
-  test_.emplace(network_, *loss_, data_.test, *normalizer_);
+  const int64_t piece_size = config_.piece_size.value_or(Oracle::kWholeBatches);
+  train_.emplace(network_, *loss_, data_.train, *normalizer_, piece_size);
+  test_.emplace(network_, *loss_, data_.test, *normalizer_, piece_size);
 }
 
 }  // namespace sgdscope

@@ -43,7 +43,8 @@ Need BatchNeed(const Network& network, const DataShape& shape, int64_t batch, do
     if (!parameter.is_bias) example += static_cast<double>(parameter.shape.front());
   }
   return {"batch_size", "the " + std::to_string(batch) + " examples of a batch, in all layers,",
-          static_cast<double>(batch) * example * element, "Use smaller batches."};
+          static_cast<double>(batch) * example * element,
+          "Use smaller batches, or set piece_size: larger ones are evaluated in pieces."};
 }
 
 std::string Gibibytes(double bytes) {
@@ -59,7 +60,8 @@ void CheckMemory(const Experiment& experiment) {
   // Of a number here: on another device only the first theta, in double, is in this memory.
   double element = config.scalar_type() == at::kDouble ? 8 : 4;
   if (!experiment.device().is_cpu()) element = 0;
-  const int64_t batch = experiment.sized() ? experiment.sampler().batch_size() : 0;
+  int64_t batch = experiment.sized() ? experiment.sampler().batch_size() : 0;
+  if (config.piece_size) batch = std::min(batch, *config.piece_size);
   const std::array<Need, 3> needs = {
       DataNeed(experiment.shape(), config.data->InputType() == at::kByte),
       ParametersNeed(experiment.network(), element),

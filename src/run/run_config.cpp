@@ -146,6 +146,13 @@ void RunConfig::Fields(FieldVisitor& visitor) {
                  .min = 1,
                  .max = 1e9},
                 batch_size);
+  visitor.Visit({.name = "piece_size",
+                 .help = "larger batches are evaluated in pieces of so many examples, which bounds "
+                         "the memory; left out: each batch at once",
+                 .unit = "examples",
+                 .min = 1,
+                 .max = 1e9},
+                piece_size);
   visitor.Choose({.name = "data", .help = "the data set", .required = true}, data);
   visitor.Choose({.name = "sampler", .help = "which examples form a batch"}, sampler);
   visitor.Choose({.name = "model", .help = "the network", .required = true}, model);

@@ -44,6 +44,7 @@ struct RunConfig {
   Stop stop;
   std::string train_loss = kByEvaluation;
   std::optional<int64_t> batch_size;
+  std::optional<int64_t> piece_size;
   Choice<Dataset> data;
   Choice<Sampler> sampler{"shuffle"};
   Choice<Model> model;

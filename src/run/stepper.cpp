@@ -43,8 +43,8 @@ Stepper::Measured Stepper::Step(int64_t step) {
     const bool due = (*probe)->MeasuresAt(step);
     measured.probes.push_back(due ? (*probe)->Measure(view) : at::Tensor());
   }
-  theta_.add_(update.direction, update.scale);
   oracle.MoveStatistics(gradients, running_);
+  theta_.add_(update.direction, update.scale);
   return measured;
 }
 

@@ -59,6 +59,7 @@ class InverseCovariance final : public UpdateRule {
   }
 
   bool NeedsSingleExamples() const override { return true; }
+  bool NeedsWholeBatch() const override { return true; }
 
   void CheckBatches(const Sampler& sampler, const std::string& path) const override {
     const int64_t n = sampler.batch_size();
