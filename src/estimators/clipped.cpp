@@ -13,7 +13,7 @@
 
 #include "config/registry.h"
 #include "core/error.h"
-#include "core/normals.h"
+#include "core/random_vectors.h"
 #include "core/rng.h"
 #include "estimators/estimator.h"
 #include "gradients/per_example.h"

@@ -29,7 +29,7 @@
 
 #include "config/registry.h"
 #include "core/error.h"
-#include "core/normals.h"
+#include "core/random_vectors.h"
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "estimators/estimator.h"

@@ -96,6 +96,7 @@ LineLosses Joined(const std::vector<LineLosses>& pieces) {
 
 void Oracle::ForEachPiece(
     const Batch& batch, const std::function<void(int64_t begin, const Batch& piece)>& visit) const {
+  if (!InPieces(batch)) return visit(0, batch);
   int64_t begin = 0;
   for (const int64_t part : PartsOf(batch)) {
     for (const int64_t end = begin + part; begin < end;) {
@@ -290,46 +291,6 @@ at::Tensor Oracle::HessianVectorProduct(const Gradients& evaluated, const at::Te
     const bool first = !evaluated.input_gradients[l].defined();
     taps[l].layer->WriteGradientSlope(taps[l], first ? at::Tensor() : *input_slope++,
                                       evaluated.output_gradients[l].detach(), slopes[l], product);
-  }
-  return product;
-}
-
-at::Tensor Oracle::GaussNewtonProduct(const Batch& batch, const at::Tensor& theta,
-                                      const at::Tensor& v) const {
-  const at::Tensor weights = MeanWeights(batch, theta.options());
-  if (!InPieces(batch)) return GaussNewtonOfPiece(batch, theta, v, weights);
-  SumOverPieces sum;
-  ForEachPiece(batch, [&](int64_t begin, const Batch& piece) {
-    sum.Add(GaussNewtonOfPiece(piece, theta, v, PartOf(weights, begin, piece)));
-  });
-  return sum.Rounded(v.options());
-}
-
-at::Tensor Oracle::GaussNewtonOfPiece(const Batch& batch, const at::Tensor& theta,
-                                      const at::Tensor& v, const at::Tensor& weights) const {
-  at::NoGradGuard no_grad;
-  const at::Tensor slope =
-      network_.root
-          ->ForwardLine({batch.inputs, {}, {}, {}},
-                        {theta, v, 1, /*curvature=*/false, nullptr, batch.parts})
-          .slope;  // J v, [n, classes]
-  std::vector<Tap> taps;
-  torch::autograd::variable_list by_output;
-  {
-    at::AutoGradMode enable(true);
-    const at::Tensor z = network_.root->Forward(batch.inputs, {theta, &taps});
-    const at::Tensor logits = z.detach().requires_grad_();
-    const at::Tensor losses = loss_.Losses(logits, batch.labels);
-    const at::Tensor d =
-        torch::autograd::grad({losses}, {logits}, {weights}, true, /*create_graph=*/true)[0];
-    const at::Tensor bent = torch::autograd::grad({d}, {logits}, {slope})[0];
-    torch::autograd::variable_list places;
-    for (const Tap& tap : taps) places.push_back(tap.output);
-    by_output = torch::autograd::grad({z}, places, {bent});
-  }
-  const at::Tensor product = at::empty_like(theta);
-  for (size_t l = 0; l < taps.size(); ++l) {
-    taps[l].layer->WriteGradient(taps[l], by_output[l], product);
   }
   return product;
 }

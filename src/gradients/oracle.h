@@ -113,6 +113,11 @@ class Oracle {
   /// Whether the losses of examples depend on what else is in their batch (batch normalization).
   bool MixesExamples() const { return network_.MixesExamples(); }
 
+  /// Calls visit(begin, piece) with what is evaluated at once: the batch itself, or the pieces
+  /// [begin, begin + n') of one that is larger than the size of pieces.
+  void ForEachPiece(const Batch& batch,
+                    const std::function<void(int64_t begin, const Batch& piece)>& visit) const;
+
   /// Losses and gradients at theta [p]: the one code path of the mean gradient, whoever asks.
   /// `keep_graph`: for HessianVectorProduct, which then need not evaluate them again. A joined
   /// batch: only of a network that does not mix examples.
@@ -160,15 +165,10 @@ class Oracle {
   friend Gradients;
 
   bool InPieces(const Batch& batch) const { return batch.size() > piece_size_; }
-  /// Calls visit(begin, piece) with pieces that lie each in one part of the batch.
-  void ForEachPiece(const Batch& batch,
-                    const std::function<void(int64_t begin, const Batch& piece)>& visit) const;
   /// Evaluate of a piece in one pass. weights [n]: of its losses in the mean loss.
   Gradients EvaluatePiece(const Batch& piece, const at::Tensor& theta, const at::Tensor& weights,
                           bool keep_graph) const;
   Gradients EvaluateInPieces(const Batch& batch, const at::Tensor& theta) const;
-  at::Tensor GaussNewtonOfPiece(const Batch& piece, const at::Tensor& theta, const at::Tensor& v,
-                                const at::Tensor& weights) const;
 
   const Network& network_;
   const Loss& loss_;

@@ -59,7 +59,7 @@ class Covariance : public Probe {
     CheckSingleExamples(network, path);
   }
 
-  bool NeedsWholeBatch() const override { return gram_; }
+  bool NeedsWholeBatch() const override { return gram_ || spectrum_ > 0; }
 
   std::vector<std::string> Values() const override {
     std::vector<std::string> values = {"trace",       "mean_squared_norm", "squared_norm",

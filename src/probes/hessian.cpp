@@ -67,7 +67,7 @@ class Products {
     loss_.ForEachPiece(view_, [&](const Batch& piece, double share) {
       const Product product = OfPiece(piece);
       sum.add_(OfRows(product, rows), share);
-      if (loss_.InOnePiece()) lone_ = product;
+      if (share == 1) lone_ = product;
     });
     return sum.to(rows.scalar_type());
   }
@@ -125,6 +125,8 @@ class HessianProbe : public Probe {
                     "), but the network has " + std::to_string(p) + " parameters",
                 "Ask for fewer.");
   }
+
+  bool NeedsWholeBatch() const override { return noise_; }
 
   std::vector<int64_t> OwnBatches() const override { return loss_.OwnBatches(); }
 

@@ -74,15 +74,17 @@ std::vector<int64_t> LossChoice::OwnBatches() const {
 void LossChoice::ForEachPiece(
     const StepView& view,
     const std::function<void(const Batch& piece, double share)>& visit) const {
-  if (!InSet()) {
-    visit(view.batch, 1);
-    return;
-  }
+  const auto in_pieces = [&](const Batch& batch, double share) {
+    view.oracle.ForEachPiece(batch, [&](int64_t, const Batch& piece) {
+      visit(piece, share * static_cast<double>(piece.size()) / static_cast<double>(batch.size()));
+    });
+  };
+  if (!InSet()) return in_pieces(view.batch, 1);
   for (int64_t begin = 0; begin < of_; begin += piece_size_) {
     const int64_t size = std::min(piece_size_, of_ - begin);
     const at::Tensor indices =
         part_.defined() ? part_.narrow(0, begin, size) : at::arange(begin, begin + size, at::kLong);
-    visit(view.oracle.Load(indices), static_cast<double>(size) / static_cast<double>(of_));
+    in_pieces(view.oracle.Load(indices), static_cast<double>(size) / static_cast<double>(of_));
   }
 }
 

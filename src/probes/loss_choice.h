@@ -27,8 +27,6 @@ class LossChoice {
   /// Calls `visit` with one piece after another and the share that it has of the examples.
   void ForEachPiece(const StepView& view,
                     const std::function<void(const Batch& piece, double share)>& visit) const;
-  /// Whether there is only one piece.
-  bool InOnePiece() const { return !InSet() || of_ <= piece_size_; }
 
   /// The mean loss at theta [p], a scalar in double.
   at::Tensor LossAt(const StepView& view, const at::Tensor& theta) const;

@@ -65,10 +65,10 @@ class UpdateRule : public Configurable {
 
   /// Whether OwnNext uses the gradients of single examples, which not every network has.
   virtual bool NeedsSingleExamples() const { return false; }
-  /// Whether Next uses the gradients of all examples of a batch at once, so that none can be
+  /// Whether OwnNext uses the gradients of all examples of a batch at once, so that none can be
   /// evaluated in pieces.
   virtual bool NeedsWholeBatch() const { return false; }
-  /// Whether Next says where the rule becomes unstable (Update::stability).
+  /// Whether OwnNext says where the rule becomes unstable (Update::stability).
   virtual bool KnowsStability() const { return false; }
   /// Cross-checks with the batches of the run, before the first step. Error kConfig; `path`: the
   /// JSON path of the rule.

@@ -1,4 +1,4 @@
-#include "core/normals.h"
+#include "core/random_vectors.h"
 
 #include <gtest/gtest.h>
 
