@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from run_folders import PROGRAM, SIZES
 from sgdscope.catalogue import CONFIGS, ROOT, figures, jobs_of, papers, sizes_of_paper, study_file, study_of, with_size
 from sgdscope.durations import Durations
 from sgdscope.errors import Error
-from sgdscope.studies import KEYS, Study, load_study, plain, read_json, sizes_of
+from sgdscope.studies import KEYS, Job, Study, load_study, plain, read_json, sizes_of
 
 SCHEMA = ROOT / "scripts/sgdscope/study.schema.json"
 
@@ -266,24 +266,46 @@ class OfThePapers(unittest.TestCase):
                 own += [override for override in job.overrides if "_files" in override]
                 self.assertEqual(own, [], job.config)
 
-    @unittest.skipUnless(shutil.which(PROGRAM), "the program is not built")
-    def test_the_program_takes_every_job_of_every_size(self) -> None:
-        jobs = {
-            job: ""
-            for paper in papers()
-            for size in sizes_of_paper(paper)
-            for job in jobs_of(paper, with_size(paper, figures(paper), size), size)
-        }
+    def resolved(self, jobs: Sequence[Job], more: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """What the program makes of each job with more words behind its own."""
         with tempfile.NamedTemporaryFile("w", suffix=".jobs") as file:
-            for i, job in enumerate(jobs):
-                file.write(f"{shlex.join(job.words())} --output o/{i}\n")
+            for i, (job, words) in enumerate(zip(jobs, more)):
+                file.write(f"{shlex.join([*job.words(), *words])} --output o/{i}\n")
             file.flush()
             done = subprocess.run(
                 [PROGRAM, "resolve", "--jobs", file.name], capture_output=True, text=True, check=False
             )
         told = "\n".join(done.stderr.splitlines()[:5])
         self.assertEqual((done.returncode, told), (0, ""))
-        self.assertEqual(len(done.stdout.splitlines()), len(jobs))
+        return [json.loads(line)["config"] for line in done.stdout.splitlines()]
+
+    @unittest.skipUnless(shutil.which(PROGRAM), "the program is not built")
+    def test_the_program_takes_every_job_of_every_size(self) -> None:
+        """Also with examples of which it knows how many there are: then it can tell what does not fit into the run."""
+        jobs = list({
+            job: ""
+            for paper in papers()
+            for size in sizes_of_paper(paper)
+            for job in jobs_of(paper, with_size(paper, figures(paper), size), size)
+        })  # fmt: skip
+        configs = self.resolved(jobs, [[]] * len(jobs))
+        self.assertEqual(len(configs), len(jobs))
+        self.resolved(jobs, [["--set", f"data={json.dumps(stand_in(config['data']))}"] for config in configs])
+
+
+def stand_in(data: dict[str, Any]) -> dict[str, Any]:
+    """Synthetic data of the size that a resolved config's data have."""
+    if data["name"] == "synthetic":
+        return data
+    images = data["name"].startswith("cifar")
+    train = 10000 * (len(data["train_files"]) or 5) if data["name"] == "cifar10" else 50000 if images else 60000
+    test, shape, classes = 10000, [3, 32, 32] if images else [1, 28, 28], 100 if data["name"] == "cifar100" else 10
+    sizes = {
+        "train_size": min(train, data.get("train_limit", train)),
+        "test_size": min(test, data.get("test_limit", test)),
+    }
+    noise = {"label_noise": data["label_noise"]} if "label_noise" in data else {}
+    return {"name": "synthetic", "shape": shape, "classes": classes, **sizes, **noise}
 
 
 @unittest.skipUnless(shutil.which(PROGRAM), "the program is not built")

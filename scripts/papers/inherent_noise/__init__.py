@@ -27,7 +27,7 @@ PAPER = Paper(
         "3 × 3 convolution and have batch normalization, each batch by its own mean and variance.",
     ),
     sizes={
-        "quick": "on MNIST 1 epoch of 50,000 images in place of 10 of 60,000 (lags: 2, and one seed; "
+        "quick": "on MNIST 1 epoch of 50,000 images in place of 10 of 60,000 (lags: 3, and one seed; "
         "fig3_two_hidden: layers of 64, 150 and 500 units, and one seed). On CIFAR-10 one seed and 2,000 training images, from which "
         "nothing is concluded. The AlexNets have "
         "an eighth of their channels and units, he_normal weights, batches of 50 examples and 16 epochs; the residual "
