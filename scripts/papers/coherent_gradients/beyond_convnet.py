@@ -10,6 +10,7 @@ from papers.coherent_gradients._shares import FIRST, SEEN, draw_shares, lead_fir
 from papers.coherent_gradients._winsorized import (
     LOOKS,
     OVER,
+    OVER_SAID,
     PROPER,
     Quantity,
     at_end,
@@ -120,6 +121,7 @@ def claims(results: Results) -> list[Claim]:
             "proper accuracy less the highest training accuracy, with each share of noise",
             [measure(margin, name) for name in CLIPPED[NOISY]], -OVER,
             f"'does not exceed', with a margin of {OVER:.0%} for the highest of many evaluations",
+            decided_after=OVER_SAID,
         ),
         Claim(
             "The overfit grows more slowly with c = 2 than with c = 0.",

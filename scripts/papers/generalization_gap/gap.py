@@ -19,7 +19,7 @@ PROBE = "generalization_gap"
 NAMES = {"sgd": "SGD, batches of 100", "gd": "gradient descent, 500 examples"}
 WHOLE = "the whole training set, of which each seed has its own"
 BINS = 20
-SIZE = "that the size counts and a sign is a finding, after the quick runs gave a negative correction"
+SIZE = "that the size counts and a sign is a finding, and the border, after the quick runs gave a negative correction"
 GROWS = "size of the correction over the average form: over the last quarter of the steps less over the first"
 LOOKS = {
     "measured": Stroke("measured", COLOURS[6]),

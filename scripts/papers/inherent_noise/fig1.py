@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from papers.inherent_noise import cloud
+from papers.inherent_noise import NO_MARGIN, cloud
 from sgdscope.claims import HALF, SAME, Claim, Sample, columns_of, mean, ratio_of_means
 from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
@@ -48,8 +48,16 @@ def claims_of(results: Results, name: str, network: str = "") -> list[Claim]:
         share = results.measure(lambda run, c=columns: share_larger(run, c), name)
         ratio = results.measure(lambda run, c=columns: ratio_larger(run, c), name)
         found += [
-            Claim(says, place, f"{which}share of steps with {larger} ≥ {smaller}", share, 0.5, HALF),
-            Claim(says, place, f"{which}mean {larger} over mean {smaller}", ratio, 1.0, SAME),
+            Claim(
+                says,
+                place,
+                f"{which}share of steps with {larger} ≥ {smaller}",
+                share,
+                0.5,
+                HALF,
+                decided_after=NO_MARGIN,
+            ),
+            Claim(says, place, f"{which}mean {larger} over mean {smaller}", ratio, 1.0, SAME, decided_after=NO_MARGIN),
         ]
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from papers.inherent_noise import cloud
+from papers.inherent_noise import NO_MARGIN, cloud
 from sgdscope.claims import HALF, NONE, Claim, Sample, columns_of, mean
 from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
@@ -44,7 +44,7 @@ def claims_of(results: Results, name: str) -> list[Claim]:
         share = results.measure(lambda run, c=columns: share_above(run, c), name)
         lead = results.measure(lambda run, c=columns: mean_lead(run, c), name)
         found += [
-            Claim(says, place, f"share of steps with η∇Bᵤ·∇Bᵤ > {symbol}", share, 0.5, HALF),
+            Claim(says, place, f"share of steps with η∇Bᵤ·∇Bᵤ > {symbol}", share, 0.5, HALF, decided_after=NO_MARGIN),
             Claim(says, place, f"mean of η∇Bᵤ·∇Bᵤ − {symbol}", lead, 0.0, NONE),
         ]
     return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from papers.inherent_noise import NO_MARGIN
 from sgdscope.claims import HALF, Claim, Measurement, Sample, columns_of, mean, ratio_of_means
 from sgdscope.figure import Figure
 from sgdscope.plots.style import STYLE, Axes, Picture, Stroke, add_header, new_figure, shades
@@ -168,12 +169,12 @@ def claims(results: Results) -> list[Claim]:
                 Claim(
                     "However long ago the other batch was, the updating batch pays the larger penalty.", place,
                     f"{where}: share of steps with |−L̂ʰ(Bᵤ)| ≥ |−L̂ʰ| of a lag, for each lag",
-                    of_lags or results.measure(share_of_pairs(stage), name), 0.5, HALF,
+                    of_lags or results.measure(share_of_pairs(stage), name), 0.5, HALF, decided_after=NO_MARGIN,
                 ),
                 Claim(
                     "The longer ago a batch was, the smaller its penalty.", place,
                     f"{where}: share of steps at which the shorter of two lags has the larger |−L̂ʰ|, mean over all pairs",
-                    results.measure(share_of_pairs(stage), name), 0.5, HALF,
+                    results.measure(share_of_pairs(stage), name), 0.5, HALF, decided_after=NO_MARGIN,
                 ),
             ]  # fmt: skip
     return found
