@@ -1,0 +1,51 @@
+"""The papers on the edge of stability: what their figures have in common here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sgdscope.claims import Sample, TooLittle
+from sgdscope.figure import Paper
+from sgdscope.runs import Run
+
+PAPER = Paper(
+    about="full-batch training drives the Hessian's largest eigenvalue to the rule's threshold and holds it there",
+    departures=(
+        "No figure is a copy of one of the papers: networks, data and rates are ours, and so are the borders.",
+        "Rates and lengths were tried with seed 1. The seeds that are judged are others, and the borders were set before any of their runs.",
+    ),
+    sizes={
+        "quick": "1,000 images of MNIST and two hidden layers of 100 units in place of 5,000 or 8,192 of CIFAR-10 and 200 units"
+    },
+)
+
+TOP = "hessian.eigenvalue1"
+THRESHOLD = "stability.threshold"
+BATCH = "stability.batch_sharpness"
+
+
+def course(run: Run, names: Sequence[str]) -> list[np.ndarray]:
+    """The steps at which all of the columns were measured, and the columns there."""
+    run.metrics.load(["step", *names])
+    rows = np.all([np.isfinite(run.metrics[name]) for name in names], axis=0)
+    if np.count_nonzero(rows) < 3:
+        raise TooLittle(f"{run.folder.name} measures {names[0]} at fewer than 3 steps")
+    return [run.metrics[name][rows] for name in ("step", *names)]
+
+
+def share_of_threshold(run: Run, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The steps, and a sharpness over the rule's threshold."""
+    step, sharpness, threshold = course(run, [column, THRESHOLD])
+    return step, sharpness / threshold
+
+
+def late(values: np.ndarray) -> np.ndarray:
+    """The last third of the values."""
+    return values[-(len(values) // 3) :]
+
+
+def late_share(column: str) -> Callable[[Run], Sample]:
+    """The mean over the last third of training of a sharpness over the rule's threshold."""
+    return lambda run: Sample(float(late(share_of_threshold(run, column)[1]).mean()))

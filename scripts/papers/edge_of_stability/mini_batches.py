@@ -1,0 +1,103 @@
+"""edge_of_stability: with small batches the largest eigenvalue stays below 2/η, the more the smaller they are."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+
+from papers.edge_of_stability import BATCH, TOP, late, late_share, share_of_threshold
+from sgdscope.claims import NONE, Claim, Measurement, Sample
+from sgdscope.figure import Figure
+from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
+from sgdscope.results import Results
+from sgdscope.runs import Run
+
+NEAR = 0.2  # of the threshold
+COLUMNS = {TOP: "largest eigenvalue / (2/η)", BATCH: "batch sharpness / (2/η)"}
+
+
+def draw(results: Results) -> dict[str, Picture]:
+    """Both sharpnesses over the threshold along training, a colour for each batch size."""
+    results.need_some()
+    figure = new_figure(9.0, 3.8)
+    for axes, (column, label) in zip(figure.subplots(1, 2), COLUMNS.items()):
+        axes.axhline(1, color=RED, linewidth=1.0)
+        for setting, colour in zip(results.study.curve("batches"), COLOURS):
+            for outcome in results.of(setting):
+                if outcome.run:
+                    axes.plot(*share_of_threshold(outcome.run, column), color=colour, linewidth=0.6)
+            axes.plot([], [], color=colour, label=f"batches of {setting['batch']}")
+        axes.set(ylabel=label, xlabel="step", ylim=(0, 1.5))
+        axes.legend(fontsize=8, loc="lower right")
+    return {"mini_batches": figure}
+
+
+# -------------------------------------------------------------------------------------------- the claims
+
+
+def short_of(run: Run) -> Sample:
+    """By how much the largest eigenvalue is below the threshold, as a share of it."""
+    return Sample(1 - late_share(TOP)(run).value)
+
+
+def more(one: Run, other: Run) -> Sample:
+    """The eigenvalue's share of the threshold less that of another run."""
+    return Sample(late_share(TOP)(one).value - late_share(TOP)(other).value)
+
+
+def still_rising(run: Run) -> Sample:
+    """The batch sharpness over the threshold, last third of training less the middle one."""
+    shares = share_of_threshold(run, BATCH)[1]
+    third = len(late(shares))
+    return Sample(float(shares[-third:].mean() - shares[-2 * third : -third].mean()))
+
+
+def at_rest(results: Results, name: str) -> Measurement:
+    """The batch sharpness over the threshold; censored where it is below and had not ceased to rise when the runs ended."""
+    measured = results.measure(late_share(BATCH), name)
+    rises = results.measure(still_rising, name)
+    if measured.samples and np.mean(measured.values) < 1 - NEAR and np.mean(rises.values) > 0:
+        return replace(measured, censored=f"{name} ends while its batch sharpness still rises: take more steps")
+    return measured
+
+
+def claims(results: Results) -> list[Claim]:
+    """Whether the largest eigenvalue stays below 2/η, by the batch size, and batch sharpness comes to it."""
+    names = [setting.name for setting in results.study.curve("batches")]
+    place = "Andreyev and Beneventano 2024"
+    return [
+        Claim(
+            "The largest eigenvalue of the whole set's Hessian stays below 2/η.", place,
+            "share of 2/η by which it is below, mean over the last third of training",
+            [results.measure(short_of, name) for name in names[:-1]], 0.0, "0: the threshold",
+        ),
+        Claim(
+            "The smaller the batches, the farther below.", place,
+            "share of 2/η that it has, less that with batches a quarter as large; last third of training",
+            [results.measure(more, larger, smaller) for smaller, larger in itertools.pairwise(names)], 0.0, NONE,
+        ),
+        Claim(
+            "It is the batch sharpness that comes to 2/η.", place, "batch sharpness over 2/η, mean over the last third of training",
+            [at_rest(results, name) for name in names[:-1]], NEAR, "a fifth of the threshold", about=1.0,
+        ),
+    ]  # fmt: skip
+
+
+FIGURE = Figure(
+    title="Small batches: the largest eigenvalue and the batch sharpness over 2/η",
+    did="Trains by SGD and sees that what comes to 2/η is not the largest eigenvalue of the whole set's Hessian, which stays below it, "
+    "the more the smaller the batches, but the batch sharpness: the mean over batches of the curvature along the batch's own gradient.",
+    shows={
+        "mini_batches": "Each line is a seed. Left: the largest eigenvalue over 2/η. Right: the batch sharpness, the mean over 20 fresh "
+        "batches, over 2/η."
+    },
+    departures=(
+        "The first and the last claim are about batches of 8 and 32 examples. With 128 of 1,000 examples (full variant: 8,192) SGD comes "
+        "near to gradient descent.",
+        "Batch sharpness that is below 2/η and still rises when a run ends decides nothing.",
+    ),
+    draw=draw,
+    claims=claims,
+)
