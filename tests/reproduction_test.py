@@ -388,6 +388,19 @@ class Plans(Runs):
         self.out = self.data / "train-images-idx3-ubyte.gz" / "below"
         self.assertIn("choose another", self.refused(self.plan, status=5))
 
+    def test_nobody_who_reads_the_list_is_no_error(self) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "scripts/reproduce.py"), "list"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(writing)
+        self.assertEqual((done.returncode, done.stderr), (141, ""))
+
     def test_names_that_do_not_exist(self) -> None:
         self.assertIn("did you mean inherent_noise/fig3", self.refused(lambda: self.plan("inherent_noise/fgi3")))
         self.assertIn("did you mean inherent_noise", self.refused(lambda: self.plan("inherent_nose")))

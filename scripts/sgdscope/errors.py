@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection
 
 USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's
+BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 
 HOW_TO_INSTALL = ("run scripts/setup.sh, which installs it, or: {python} -m pip install numpy scipy matplotlib").format(
     python=sys.executable or "python3"
@@ -54,9 +55,13 @@ def exit_status_of(work: Callable[[], None]) -> int:
     """Does the work; says what was wrong, if anything was, and returns the exit status."""
     try:
         work()
+        sys.stdout.flush()
     except Error as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:  # whoever reads has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        return BROKEN_PIPE
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}\n  make the file readable", file=sys.stderr)
         return DATA
