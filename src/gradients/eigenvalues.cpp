@@ -1,8 +1,8 @@
 // Extreme eigenpairs of a symmetric matrix A by a block Krylov method that starts from any vectors:
 // the Rayleigh-Ritz pairs of a growing orthonormal basis Q, which is extended by the residuals of
-// those pairs asked for that have not converged (generalized Davidson without a preconditioner; from random
-// rows its space is that of block Lanczos). Where the basis has grown to its limit it is restarted
-// with the outermost Ritz vectors of the ends asked for (Wu and Simon 2000, thick restart).
+// those pairs asked for that have not converged (generalized Davidson without a preconditioner;
+// from random rows its space is that of block Lanczos). Where the basis has grown to its limit it is
+// restarted with the outermost Ritz vectors of the ends asked for (Wu and Simon 2000, thick restart).
 //
 // And Gauss quadrature by Lanczos' method (Golub and Meurant 1994), all vectors of which are kept
 // and made orthogonal to each other: without that, rounding brings the outer nodes back again.

@@ -221,10 +221,9 @@ class Coherence : public Probe {
   int64_t sample_weights_ = 300;
   uint64_t seed_ = 0;
   at::Tensor examples_;  // of the sample, int64
-  at::Tensor
-      weights_;  // of the sample: places in theta, int64; made when the network is first seen
-  at::Tensor corrupt_;  // [worlds, N] bool; made when the data is first seen
-  at::Tensor sums_;     // [worlds, 2]: i_p, i_c
+  at::Tensor weights_;   // of the sample: places in theta, int64; made at the first measurement
+  at::Tensor corrupt_;   // [worlds, N] bool; made when the data is first seen
+  at::Tensor sums_;      // [worlds, 2]: i_p, i_c
 };
 
 const Registration<Probe, Coherence> kRegistration(

@@ -64,23 +64,22 @@ void CheckBatches(const Network& network, const RunConfig& config) {
 void CheckPieces(const Network& network, const RunConfig& config) {
   if (!config.piece_size) return;
   const int64_t size = *config.piece_size;
-  const auto check = [&](bool needs_whole, int64_t batch, const std::string& path,
-                         const std::string& name) {
-    if (!needs_whole || batch <= size) return;
+  const int64_t largest = config.sampler->batch_size();
+  const auto check = [&](bool needs_whole, const std::string& path, const std::string& name) {
+    if (!needs_whole || largest <= size) return;
     throw Error(ErrorKind::kConfig, path,
-                name + " looks at all " + std::to_string(batch) +
+                name + " looks at all " + std::to_string(largest) +
                     " examples of a batch at once, but batches are evaluated in pieces of " +
                     std::to_string(size),
                 "Raise piece_size or leave it out, or choose something else here.");
   };
-  const int64_t largest = config.sampler->batch_size();
-  check(config.gradient->NeedsWholeBatch(), largest, "gradient", config.gradient.selected());
-  check(config.update->NeedsWholeBatch(), largest, "update", config.update.selected());
+  check(config.gradient->NeedsWholeBatch(), "gradient", config.gradient.selected());
+  check(config.update->NeedsWholeBatch(), "update", config.update.selected());
   int64_t any = largest;
   for (size_t i = 0; i < config.probes.choices().size(); ++i) {
     const auto& probe = *config.probes.choices()[i];
     for (const int64_t own : probe->OwnBatches()) any = std::max(any, own);
-    check(probe->NeedsWholeBatch(), largest, ProbePath(i), probe.selected());
+    check(probe->NeedsWholeBatch(), ProbePath(i), probe.selected());
   }
   if (any > size) network.CheckPieces(size, "piece_size");
 }
