@@ -138,10 +138,26 @@ EXPONENTS = np.linspace(-1, 3, 401)
 
 def exponent(x: np.ndarray, s: np.ndarray, y: np.ndarray) -> float:
     """The p of EXPONENTS with which a parabola in x − p s fits y best."""
-    misfits = []
-    for p in EXPONENTS:
-        place = x - p * s
-        place = (place - place.mean()) / max(place.std(), ROUNDING)
-        fitted = np.polynomial.polynomial.polyfit(place, y, 2)
-        misfits.append(float(np.sum((y - np.polynomial.polynomial.polyval(place, fitted)) ** 2)))
+    place = _centred(x - EXPONENTS[:, None] * s)  # [exponents, numbers], as is all that follows
+    linear = _unit(place)
+    square = _centred(linear**2)
+    quadratic = _unit(square - _along(square, linear))
+    rest = _centred(y[None, :])
+    rest = rest - _along(rest, linear)
+    misfits = np.sum((rest - _along(rest, quadratic)) ** 2, axis=1)
     return float(EXPONENTS[int(np.argmin(misfits))])
+
+
+def _centred(rows: np.ndarray) -> np.ndarray:
+    return rows - rows.mean(axis=1, keepdims=True)
+
+
+def _along(rows: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Of each row its part along the unit vector of that row."""
+    return np.sum(rows * units, axis=1, keepdims=True) * units
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1; one that is nothing but rounding has no direction and becomes 0."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(length > ROUNDING, rows / np.maximum(length, ROUNDING), 0.0)
