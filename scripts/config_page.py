@@ -24,6 +24,7 @@ TITLES = {
     "data": "Data sets",
     "sampler": "Samplers",
     "model": "Models",
+    "layers": "Layers",
     "gradient": "Estimators",
     "update": "Update rules",
     "learning_rate": "Learning rates",
@@ -75,10 +76,27 @@ def allowed_text(field: Schema) -> str:
 def type_text(path: str, field: Schema) -> str:
     if "items" in field:
         return f"list of {type_text(path, field['items'])}"
-    if "oneOf" in field or "$ref" in field:
-        number = "$ref" in field or any("properties" not in option for option in field["oneOf"])
-        return "number or object" if number else "object"
+    if "$ref" in field:  # a choice like the one around it
+        return str(field["type"])
+    if "oneOf" in field:
+        return choice_type(field)
     return str(field["type"])
+
+
+def choice_type(choice: Schema) -> str:
+    number = any("properties" not in option for option in choice["oneOf"])
+    return "number or object" if number else "object"
+
+
+def name_types_of_references(schema: Schema, part: Any) -> None:
+    """Gives each choice that only refers to the one around it the type of that one."""
+    if isinstance(part, dict) and "$ref" in part:
+        target: Any = schema
+        for key in part["$ref"].split("/")[1:]:
+            target = target[int(key) if isinstance(target, list) else key]
+        part["type"] = choice_type(target)
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
+        name_types_of_references(schema, inner)
 
 
 def row(path: str, field: Schema, required: bool) -> str:
@@ -118,6 +136,7 @@ def generated(schema: Schema) -> str:
 def main() -> int:
     program = os.environ.get("SGDSCOPE") or str(ROOT / "build" / "release" / "sgdscope")
     schema = json.loads(subprocess.run([program, "schema"], check=True, stdout=subprocess.PIPE).stdout)
+    name_types_of_references(schema, schema)
     old = PAGE.read_text(encoding="utf-8")
     written, marker, _ = old.partition(GENERATED)
     if not marker:

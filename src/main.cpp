@@ -65,6 +65,7 @@ struct Arguments {
   bool quiet = false;
   std::string kind;
   std::string jobs;
+  bool layers = false;  // resolve: the model as a list of layers
 };
 
 Json ReadConfigFile(const std::string& path) {
@@ -269,7 +270,13 @@ int Resolve(const Arguments& arguments) {
   }
   const auto config = Load(arguments);
   const Experiment experiment(*config);
-  std::printf("%s\n", ResolvedConfig(*config).dump(2).c_str());
+  Json resolved = ResolvedConfig(*config);
+  if (arguments.layers) {
+    resolved["model"] = {{"name", "layers"}};
+    const DataShape& shape = experiment.shape();
+    resolved["model"].update(config->model->AsLayers(shape.shape, shape.classes, "model"));
+  }
+  std::printf("%s\n", resolved.dump(2).c_str());
   return 0;
 }
 
@@ -294,6 +301,8 @@ int Main(int argc, char** argv) {
   CLI::App* resolve = app.add_subcommand(
       "resolve", "print the config with all overrides and defaults, as a run folder keeps it");
   AddConfigOptions(*resolve, arguments)->required(false);
+  resolve->add_flag("--layers", arguments.layers,
+                    "print the model as a list of layers, to change it: the model 'layers'");
   CLI::Option* jobs = resolve->add_option(
       "--jobs", arguments.jobs,
       "instead of a config: a file of lines 'sgdscope run ...'; prints one JSON object a job");

@@ -7,9 +7,6 @@
 
 #include "config/registry.h"
 #include "models/images.h"
-#include "nn/activation.h"
-#include "nn/conv2d.h"
-#include "nn/pool2d.h"
 
 namespace sgdscope {
 namespace {
@@ -28,34 +25,26 @@ class AlexNet : public Model {
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
 
-  Network Build(const std::vector<int64_t>& shape, int64_t classes,
-                const std::string& path) const override {
+  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     constexpr int64_t kStrides = 16;  // of the first convolution and the three pools
     CheckImages(name_, shape, kStrides, path);
-    Network network;
-    network.init = init_;
-    auto sequence = std::make_unique<Sequence>();
-    int64_t in = shape[0], height = shape[1], width = shape[2];
+    Json layers = Json::array();
     int64_t index = 1;
     // Times 64: 64, 192, 384, 256, 256.
     for (const Stage& c : {Stage{1, 3, 2, true}, Stage{3, 5, 1, true}, Stage{6, 3, 1, false},
                            Stage{4, 3, 1, false}, Stage{4, 3, 1, true}}) {
-      const int64_t out = c.channels * channels_;
-      sequence->Append(MakeConv2d(network.table, "conv" + std::to_string(index++), in, out,
-                                  c.kernel, c.stride, (c.kernel - 1) / 2, /*bias=*/true));
-      sequence->Append(MakeActivation("relu"));
-      if (c.pool) sequence->Append(MakeMaxPool2d(2, 2));
-      in = out;
-      const int64_t divisor = c.pool ? 2 : 1;
-      height = ((height - 1) / c.stride + 1) / divisor;
-      width = ((width - 1) / c.stride + 1) / divisor;
+      layers.push_back({{"name", "conv2d"},
+                        {"label", "conv" + std::to_string(index++)},
+                        {"channels", c.channels * channels_},
+                        {"kernel", c.kernel},
+                        {"stride", c.stride}});
+      layers.push_back({{"name", "relu"}});
+      if (c.pool) layers.push_back({{"name", "max_pool"}});
     }
-    FullyConnected end = {.widths = {in * height * width}};
-    for (const int64_t hidden : hidden_) end.widths.push_back(hidden * channels_);
-    end.widths.push_back(classes);
-    AppendFullyConnected(end, network, *sequence);
-    network.root = std::move(sequence);
-    return network;
+    std::vector<int64_t> hidden;
+    for (const int64_t width : hidden_) hidden.push_back(width * channels_);
+    AppendFullyConnected({hidden}, layers);
+    return {{"layers", layers}, {"init", init_}};
   }
 
  protected:

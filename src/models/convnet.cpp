@@ -9,8 +9,6 @@
 #include "core/error.h"
 #include "models/images.h"
 #include "nn/activation.h"
-#include "nn/conv2d.h"
-#include "nn/pool2d.h"
 
 namespace sgdscope {
 namespace {
@@ -59,20 +57,20 @@ class ConvNet : public Model {
                 "Only odd kernels keep the image's size with the same padding on all sides.");
   }
 
-  Network Build(const std::vector<int64_t>& shape, int64_t classes,
-                const std::string& path) const override {
+  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     CheckShape(shape, path);
-    Network network;
-    network.init = init_;
-    auto sequence = std::make_unique<Sequence>();
-    FullyConnected end = {.widths = {AppendConvolutions(shape, network.table, *sequence)},
-                          .activation = activation_,
-                          .bias = bias_};
-    end.widths.insert(end.widths.end(), hidden_.begin(), hidden_.end());
-    end.widths.push_back(classes);
-    AppendFullyConnected(end, network, *sequence);
-    network.root = std::move(sequence);
-    return network;
+    Json layers = Json::array();
+    for (size_t i = 0; i < channels_.size(); ++i) {
+      layers.push_back({{"name", "conv2d"},
+                        {"label", "conv" + std::to_string(i + 1)},
+                        {"channels", channels_[i]},
+                        {"kernel", kernel_},
+                        {"bias", bias_}});
+      layers.push_back({{"name", activation_}});
+      if (pool_ > 1) layers.push_back({{"name", "max_pool"}, {"size", pool_}});
+    }
+    AppendFullyConnected({hidden_, activation_, bias_}, layers);
+    return {{"layers", layers}, {"init", init_}};
   }
 
  private:
@@ -90,26 +88,6 @@ class ConvNet : public Model {
       }
       smaller /= pool_;
     }
-  }
-
-  /// Returns the numbers in an example behind them.
-  int64_t AppendConvolutions(const std::vector<int64_t>& shape, ParameterTable& table,
-                             Sequence& sequence) const {
-    int64_t in = shape[0];
-    int64_t height = shape[1];
-    int64_t width = shape[2];
-    int64_t index = 1;
-    for (const int64_t out : channels_) {
-      sequence.Append(MakeConv2d(table, "conv" + std::to_string(index++), in, out, kernel_,
-                                 /*stride=*/1,
-                                 /*padding=*/(kernel_ - 1) / 2, bias_));
-      sequence.Append(MakeActivation(activation_));
-      if (pool_ > 1) sequence.Append(MakeMaxPool2d(pool_, pool_));
-      in = out;
-      height /= pool_;
-      width /= pool_;
-    }
-    return in * height * width;
   }
 
   std::vector<int64_t> channels_;

@@ -3,12 +3,6 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "nn/activation.h"
-#include "nn/batch_norm.h"
-#include "nn/conv2d.h"
-#include "nn/flatten.h"
-#include "nn/linear.h"
-#include "nn/scale.h"
 
 namespace sgdscope {
 namespace {
@@ -34,11 +28,6 @@ void CheckImages(const std::string& model, const std::vector<int64_t>& shape, in
               "Use larger images, or a network with fewer strides (convnet with \"pool\": 1).");
 }
 
-int64_t HalvedPixels(const std::vector<int64_t>& shape, int64_t times) {
-  const int64_t by = int64_t{1} << times;
-  return ((shape[1] + by - 1) / by) * ((shape[2] + by - 1) / by);
-}
-
 void VisitChannels(FieldVisitor& visitor, int64_t& channels) {
   visitor.Visit({.name = "channels",
                  .help = "output channels of the first convolution; all other widths are in "
@@ -53,13 +42,30 @@ std::string BlockName(int64_t group, int64_t block) {
   return "group" + std::to_string(group + 1) + ".block" + std::to_string(block + 1);
 }
 
-void AppendFullyConnected(const FullyConnected& end, Network& network, Sequence& sequence) {
-  sequence.Append(MakeFlatten());
-  for (size_t l = 1; l < end.widths.size(); ++l) {
-    if (l > 1) sequence.Append(MakeActivation(end.activation));
-    sequence.Append(MakeLinear(network.table, "linear" + std::to_string(l), end.widths[l - 1],
-                               end.widths[l], end.bias));
+void AppendFullyConnected(const FullyConnected& end, Json& layers) {
+  layers.push_back({{"name", "flatten"}});
+  for (const int64_t units : end.hidden) {
+    layers.push_back({{"name", "linear"}, {"units", units}, {"bias", end.bias}});
+    layers.push_back({{"name", end.activation}});
   }
+  layers.push_back({{"name", "linear"}, {"bias", end.bias}});
+}
+
+void AppendClasses(Json& layers) {
+  layers.push_back({{"name", "global_average_pool"}});
+  layers.push_back({{"name", "linear"}, {"label", "linear"}});
+}
+
+void VisitStatisticsMomentum(FieldVisitor& visitor, double& momentum) {
+  visitor.Visit({.name = "statistics_momentum",
+                 .help = "weight of a batch in the running mean and variance, which only "
+                         "evaluations use: they move once a step, or once for each ghost batch of "
+                         "it, by what is seen at the weights before the step (also where the "
+                         "update moves several times on the batch)",
+                 .min = 0,
+                 .max = 1,
+                 .above_min = true},
+                momentum);
 }
 
 void Normalization::Fields(FieldVisitor& visitor) {
@@ -82,15 +88,7 @@ void Normalization::Fields(FieldVisitor& visitor) {
                  .min = 2,
                  .max = 1e9},
                 ghost_batch_size_);
-  visitor.Visit({.name = "statistics_momentum",
-                 .help = "weight of a batch in the running mean and variance, which only "
-                         "evaluations use: they move once a step, or once for each ghost batch of "
-                         "it, by what is seen at the weights before the step (also where the "
-                         "update moves several times on the batch)",
-                 .min = 0,
-                 .max = 1,
-                 .above_min = true},
-                statistics_momentum_);
+  VisitStatisticsMomentum(visitor, statistics_momentum_);
 }
 
 void Normalization::Check(const std::string& path) const {
@@ -101,27 +99,28 @@ void Normalization::Check(const std::string& path) const {
               "It is the number of examples that \"norm\": \"ghost\" normalizes together.");
 }
 
-void Normalization::Settle(Network& network, int64_t pixels) const {
-  if (norm_ != Without() && pixels == 1) network.fewest_normalized = 2;
-  network.statistics_momentum = statistics_momentum_;
-  network.ghost_batch_size = ghost_batch_size_.value_or(0);
+Json Normalization::AsModel(const Json& layers, const std::string& init) const {
+  Json model = {{"layers", layers}, {"statistics_momentum", statistics_momentum_}, {"init", init}};
+  if (ghost_batch_size_) model["ghost_batch_size"] = *ghost_batch_size_;
+  return model;
 }
 
-void Normalization::AppendConvolution(const std::string& name, const Convolution& c,
-                                      Network& network, Sequence& sequence) const {
-  sequence.Append(MakeConv2d(network.table, name, c.in, c.out, c.kernel, c.stride,
-                             (c.kernel - 1) / 2, /*bias=*/norm_ == Without()));
+void Normalization::AppendConvolution(const std::string& label, const Convolution& c,
+                                      Json& layers) const {
+  layers.push_back({{"name", "conv2d"},
+                    {"label", label},
+                    {"channels", c.channels},
+                    {"kernel", c.kernel},
+                    {"stride", c.stride},
+                    {"bias", norm_ == Without()}});
 }
 
-void Normalization::Append(const std::string& name, int64_t channels, Network& network,
-                           Sequence& sequence) const {
-  if (norm_ == Without()) return;
-  sequence.Append(MakeBatchNorm(network.table, network.statistics, name, channels,
-                                ghost_batch_size_.value_or(0)));
+void Normalization::Append(const std::string& label, Json& layers) const {
+  if (norm_ != Without()) layers.push_back({{"name", "batch_norm"}, {"label", label}});
 }
 
-void Normalization::EndBranch(const std::string& name, Network& network, Sequence& branch) const {
-  if (norm_ == Without()) branch.Append(MakeScale(network.table, name));
+void Normalization::EndBranch(Json& branch) const {
+  if (norm_ == Without()) branch.push_back({{"name", "scale"}});
 }
 
 }  // namespace sgdscope

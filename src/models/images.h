@@ -4,9 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "config/fields.h"
+#include "config/json.h"
 #include "models/model.h"
-#include "nn/sequence.h"
 
 // What the networks for images share.
 
@@ -17,9 +16,6 @@ namespace sgdscope {
 void CheckImages(const std::string& model, const std::vector<int64_t>& shape, int64_t smallest,
                  const std::string& path);
 
-/// Pixels of images of `shape` that are halved so many times, rounded up.
-int64_t HalvedPixels(const std::vector<int64_t>& shape, int64_t times);
-
 /// Field `channels`: output channels of a network's first convolution.
 void VisitChannels(FieldVisitor& visitor, int64_t& channels);
 
@@ -28,21 +24,25 @@ std::string BlockName(int64_t group, int64_t block);
 
 /// A convolution that keeps the image's size but for the stride.
 struct Convolution {
-  int64_t in;
-  int64_t out;
-  int64_t kernel;  // odd
+  int64_t channels;  // of its output
+  int64_t kernel;    // odd
   int64_t stride;
 };
 
-/// The end of a network for images: flatten, (linear, activation) for each hidden width, linear.
+/// The end of a network for images.
 struct FullyConnected {
-  std::vector<int64_t> widths;  // inputs, hidden layers, classes
+  std::vector<int64_t> hidden;
   std::string activation = "relu";
   bool bias = true;
 };
 
-/// Its layers are "linear1", "linear2", ...
-void AppendFullyConnected(const FullyConnected& end, Network& network, Sequence& sequence);
+/// Appends flatten, (linear, activation) for each hidden width, linear to a list of layers.
+void AppendFullyConnected(const FullyConnected& end, Json& layers);
+/// Appends the mean of each channel, and a fully connected layer.
+void AppendClasses(Json& layers);
+
+/// Field `statistics_momentum`.
+void VisitStatisticsMomentum(FieldVisitor& visitor, double& momentum);
 
 /// How a network keeps its activations in range: fields `norm`, `ghost_batch_size` and
 /// `statistics_momentum`, and the layers that follow from them.
@@ -55,17 +55,15 @@ class Normalization {
   /// Throws an Error of kind kConfig where they don't fit together. `path`: of the model.
   void Check(const std::string& path) const;
 
-  /// Tells the network what follows for its batches and its running statistics. `pixels`: of the
-  /// smallest images that are normalized.
-  void Settle(Network& network, int64_t pixels) const;
-  /// A convolution under `name`, with a bias only where there is no normalization.
-  void AppendConvolution(const std::string& name, const Convolution& convolution, Network& network,
-                         Sequence& sequence) const;
-  /// Batch norm under `name`, if there is any.
-  void Append(const std::string& name, int64_t channels, Network& network,
-              Sequence& sequence) const;
-  /// The gain that ends a residual branch under skipinit; else nothing.
-  void EndBranch(const std::string& name, Network& network, Sequence& branch) const;
+  /// The fields of a model `layers` with this normalization.
+  Json AsModel(const Json& layers, const std::string& init) const;
+  /// Appends a convolution, with a bias only where there is no normalization.
+  void AppendConvolution(const std::string& label, const Convolution& convolution,
+                         Json& layers) const;
+  /// Appends batch norm, if there is any.
+  void Append(const std::string& label, Json& layers) const;
+  /// Appends the gain that ends a residual branch under skipinit; else nothing.
+  void EndBranch(Json& branch) const;
 
  private:
   /// What `norm` is where there is no normalization.

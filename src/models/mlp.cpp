@@ -4,9 +4,6 @@
 #include "config/registry.h"
 #include "models/model.h"
 #include "nn/activation.h"
-#include "nn/flatten.h"
-#include "nn/linear.h"
-#include "nn/sequence.h"
 
 namespace sgdscope {
 namespace {
@@ -29,28 +26,17 @@ class Mlp : public Model {
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
 
-  Network Build(const std::vector<int64_t>& shape, int64_t classes,
-                const std::string&) const override {
-    Network network;
-    network.init = init_;
-    int64_t width = 1;
-    for (const int64_t extent : shape) width *= extent;
-    auto sequence = std::make_unique<Sequence>();
-    sequence->Append(MakeFlatten());
-    int64_t index = 1;
+  Json AsLayers(const std::vector<int64_t>&, int64_t, const std::string&) override {
+    Json layers = Json::array({{{"name", "flatten"}}});
     for (const int64_t hidden : hidden_) {
-      sequence->Append(MakeLinear(network.table, Name(index++), width, hidden, bias_));
-      sequence->Append(MakeActivation(activation_));
-      width = hidden;
+      layers.push_back({{"name", "linear"}, {"units", hidden}, {"bias", bias_}});
+      layers.push_back({{"name", activation_}});
     }
-    sequence->Append(MakeLinear(network.table, Name(index), width, classes, bias_));
-    network.root = std::move(sequence);
-    return network;
+    layers.push_back({{"name", "linear"}, {"bias", bias_}});
+    return {{"layers", layers}, {"init", init_}};
   }
 
  private:
-  static std::string Name(int64_t index) { return "linear" + std::to_string(index); }
-
   std::vector<int64_t> hidden_;
   std::string activation_ = "relu";
   bool bias_ = true;

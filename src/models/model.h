@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "config/fields.h"
+#include "config/json.h"
 #include "core/torch.h"
 #include "nn/layer.h"
 #include "nn/parameter_table.h"
@@ -46,10 +46,13 @@ struct Network {
 /// A family of networks; leaves register by the name in the config.
 class Model : public Configurable {
  public:
-  /// Builds the network for examples of `shape` and `classes` outputs. Error kConfig at `path`
-  /// where the fields don't fit them.
+  /// The network for examples of `shape` and `classes` outputs as the fields of the model `layers`,
+  /// which builds the same one. Error kConfig at `path` where the fields don't fit them.
+  virtual Json AsLayers(const std::vector<int64_t>& shape, int64_t classes,
+                        const std::string& path) = 0;
+  /// Builds it, with the same errors.
   virtual Network Build(const std::vector<int64_t>& shape, int64_t classes,
-                        const std::string& path) const = 0;
+                        const std::string& path);
 };
 
 /// How weights start; biases start at 0 except for torch_default. Parameters with a `start` of

@@ -10,10 +10,6 @@
 
 #include "config/registry.h"
 #include "models/images.h"
-#include "nn/activation.h"
-#include "nn/linear.h"
-#include "nn/pool2d.h"
-#include "nn/residual.h"
 
 namespace sgdscope {
 namespace {
@@ -28,29 +24,23 @@ class ResNet : public Model {
 
   void Check(const std::string& path) const override { norm_.Check(path); }
 
-  Network Build(const std::vector<int64_t>& shape, int64_t classes,
-                const std::string& path) const override {
+  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     CheckImages(kind_.name, shape, int64_t{1} << (kind_.blocks.size() - 1), path);
-    Network network;
-    network.init = init_;
-    norm_.Settle(network, HalvedPixels(shape, std::ssize(kind_.blocks) - 1));
-    auto sequence = std::make_unique<Sequence>();
-    AppendNormed("conv", {shape[0], channels_, 3, 1}, network, *sequence);
-    sequence->Append(MakeActivation("relu"));
+    Json layers = Json::array();
+    AppendNormed("conv", {channels_, 3, 1}, layers);
+    layers.push_back({{"name", "relu"}});
     int64_t in = channels_;
     for (size_t group = 0; group < kind_.blocks.size(); ++group) {
       const int64_t inner = channels_ << group;
       for (int64_t block = 0; block < kind_.blocks[group]; ++block) {
         const int64_t stride = group > 0 && block == 0 ? 2 : 1;
-        const std::string name = BlockName(static_cast<int64_t>(group), block);
-        AppendBlock(name, in, inner, stride, network, *sequence);
+        const std::string label = BlockName(static_cast<int64_t>(group), block);
+        AppendBlock(label, in != inner * kind_.expansion, inner, stride, layers);
         in = inner * kind_.expansion;
       }
     }
-    sequence->Append(MakeGlobalAveragePool());
-    sequence->Append(MakeLinear(network.table, "linear", in, classes, /*bias=*/true));
-    network.root = std::move(sequence);
-    return network;
+    AppendClasses(layers);
+    return norm_.AsModel(layers, init_);
   }
 
  protected:
@@ -65,36 +55,34 @@ class ResNet : public Model {
   explicit ResNet(Kind kind) : kind_(std::move(kind)) {}
 
  private:
-  void AppendNormed(const std::string& name, const Convolution& c, Network& network,
-                    Sequence& sequence) const {
-    norm_.AppendConvolution(name, c, network, sequence);
-    norm_.Append(name + ".norm", c.out, network, sequence);
+  void AppendNormed(const std::string& label, const Convolution& c, Json& layers) const {
+    norm_.AppendConvolution(label, c, layers);
+    norm_.Append(label + ".norm", layers);
   }
 
-  std::vector<Convolution> Branch(int64_t in, int64_t inner, int64_t stride) const {
-    if (kind_.bottleneck == 0) return {{in, inner, 3, stride}, {inner, inner, 3, 1}};
+  std::vector<Convolution> Branch(int64_t inner, int64_t stride) const {
+    if (kind_.bottleneck == 0) return {{inner, 3, stride}, {inner, 3, 1}};
     const int64_t middle = inner * kind_.bottleneck;
-    return {
-        {in, middle, 1, 1}, {middle, middle, 3, stride}, {middle, inner * kind_.expansion, 1, 1}};
+    return {{middle, 1, 1}, {middle, 3, stride}, {inner * kind_.expansion, 1, 1}};
   }
 
-  void AppendBlock(const std::string& name, int64_t in, int64_t inner, int64_t stride,
-                   Network& network, Sequence& sequence) const {
-    const int64_t out = inner * kind_.expansion;
-    auto branch = std::make_unique<Sequence>();
+  /// `widens`: whether the block's output has another number of channels than its input.
+  void AppendBlock(const std::string& label, bool widens, int64_t inner, int64_t stride,
+                   Json& layers) const {
+    Json branch = Json::array();
     int64_t index = 1;
-    for (const Convolution& convolution : Branch(in, inner, stride)) {
-      if (index > 1) branch->Append(MakeActivation("relu"));
-      AppendNormed(name + ".conv" + std::to_string(index++), convolution, network, *branch);
+    for (const Convolution& convolution : Branch(inner, stride)) {
+      if (index > 1) branch.push_back({{"name", "relu"}});
+      AppendNormed("conv" + std::to_string(index++), convolution, branch);
     }
-    norm_.EndBranch(name, network, *branch);
-    std::unique_ptr<Sequence> shortcut;
-    if (in != out || stride != 1) {
-      shortcut = std::make_unique<Sequence>();
-      AppendNormed(name + ".shortcut", {in, out, 1, stride}, network, *shortcut);
+    norm_.EndBranch(branch);
+    Json shortcut = Json::array();
+    if (widens || stride != 1) {
+      AppendNormed("shortcut", {inner * kind_.expansion, 1, stride}, shortcut);
     }
-    sequence.Append(MakeResidual(std::move(branch), std::move(shortcut)));
-    sequence.Append(MakeActivation("relu"));
+    layers.push_back(
+        {{"name", "residual"}, {"label", label}, {"branch", branch}, {"shortcut", shortcut}});
+    layers.push_back({{"name", "relu"}});
   }
 
   Kind kind_;

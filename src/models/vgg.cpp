@@ -11,8 +11,6 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "models/images.h"
-#include "nn/activation.h"
-#include "nn/pool2d.h"
 
 namespace sgdscope {
 namespace {
@@ -55,43 +53,25 @@ class Vgg final : public Model {
                 "\"channels\": [64, 128].");
   }
 
-  Network Build(const std::vector<int64_t>& shape, int64_t classes,
-                const std::string& path) const override {
+  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     constexpr size_t kMostStacks = 30;  // far more than any image has room for
     CheckImages("vgg", shape, int64_t{1} << std::min(depths_.size(), kMostStacks), path);
-    Network network;
-    network.init = init_;
-    norm_.Settle(network, /*pixels=*/4);  // at least: the last pool needs them
-    auto sequence = std::make_unique<Sequence>();
-    FullyConnected end = {.widths = {AppendStacks(shape, network, *sequence)}};
-    end.widths.insert(end.widths.end(), hidden_.begin(), hidden_.end());
-    end.widths.push_back(classes);
-    AppendFullyConnected(end, network, *sequence);
-    network.root = std::move(sequence);
-    return network;
+    Json layers = Json::array();
+    for (size_t stack = 0; stack < depths_.size(); ++stack) {
+      for (int64_t layer = 0; layer < depths_[stack]; ++layer) {
+        const std::string label =
+            "stack" + std::to_string(stack + 1) + ".conv" + std::to_string(layer + 1);
+        norm_.AppendConvolution(label, {channels_[stack], 3, 1}, layers);
+        norm_.Append(label + ".norm", layers);
+        layers.push_back({{"name", "relu"}});
+      }
+      layers.push_back({{"name", "max_pool"}});
+    }
+    AppendFullyConnected({hidden_}, layers);
+    return norm_.AsModel(layers, init_);
   }
 
  private:
-  /// Returns the numbers in an example behind them.
-  int64_t AppendStacks(const std::vector<int64_t>& shape, Network& network,
-                       Sequence& sequence) const {
-    int64_t in = shape[0], height = shape[1], width = shape[2];
-    for (size_t stack = 0; stack < depths_.size(); ++stack) {
-      for (int64_t layer = 0; layer < depths_[stack]; ++layer) {
-        const std::string name =
-            "stack" + std::to_string(stack + 1) + ".conv" + std::to_string(layer + 1);
-        norm_.AppendConvolution(name, {in, channels_[stack], 3, 1}, network, sequence);
-        norm_.Append(name + ".norm", channels_[stack], network, sequence);
-        sequence.Append(MakeActivation("relu"));
-        in = channels_[stack];
-      }
-      sequence.Append(MakeMaxPool2d(2, 2));
-      height /= 2;
-      width /= 2;
-    }
-    return in * height * width;
-  }
-
   std::vector<int64_t> depths_;
   std::vector<int64_t> channels_;
   std::vector<int64_t> hidden_;

@@ -10,10 +10,6 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "models/images.h"
-#include "nn/activation.h"
-#include "nn/linear.h"
-#include "nn/pool2d.h"
-#include "nn/residual.h"
 
 namespace sgdscope {
 namespace {
@@ -53,54 +49,51 @@ class WideResNet : public Model {
                     std::to_string(below + 2 * kGroups) + ".");
   }
 
-  Network Build(const std::vector<int64_t>& shape, int64_t classes,
-                const std::string& path) const override {
+  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     CheckImages("wide_resnet", shape, int64_t{1} << (kGroups - 1), path);
-    Network network;
-    network.init = init_;
-    norm_.Settle(network, HalvedPixels(shape, kGroups - 1));
-    auto sequence = std::make_unique<Sequence>();
-    norm_.AppendConvolution("conv", {shape[0], channels_, 3, 1}, network, *sequence);
+    Json layers = Json::array();
+    norm_.AppendConvolution("conv", {channels_, 3, 1}, layers);
     int64_t in = channels_;
     for (int64_t group = 0; group < kGroups; ++group) {
       const int64_t out = channels_ * width_ << group;
       for (int64_t block = 0; block < (depth_ - 4) / (2 * kGroups); ++block) {
         const int64_t stride = group > 0 && block == 0 ? 2 : 1;
-        const std::string name = BlockName(group, block);
-        AppendBlock(name, in, out, stride, network, *sequence);
+        AppendBlock(BlockName(group, block), in != out, {out, 3, stride}, layers);
         in = out;
       }
     }
-    AppendActivation("norm", in, network, *sequence);
-    sequence->Append(MakeGlobalAveragePool());
-    sequence->Append(MakeLinear(network.table, "linear", in, classes, /*bias=*/true));
-    network.root = std::move(sequence);
-    return network;
+    AppendActivation("norm", layers);
+    AppendClasses(layers);
+    return norm_.AsModel(layers, init_);
   }
 
  private:
-  void AppendActivation(const std::string& name, int64_t channels, Network& network,
-                        Sequence& sequence) const {
-    norm_.Append(name, channels, network, sequence);
-    sequence.Append(MakeActivation("relu"));
+  void AppendActivation(const std::string& label, Json& layers) const {
+    norm_.Append(label, layers);
+    layers.push_back({{"name", "relu"}});
   }
 
-  void AppendBlock(const std::string& name, int64_t in, int64_t out, int64_t stride,
-                   Network& network, Sequence& sequence) const {
-    const bool changes = in != out || stride != 1;
-    auto branch = std::make_unique<Sequence>();
+  /// `widens`: whether the block's output has another number of channels than its input.
+  void AppendBlock(const std::string& label, bool widens, const Convolution& first,
+                   Json& layers) const {
+    const bool changes = widens || first.stride != 1;
+    Json branch = Json::array();
     // Where the shape changes, branch and shortcut share the activation in front of them.
-    AppendActivation(name + ".norm1", in, network, changes ? sequence : *branch);
-    norm_.AppendConvolution(name + ".conv1", {in, out, 3, stride}, network, *branch);
-    AppendActivation(name + ".norm2", out, network, *branch);
-    norm_.AppendConvolution(name + ".conv2", {out, out, 3, 1}, network, *branch);
-    norm_.EndBranch(name, network, *branch);
-    std::unique_ptr<Sequence> shortcut;
     if (changes) {
-      shortcut = std::make_unique<Sequence>();
-      norm_.AppendConvolution(name + ".shortcut", {in, out, 1, stride}, network, *shortcut);
+      AppendActivation(label + ".norm1", layers);
+    } else {
+      AppendActivation("norm1", branch);
     }
-    sequence.Append(MakeResidual(std::move(branch), std::move(shortcut)));
+    norm_.AppendConvolution("conv1", first, branch);
+    AppendActivation("norm2", branch);
+    norm_.AppendConvolution("conv2", {first.channels, 3, 1}, branch);
+    norm_.EndBranch(branch);
+    Json shortcut = Json::array();
+    if (changes) {
+      norm_.AppendConvolution("shortcut", {first.channels, 1, first.stride}, shortcut);
+    }
+    layers.push_back(
+        {{"name", "residual"}, {"label", label}, {"branch", branch}, {"shortcut", shortcut}});
   }
 
   int64_t depth_ = 0;

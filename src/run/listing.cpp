@@ -6,6 +6,7 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "gradients/loss.h"
+#include "models/layer_spec.h"
 #include "run/run_config.h"
 #include "updates/schedule.h"
 
@@ -43,11 +44,11 @@ std::string ConfigFields() {
 
 std::string Listing(const std::string& kind) {
   const std::vector<std::pair<std::string, std::string (*)()>> kinds = {
-      {"config", ConfigFields},        {"data", Leaves<Dataset>},
-      {"samplers", Leaves<Sampler>},   {"models", Leaves<Model>},
-      {"losses", Leaves<Loss>},        {"estimators", Leaves<Estimator>},
-      {"updates", Leaves<UpdateRule>}, {"schedules", Leaves<Schedule>},
-      {"probes", Leaves<Probe>},
+      {"config", ConfigFields},          {"data", Leaves<Dataset>},
+      {"samplers", Leaves<Sampler>},     {"models", Leaves<Model>},
+      {"layers", Leaves<LayerSpec>},     {"losses", Leaves<Loss>},
+      {"estimators", Leaves<Estimator>}, {"updates", Leaves<UpdateRule>},
+      {"schedules", Leaves<Schedule>},   {"probes", Leaves<Probe>},
   };
   std::string text;
   std::string known;
