@@ -30,10 +30,9 @@ struct DTypeInfo {
   const char* name;
   int64_t size;
 };
-constexpr DTypeInfo kDTypes[] = {{DType::kUint8, "U8", 1},
-                                 {DType::kInt64, "I64", 8},
-                                 {DType::kFloat32, "F32", 4},
-                                 {DType::kFloat64, "F64", 8}};
+constexpr DTypeInfo kDTypes[] = {{DType::kUint8, "U8", 1},    {DType::kInt64, "I64", 8},
+                                 {DType::kFloat16, "F16", 2}, {DType::kBfloat16, "BF16", 2},
+                                 {DType::kFloat32, "F32", 4}, {DType::kFloat64, "F64", 8}};
 
 const DTypeInfo& InfoOf(DType dtype) {
   return *std::ranges::find(kDTypes, dtype, &DTypeInfo::dtype);
@@ -95,13 +94,15 @@ std::string HeaderText(const Json& header) {
 /// Reads one file's content; each check throws with the file's name.
 class Reader {
  public:
-  Reader(std::string_view content, const std::string& where) : content_(content), where_(where) {}
+  Reader(std::string_view content, const std::string& where, WrittenBy by)
+      : content_(content), where_(where), by_(by) {}
 
   SafetensorsFile Read() {
     const size_t data_at = kLengthBytes + HeaderLength();
-    CheckChecksum();
-    const Json header = Parse(content_.substr(0, data_at));
     SafetensorsFile file;
+    file.checked = by_ == WrittenBy::kUs || HasChecksum();
+    if (file.checked) CheckChecksum();
+    const Json header = Parse(content_.substr(0, data_at));
     std::vector<Place> places;
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") {
@@ -128,7 +129,10 @@ class Reader {
 
   [[noreturn]] void Fail(const std::string& what) const {
     throw Error(ErrorKind::kData, where_, what,
-                "The file is damaged or was not written by sgdscope. Use another checkpoint.");
+                by_ == WrittenBy::kUs
+                    ? "The file is damaged or was not written by sgdscope. Use another checkpoint."
+                    : "The file is damaged or is no safetensors file. Copy or save it again: in "
+                      "Python safetensors.torch.save_file(model.state_dict(), FILE).");
   }
   [[noreturn]] void FailTensor(const std::string& name, const std::string& what) const {
     Fail("tensor '" + name + "': " + what);
@@ -148,9 +152,14 @@ class Reader {
     return length;
   }
 
+  bool HasChecksum() const {
+    return content_.size() >= kChecksumAt + kNoChecksum.size() &&
+           content_.substr(kLengthBytes, kPrefix.size()) == kPrefix;
+  }
+
   void CheckChecksum() const {
     const size_t after = kChecksumAt + kNoChecksum.size();
-    if (content_.size() < after || content_.substr(kLengthBytes, kPrefix.size()) != kPrefix) {
+    if (!HasChecksum()) {
       Fail("offset 8: no checksum of ours, expected " + std::string(kPrefix));
     }
     Crc32 checksum;
@@ -191,7 +200,8 @@ class Reader {
     }
     const auto* info = std::ranges::find(kDTypes, entry["dtype"], &DTypeInfo::name);
     if (info == std::end(kDTypes)) {
-      FailTensor(name, "dtype " + entry["dtype"].dump() + ", expected U8, I64, F32 or F64");
+      FailTensor(name,
+                 "dtype " + entry["dtype"].dump() + ", expected U8, I64, F16, BF16, F32 or F64");
     }
     const auto shape = Naturals(name, entry["shape"]);
     const auto offsets = Naturals(name, entry["data_offsets"]);
@@ -234,6 +244,7 @@ class Reader {
 
   std::string_view content_;
   const std::string& where_;
+  WrittenBy by_;
 };
 
 }  // namespace
@@ -254,12 +265,12 @@ void WriteSafetensors(const std::filesystem::path& path,
   WriteFileAtomically(path, parts);
 }
 
-SafetensorsFile ReadSafetensors(const std::filesystem::path& path) {
-  return ParseSafetensors(ReadFile(path, ErrorKind::kResource, kMakeReadable), path.string());
+SafetensorsFile ReadSafetensors(const std::filesystem::path& path, WrittenBy by) {
+  return ParseSafetensors(ReadFile(path, ErrorKind::kResource, kMakeReadable), path.string(), by);
 }
 
-SafetensorsFile ParseSafetensors(std::string_view content, const std::string& where) {
-  return Reader(content, where).Read();
+SafetensorsFile ParseSafetensors(std::string_view content, const std::string& where, WrittenBy by) {
+  return Reader(content, where, by).Read();
 }
 
 }  // namespace sgdscope

@@ -2,8 +2,8 @@
 
 #include <cstring>
 
+#include "core/crc32.h"
 #include "core/error.h"
-#include "core/safetensors.h"
 
 namespace sgdscope {
 namespace {
@@ -30,6 +30,10 @@ at::ScalarType TorchType(DType type) {
       return at::kByte;
     case DType::kInt64:
       return at::kLong;
+    case DType::kFloat16:
+      return at::kHalf;
+    case DType::kBfloat16:
+      return at::kBFloat16;
     case DType::kFloat32:
       return at::kFloat;
     case DType::kFloat64:
@@ -52,9 +56,10 @@ void WriteTensorFile(const std::filesystem::path& path, const TensorFile& file) 
   WriteSafetensors(path, views, file.metadata);
 }
 
-TensorFile ReadTensorFile(const std::filesystem::path& path) {
-  SafetensorsFile stored = ReadSafetensors(path);
+TensorFile ReadTensorFile(const std::filesystem::path& path, WrittenBy by) {
+  SafetensorsFile stored = ReadSafetensors(path, by);
   TensorFile file;
+  file.checked = stored.checked;
   file.metadata = std::move(stored.metadata);
   for (const auto& [name, tensor] : stored.tensors) {
     const at::Tensor copy = at::empty(tensor.shape, TorchType(tensor.dtype));
@@ -62,6 +67,13 @@ TensorFile ReadTensorFile(const std::filesystem::path& path) {
     file.tensors[name] = copy;
   }
   return file;
+}
+
+std::string ChecksumOf(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
+  Crc32 checksum;
+  checksum.Add({static_cast<const char*>(plain.data_ptr()), plain.nbytes()});
+  return checksum.Hex();
 }
 
 }  // namespace sgdscope

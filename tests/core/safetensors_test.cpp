@@ -191,6 +191,27 @@ TEST_F(SafetensorsTest, RefusesFilesWithoutOurChecksum) {
   ExpectRefused(upper, {"checksum"});
 }
 
+// As safetensors.torch.save_file writes them.
+TEST_F(SafetensorsTest, ReadsFilesOfOtherProgramsWhereTheyAreAllowed) {
+  const std::string file = FileOf(
+      R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},)"
+      R"("b":{"dtype":"BF16","shape":[2],"data_offsets":[2,6]}})",
+      "abcdef");
+  ExpectRefused(file, {"no checksum"});
+  const SafetensorsFile read = ParseSafetensors(file, "FILE", WrittenBy::kAnyone);
+  EXPECT_FALSE(read.checked);
+  EXPECT_EQ(read.tensors.at("a").dtype, DType::kFloat16);
+  EXPECT_EQ(Values<char>(read.tensors.at("b")), (std::vector<char>{'c', 'd', 'e', 'f'}));
+  ExpectError(ErrorKind::kData, {"FILE: the tensors take 6 bytes", "save_file"},
+              [&] { ParseSafetensors(file + "g", "FILE", WrittenBy::kAnyone); });
+  // A checksum of ours that is there is looked at.
+  std::string ours = SmallFile();
+  EXPECT_TRUE(ParseSafetensors(ours, "FILE", WrittenBy::kAnyone).checked);
+  ours.back() ^= 1;
+  ExpectError(ErrorKind::kData, {"checksum"},
+              [&] { ParseSafetensors(ours, "FILE", WrittenBy::kAnyone); });
+}
+
 // From here on the checksum is right, as a faulty writer would make it.
 
 TEST_F(SafetensorsTest, AcceptsWhatTheTestsBelowAreMadeOf) {
@@ -218,7 +239,7 @@ TEST_F(SafetensorsTest, RefusesBadEntries) {
   refuse(R"({"shape":[8],"data_offsets":[0,8]})", {"needs dtype"});
   refuse(R"({"dtype":"U8","data_offsets":[0,8]})", {"needs dtype, shape"});
   refuse(R"({"dtype":"U8","shape":[8]})", {"and data_offsets"});
-  refuse(R"({"dtype":"F16","shape":[4],"data_offsets":[0,8]})", {"dtype \"F16\"", "expected U8"});
+  refuse(R"({"dtype":"F8","shape":[8],"data_offsets":[0,8]})", {"dtype \"F8\"", "expected U8"});
   refuse(R"({"dtype":8,"shape":[4],"data_offsets":[0,8]})", {"dtype 8"});
   refuse(R"({"dtype":"U8","shape":8,"data_offsets":[0,8]})", {"found 8", "list of whole numbers"});
   refuse(R"({"dtype":"U8","shape":[-8],"data_offsets":[0,8]})", {"found [-8]", ">= 0"});
