@@ -29,6 +29,12 @@ class Sampler : public Configurable {
   void AugmentBy(const Augment& augment, uint64_t seed);
   /// Other examples [n] int64 (CPU), augmented like the batches but by draws of another `seed`.
   Examples Augmented(const at::Tensor& indices, uint64_t seed, int64_t draw) const;
+  /// From which step on the run's batches are those of At: 0, or where a fork draws others than its
+  /// parent.
+  void BeginAt(int64_t step) { begin_ = step; }
+  int64_t begin() const { return begin_; }
+  /// Whether the run has had At(step) for its batch, or will.
+  bool InRun(int64_t step) const { return step >= begin_; }
   virtual int64_t steps_per_epoch() const = 0;
   /// Size of the largest batch.
   virtual int64_t batch_size() const = 0;
@@ -45,6 +51,7 @@ class Sampler : public Configurable {
 
   std::optional<Augment> augment_;
   uint64_t augment_seed_ = 0;
+  int64_t begin_ = 0;
 };
 
 }  // namespace sgdscope

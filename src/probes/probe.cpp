@@ -120,7 +120,7 @@ std::optional<Examples> BatchChoice::ExamplesAt(const StepView& view, int64_t i)
   const std::string& name = names[static_cast<size_t>(i)];
   if (name == "updating") return view.batch.examples();
   const int64_t lag = name == "recent" ? lags.recent : lags.long_ago;
-  if (lag > view.step) return std::nullopt;
+  if (!view.sampler.InRun(view.step - lag)) return std::nullopt;
   return view.sampler.ExamplesAt(view.step - lag);
 }
 

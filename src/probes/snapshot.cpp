@@ -10,6 +10,7 @@
 
 #include "config/registry.h"
 #include "core/error.h"
+#include "models/weights.h"
 #include "probes/snapshot_files.h"
 
 namespace sgdscope {
@@ -65,12 +66,13 @@ class Snapshot : public Probe {
                     {"delta", view.update.Delta()},
                     {"batch.updating", view.batch.indices}};
     for (const auto& [name, make] : view.extras) file.tensors[name] = make();
-    if (lags_.recent <= view.step) {
+    if (view.sampler.InRun(view.step - lags_.recent)) {
       file.tensors["batch.recent"] = view.sampler.At(view.step - lags_.recent);
     }
-    if (lags_.long_ago <= view.step) {
+    if (view.sampler.InRun(view.step - lags_.long_ago)) {
       file.tensors["batch.long_ago"] = view.sampler.At(view.step - lags_.long_ago);
     }
+    file.metadata[kLayout] = LayoutOf(view.oracle.table());
     files_.Write(view.step, std::move(file));
   }
 

@@ -1,4 +1,4 @@
-// Adam (Kingma and Ba 2015), algorithm 1, t = step + 1:
+// Adam (Kingma and Ba 2015), algorithm 1, at the t-th step of the state:
 //   m <- beta1 m + (1 - beta1) g,   v <- beta2 v + (1 - beta2) g^2
 //   delta = -learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
 // AdamW (Loshchilov and Hutter 2019, algorithm 2) adds to delta, apart from the gradient,
@@ -59,7 +59,7 @@ class Adam : public UpdateRule {
  private:
   Update OwnNext(const StepGradient& gradient) override {
     const at::Tensor& g = gradient.g;
-    const auto t = static_cast<double>(gradient.step + 1);
+    const auto t = static_cast<double>(Seen(gradient.step) + 1);
     mean_.mul_(beta1_).add_(g, 1 - beta1_);
     square_.mul_(beta2_).addcmul_(g, g, 1 - beta2_);
     const at::Tensor root = square_.sqrt().div_(std::sqrt(1 - std::pow(beta2_, t))).add_(epsilon_);

@@ -104,7 +104,7 @@ class InverseCovariance final : public UpdateRule {
 
  private:
   Update OwnNext(const StepGradient& gradient) override {
-    if (gradient.step % refresh_ == 0) {
+    if (gradient.step % refresh_ == 0 || Seen(gradient.step) == 0) {
       const PerExample examples(gradient.gradients, memory_);
       if (LowRank()) {
         RefreshEigenpairs(examples, gradient.batch.size());

@@ -74,7 +74,7 @@ class Sgd : public UpdateRule {
     const double scale = -LearningRate(gradient.step);
     const at::Tensor& g = gradient.g;
     const at::Tensor d = weight_decay_ > 0 ? g.add(gradient.theta, weight_decay_) : g;
-    const double fresh = gradient.step == 0 ? 1 : 1 - dampening_;
+    const double fresh = Seen(gradient.step) == 0 ? 1 : 1 - dampening_;
     const Stability stability = {StableUpTo() / ((1 - dampening_) * -scale) - weight_decay_};
     if (momentum_ == 0) return {d, scale, stability};
     velocity_.mul_(momentum_).add_(d, fresh);

@@ -79,11 +79,19 @@ class UpdateRule : public Configurable {
   virtual void Prepare(const ParameterTable& table) { (void)table; }
   /// Makes the state for theta [p], on its device, once before the first step.
   virtual void Allocate(const at::Tensor& theta) { (void)theta; }
+  /// The step at which the state begins, as Allocate makes it: 0, or where a fork takes to this
+  /// rule.
+  void BeginAt(int64_t step) { begin_ = step; }
+  int64_t begin() const { return begin_; }
   /// The update of this step, on gradients that are no longer than `clip_norm`; modifies neither g
   /// nor theta.
   Update Next(const StepGradient& gradient);
   /// State tensors by name; the trainer saves them, and copies saved ones back into them.
   virtual std::map<std::string, at::Tensor> State() const { return {}; }
+
+ protected:
+  /// How many steps the state has seen before this one.
+  int64_t Seen(int64_t step) const { return step - begin_; }
 
  private:
   virtual void OwnFields(FieldVisitor& visitor) { (void)visitor; }
@@ -92,6 +100,7 @@ class UpdateRule : public Configurable {
 
   Choice<Schedule> learning_rate_ = NumberOrSchedule();
   std::optional<double> clip_norm_;
+  int64_t begin_ = 0;
 };
 
 }  // namespace sgdscope
