@@ -7,11 +7,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +24,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "run/describe.h"
+#include "run/fork.h"
 #include "run/listing.h"
 #include "run/resolve.h"
 #include "run/trainer.h"
@@ -56,6 +60,8 @@ void InstallSignalHandlers() {
 
 struct Arguments {
   std::string config;
+  std::string parent;  // of a fork: the folder of another run
+  int64_t at = 0;
   std::vector<std::string> overrides;
   std::string seed;
   std::string device;
@@ -104,6 +110,19 @@ std::unique_ptr<RunConfig> Load(const Arguments& arguments) {
   return ReadRunConfig(Overridden(ReadConfigFile(arguments.config), arguments));
 }
 
+/// Takes out what an override has set to null: a run's config says everything, so that a fork could
+/// not go back to a default otherwise.
+void EraseNulls(Json& config) {
+  for (auto entry = config.begin(); entry != config.end();) {
+    if (config.is_object() && entry->is_null()) {
+      entry = config.erase(entry);
+    } else {
+      if (entry->is_structured()) EraseNulls(*entry);
+      ++entry;
+    }
+  }
+}
+
 std::string ReasonOf(const std::exception& error) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
   return torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
@@ -111,39 +130,54 @@ std::string ReasonOf(const std::exception& error) {
 
 /// With the data read: from here on there is something to lose.
 Outcome Train(Experiment& experiment, const RunFolder& folder, Manifest& manifest, bool quiet,
-              const std::string& changes) {
+              const std::string& changes, const std::optional<Fork>& fork) {
   if (!folder.earlier()) manifest.Write("running", "", 0);
   folder.Begin();
   Console console(folder.log(), quiet);
   if (!folder.warning().empty()) console.Warn(folder.warning());
   if (!changes.empty()) console.Warn("rows may differ in the last bits from here on: " + changes);
-  Trainer trainer(experiment, folder, console, manifest, stop_signal);
+  if (fork && fork->config["data"] == folder.resolved()["data"] &&
+      !manifest.HasDataOf(fork->manifest)) {
+    console.Warn("the data files are not those of " + fork->run.string());
+  }
+  Trainer trainer(experiment, folder, console, manifest, stop_signal, fork);
   const Outcome outcome = trainer.Run();
   if (outcome.status == "done") console.Info("results: " + folder.path().string());
   return outcome;
 }
 
-int Run(const Arguments& arguments) {
+/// `input`: the file that the config was read from.
+int RunConfigured(RunConfig& config, const std::string& input, const Arguments& arguments,
+                  const std::optional<Fork>& fork) {
   // A run goes on without its terminal, and without whoever read what it prints.
   std::signal(SIGPIPE, SIG_IGN);
-  const auto config = Load(arguments);
-  Experiment experiment(*config);
+  Experiment experiment(config);
+  if (fork) fork->Check(experiment);
   const IfExists if_exists = arguments.resume      ? IfExists::kResume
                              : arguments.overwrite ? IfExists::kOverwrite
                                                    : IfExists::kRefuse;
-  const RunFolder folder(config->output, ResolvedConfig(*config), if_exists, arguments.config);
+  const RunFolder folder(config.output, ResolvedConfig(config), if_exists, input);
+  if (fork && folder.earlier()) fork->CheckBegan(*folder.earlier(), config.output);
   if (folder.earlier() && (*folder.earlier())["status"] == "done") {
     if (!arguments.quiet)
-      std::fprintf(stderr, "%s: this run is done already\n", config->output.c_str());
+      std::fprintf(stderr, "%s: this run is done already\n", config.output.c_str());
     return 0;
   }
+  if (config.initialized && !fork && !folder.earlier()) experiment.GivenWeights();
   experiment.LoadData();
-  Manifest manifest(folder.manifest(), *config);
-  const std::string changes = folder.earlier() ? manifest.ContinueFrom(*folder.earlier()) : "";
+  if (fork) fork->Check(experiment);
+  Manifest manifest(folder.manifest(), config);
+  std::string changes;
+  if (folder.earlier()) {
+    changes = manifest.ContinueFrom(*folder.earlier());
+  } else if (fork) {
+    changes = manifest.ChangesSince(fork->manifest);
+    manifest.SetBegin("fork", fork->Record());
+  }
   manifest.SetData(experiment.data());
   InstallSignalHandlers();
   try {
-    return Train(experiment, folder, manifest, arguments.quiet, changes).exit_status;
+    return Train(experiment, folder, manifest, arguments.quiet, changes, fork).exit_status;
   } catch (const std::exception& error) {
     try {
       manifest.Fail(ReasonOf(error));
@@ -154,9 +188,30 @@ int Run(const Arguments& arguments) {
   }
 }
 
+int Run(const Arguments& arguments) {
+  return RunConfigured(*Load(arguments), arguments.config, arguments, {});
+}
+
+int ForkRun(const Arguments& arguments) {
+  const Fork fork = ReadFork(arguments.parent, arguments.at);
+  Json json = fork.config;
+  json["output"] = fork.run.string() + "_fork_" + std::to_string(arguments.at);
+  json = Overridden(std::move(json), arguments);
+  EraseNulls(json);
+  const auto config = ReadRunConfig(json);
+  fork.CheckConfig(ResolvedConfig(*config));
+  std::error_code absent;
+  if (std::filesystem::equivalent(config->output, fork.run, absent)) {
+    throw Error(ErrorKind::kConfig, "output", config->output + " is the folder of the parent",
+                "Choose another folder with --output, or leave it out.");
+  }
+  return RunConfigured(*config, (fork.run / "config.json").string(), arguments, fork);
+}
+
 int Validate(const Arguments& arguments) {
   const auto config = Load(arguments);
   const Experiment experiment(*config);
+  if (config->initialized) experiment.GivenWeights();
   std::printf("%s: valid", arguments.config.c_str());
   if (experiment.sized()) {
     std::printf(" (%lld parameters, %lld steps)\n",
@@ -207,10 +262,7 @@ void CheckArguments(const CLI::App& command, const std::vector<std::string>& arg
   }
 }
 
-CLI::Option* AddConfigOptions(CLI::App& command, Arguments& arguments) {
-  CLI::Option* config =
-      command.add_option("config", arguments.config, "the experiment, a JSON file");
-  config->required();
+void AddOverrides(CLI::App& command, Arguments& arguments) {
   command
       .add_option("--set", arguments.overrides,
                   "PATH=VALUE: overrides the file, e.g. model.hidden=[64]")
@@ -218,12 +270,28 @@ CLI::Option* AddConfigOptions(CLI::App& command, Arguments& arguments) {
       ->allow_extra_args(false);
   command.add_option("--seed", arguments.seed, "short for --set seed=...");
   command.add_option("--device", arguments.device, "short for --set device=...");
-  command.add_option("--output", arguments.output, "short for --set output=...");
+  command.add_option("-o,--output", arguments.output, "short for --set output=...");
+}
+
+CLI::Option* AddConfigOptions(CLI::App& command, Arguments& arguments) {
+  CLI::Option* config =
+      command.add_option("config", arguments.config, "the experiment, a JSON file");
+  config->required();
+  AddOverrides(command, arguments);
   return config;
 }
 
 void AddQuiet(CLI::App& run, Arguments& arguments) {
   run.add_flag("--quiet", arguments.quiet, "show warnings and errors only");
+}
+
+/// What to do with a run folder that exists, and how much to say.
+void AddRunOptions(CLI::App& run, Arguments& arguments) {
+  CLI::Option* resume =
+      run.add_flag("--resume", arguments.resume, "continue an existing run folder");
+  run.add_flag("--overwrite", arguments.overwrite, "replace an existing run folder")
+      ->excludes(resume);
+  AddQuiet(run, arguments);
 }
 
 /// Each override as it is written, by its path; of two with the same path the one that counts.
@@ -288,11 +356,17 @@ int Main(int argc, char** argv) {
 
   CLI::App* run = app.add_subcommand("run", "train, and write the run folder");
   AddConfigOptions(*run, arguments);
-  CLI::Option* resume =
-      run->add_flag("--resume", arguments.resume, "continue an existing run folder");
-  run->add_flag("--overwrite", arguments.overwrite, "replace an existing run folder")
-      ->excludes(resume);
-  AddQuiet(*run, arguments);
+  AddRunOptions(*run, arguments);
+  CLI::App* fork = app.add_subcommand(
+      "fork",
+      "go on from a checkpoint of another run, with its config and other values of --set, into a "
+      "folder of its own: RUN_fork_STEP, or --output. PATH=null goes back to the default; another "
+      "update, sampler or data set is given as a whole: 'update={\"name\": \"adam\", "
+      "\"learning_rate\": 0.001}'");
+  fork->add_option("run", arguments.parent, "the folder of the other run")->required();
+  fork->add_option("--at", arguments.at, "STEP: the step of the checkpoint")->required();
+  AddOverrides(*fork, arguments);
+  AddRunOptions(*fork, arguments);
   CLI::App* validate = app.add_subcommand("validate", "check a config without reading data");
   AddConfigOptions(*validate, arguments);
   CLI::App* describe =
@@ -318,13 +392,13 @@ int Main(int argc, char** argv) {
   };
   const auto given = std::as_const(app).get_subcommands(named);
   CheckArguments(given.empty() ? app : *given[0], {argv + 1, argv + argc});
-  const std::vector<std::string> commands = {"run",     "validate", "describe",
-                                             "resolve", "list",     "schema"};
+  const std::vector<std::string> commands = {"run",     "fork", "validate", "describe",
+                                             "resolve", "list", "schema"};
   if (argc > 1 && argv[1][0] != '-' && std::ranges::find(commands, argv[1]) == commands.end()) {
     const std::string near = Nearest(argv[1], commands);
     throw Error(ErrorKind::kConfig, argv[1], "unknown command",
                 (near.empty() ? "" : "Did you mean '" + near + "'? ") +
-                    "Commands: run, validate, describe, resolve, list, schema.");
+                    "Commands: run, fork, validate, describe, resolve, list, schema.");
   }
   try {
     app.parse(argc, argv);
@@ -332,6 +406,7 @@ int Main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ErrorKind::kConfig);
   }
   if (run->parsed()) return Run(arguments);
+  if (fork->parsed()) return ForkRun(arguments);
   if (validate->parsed()) return Validate(arguments);
   if (describe->parsed()) return DescribeConfig(arguments);
   if (resolve->parsed()) return Resolve(arguments);

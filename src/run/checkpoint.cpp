@@ -7,13 +7,13 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/tensor_file.h"
+#include "models/weights.h"
 
 namespace sgdscope {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kKept = 2;
 constexpr std::string_view kPrefix = "step_";
 constexpr std::string_view kSuffix = ".safetensors";
 
@@ -31,6 +31,14 @@ std::vector<fs::path> List(const fs::path& folder) {
   });
   std::ranges::reverse(files);
   return files;
+}
+
+/// Of a name that List has found.
+int64_t StepOf(const fs::path& path) {
+  const std::string name = path.filename().string();
+  int64_t step = 0;
+  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+  return step;
 }
 
 int64_t Number(const TensorFile& file, const std::string& key, const fs::path& path) {
@@ -51,10 +59,20 @@ CsvMark Mark(const TensorFile& file, const std::string& csv, const fs::path& pat
           crc32 == file.metadata.end() ? std::string() : crc32->second};
 }
 
+/// 0 where there is none: only forks have it.
+int64_t Begin(const TensorFile& file, const std::string& key, const fs::path& path) {
+  return file.metadata.contains(key) ? Number(file, key, path) : 0;
+}
+
 Checkpoint Load(const fs::path& path) {
   TensorFile file = ReadTensorFile(path);
-  return {Number(file, "step", path), Mark(file, "metrics", path), Mark(file, "eval", path),
-          std::move(file.tensors)};
+  return {.step = Number(file, "step", path),
+          .metrics = Mark(file, "metrics", path),
+          .eval = Mark(file, "eval", path),
+          .state = std::move(file.tensors),
+          .update_begin = Begin(file, "update_begin", path),
+          .batches_begin = Begin(file, "batches_begin", path),
+          .layout = file.metadata[kLayout]};
 }
 
 }  // namespace
@@ -67,23 +85,38 @@ bool IsStepName(std::string_view name, size_t digits) {
   return name.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-void SaveCheckpoint(const fs::path& folder, const Checkpoint& checkpoint) {
+void SaveCheckpoint(const fs::path& folder, const Checkpoint& checkpoint,
+                    const KeptCheckpoints& keep) {
   fs::create_directories(folder);
-  WriteTensorFile(folder / NameOf(checkpoint.step),
-                  {checkpoint.state,
-                   {{"step", std::to_string(checkpoint.step)},
-                    {"metrics_bytes", std::to_string(checkpoint.metrics.bytes)},
-                    {"metrics_crc32", checkpoint.metrics.crc32},
-                    {"eval_bytes", std::to_string(checkpoint.eval.bytes)},
-                    {"eval_crc32", checkpoint.eval.crc32}}});
-  size_t kept = 0;
+  std::map<std::string, std::string> metadata = {
+      {"step", std::to_string(checkpoint.step)},
+      {"metrics_bytes", std::to_string(checkpoint.metrics.bytes)},
+      {"metrics_crc32", checkpoint.metrics.crc32},
+      {"eval_bytes", std::to_string(checkpoint.eval.bytes)},
+      {"eval_crc32", checkpoint.eval.crc32},
+      {kLayout, checkpoint.layout}};
+  const auto add_begin = [&](const std::string& key, int64_t step) {
+    if (step > 0) metadata[key] = std::to_string(step);
+  };
+  add_begin("update_begin", checkpoint.update_begin);
+  add_begin("batches_begin", checkpoint.batches_begin);
+  WriteTensorFile(folder / NameOf(checkpoint.step), {checkpoint.state, metadata});
+  int64_t later = 0;
   for (const fs::path& file : List(folder)) {
-    if (file.filename() > NameOf(checkpoint.step) || kept == kKept) {
-      fs::remove(file);
-    } else {
-      ++kept;
-    }
+    const int64_t step = StepOf(file);
+    if (step > checkpoint.step || !keep.Stays(step, later++)) fs::remove(file);
   }
+}
+
+std::vector<int64_t> CheckpointSteps(const fs::path& folder) {
+  std::vector<int64_t> steps;
+  for (const fs::path& file : List(folder)) steps.push_back(StepOf(file));
+  std::ranges::reverse(steps);
+  return steps;
+}
+
+Checkpoint LoadCheckpoint(const fs::path& folder, int64_t step) {
+  return Load(folder / NameOf(step));
 }
 
 std::optional<Checkpoint> LoadLastCheckpoint(const fs::path& folder,

@@ -8,9 +8,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/csv.h"
 #include "core/torch.h"
+#include "run/keep.h"
 
 namespace sgdscope {
 
@@ -20,6 +22,11 @@ struct Checkpoint {
   CsvMark metrics;  // of metrics.csv with the rows of the steps before
   CsvMark eval;     // of eval.csv, likewise
   std::map<std::string, at::Tensor> state;
+  // Of forks that differ from their parent: from which step on the state of the update rule
+  // (UpdateRule::begin) and the batches (Sampler::begin) are what they are.
+  int64_t update_begin = 0;
+  int64_t batches_begin = 0;
+  std::string layout = "";  // LayoutOf(the parameters); "" in those of earlier versions
 };
 
 /// Whether it is the name step_N.safetensors, with N of at least `digits` digits: kCheckpointDigits
@@ -27,9 +34,17 @@ struct Checkpoint {
 bool IsStepName(std::string_view name, size_t digits);
 inline constexpr size_t kCheckpointDigits = 16;  // so that names sort like steps
 
-/// Writes `folder`/step_N.safetensors atomically, then removes all checkpoints but this one and the
-/// one before: later ones are damaged, or the run would have gone on from there.
-void SaveCheckpoint(const std::filesystem::path& folder, const Checkpoint& checkpoint);
+/// Writes `folder`/step_N.safetensors atomically, then removes the checkpoints that `keep` does not
+/// name, and all later ones: they are damaged, or the run would have gone on from there.
+void SaveCheckpoint(const std::filesystem::path& folder, const Checkpoint& checkpoint,
+                    const KeptCheckpoints& keep = {});
+
+/// The steps that `folder` has checkpoints of, in order. Error kResource if the system cannot read
+/// it.
+std::vector<int64_t> CheckpointSteps(const std::filesystem::path& folder);
+
+/// The checkpoint of a step that there is one of. Errors as of ReadTensorFile.
+Checkpoint LoadCheckpoint(const std::filesystem::path& folder, int64_t step);
 
 /// The last checkpoint that is whole; nothing if there is none at all. `warn` is told of each
 /// damaged one that was passed over. Error kData if all are damaged; kResource if the system cannot

@@ -15,12 +15,18 @@ class EpochMean {
  public:
   EpochMean(int64_t steps_per_epoch, at::Device device);
 
+  /// Says that the steps of the epoch that `step` lies in, before it, are not known: this epoch has
+  /// no mean.
+  void BeginAt(int64_t step);
   /// Takes in the loss of a step: a scalar, double.
   void Add(int64_t step, const at::Tensor& loss);
-  /// The mean over the epoch that ended before `step`; nothing if none did.
+  /// The mean over the epoch that ended before `step`; nothing if none did, or not all of it is
+  /// known.
   std::optional<double> Before(int64_t step) const;
-  /// "epoch_mean.sum", of the losses of the epoch so far; the live tensor.
-  std::map<std::string, at::Tensor> State() const { return {{"epoch_mean.sum", sum_}}; }
+  /// "epoch_mean.sum", of the losses of the epoch so far, -inf if they are not all known; the live
+  /// tensor.
+  std::map<std::string, at::Tensor> State() const { return {{kSum, sum_}}; }
+  static constexpr const char* kSum = "epoch_mean.sum";
 
  private:
   int64_t steps_per_epoch_;

@@ -136,6 +136,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
   config_.update->CheckBatches(sampler, "update");
   config_.log.Prepare("log", per_epoch);
   config_.eval.Prepare("eval", per_epoch);
+  config_.keep.Prepare("checkpoint.keep", per_epoch, steps_);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     (*config_.probes.choices()[i])
         ->Prepare({ProbePath(i), config_.output, static_cast<uint64_t>(config_.seed), steps_,

@@ -9,6 +9,7 @@
 #include "gradients/loss.h"
 #include "gradients/oracle.h"
 #include "models/model.h"
+#include "models/weights.h"
 #include "run/run_config.h"
 
 namespace sgdscope {
@@ -20,6 +21,9 @@ class Experiment {
   /// Builds the network and cross-checks all fields, with the data set's published size where it is
   /// known. Reads no data. Error kConfig. Keeps a reference to `config`.
   explicit Experiment(RunConfig& config);
+
+  /// The weights that config().init_from names, on the CPU. Errors as of ReadWeights.
+  Weights GivenWeights() const { return ReadWeights(config_.init_from, network_, "init.from"); }
 
   /// Reads the data, checks again with its real size, adds the config's label noise, and moves it
   /// to the device. Error kData; kResource if the device is not there, or if memory or threads are

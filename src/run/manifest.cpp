@@ -98,7 +98,13 @@ Manifest::Manifest(std::filesystem::path path, const RunConfig& config) : path_(
 std::string Manifest::ContinueFrom(const Json& earlier) {
   earlier_seconds_ = earlier["wall_seconds"].get<double>();
   steps_done_ = earlier["steps_done"].get<int64_t>();
-  if (earlier.contains("data")) facts_["data"] = earlier["data"];
+  for (const char* key : {"data", "fork", "init"}) {
+    if (earlier.contains(key)) facts_[key] = earlier[key];
+  }
+  return ChangesSince(earlier);
+}
+
+std::string Manifest::ChangesSince(const Json& earlier) const {
   std::string changes;
   for (const char* key : {"cpu", "versions"}) {
     if (!earlier.contains(key) || earlier[key] == facts_[key]) continue;
@@ -106,6 +112,10 @@ std::string Manifest::ContinueFrom(const Json& earlier) {
                ", is " + facts_[key].dump();
   }
   return changes;
+}
+
+bool Manifest::HasDataOf(const Json& other) const {
+  return other.contains("data") && ChecksumsOf(other["data"]) == ChecksumsOf(facts_["data"]);
 }
 
 void Manifest::SetData(const LoadedData& data) {

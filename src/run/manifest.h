@@ -24,6 +24,14 @@ class Manifest {
   /// (another LibTorch, another processor); "" if nothing has.
   std::string ContinueFrom(const Json& earlier);
 
+  /// What of the processor and the versions is not as in `earlier`, another manifest, and may change
+  /// results in the last bits; "" if all is.
+  std::string ChangesSince(const Json& earlier) const;
+  /// Whether the data files are those of `other`, a manifest.
+  bool HasDataOf(const Json& other) const;
+  /// Records where the weights of the first step come from: "fork", or "init".
+  void SetBegin(const std::string& key, const Json& facts) { facts_[key] = facts; }
+
   /// Records the data files and, with label noise, the number of corrupt examples. Error kData if
   /// an earlier process of this run read other files.
   void SetData(const LoadedData& data);

@@ -156,6 +156,16 @@ void RunConfig::Fields(FieldVisitor& visitor) {
   visitor.Choose({.name = "data", .help = "the data set", .required = true}, data);
   visitor.Choose({.name = "sampler", .help = "which examples form a batch"}, sampler);
   visitor.Choose({.name = "model", .help = "the network", .required = true}, model);
+  visitor.OptionalGroup(
+      {.name = "init", .help = "weights for step 0 from a file, in place of model.init"},
+      initialized, [this](FieldVisitor& v) {
+        v.Visit({.name = "from",
+                 .help = "a checkpoint or snapshot of the same network, or a safetensors file of a "
+                         "PyTorch state_dict: with the names that describe shows, torchvision's of "
+                         "a ResNet (layer1.0.conv1.weight) or nn.Sequential's (0.weight)",
+                 .required = true},
+                init_from);
+      });
   visitor.Visit({.name = "loss", .help = "loss of one example", .allowed = LossNames()}, loss);
   visitor.Choose({.name = "gradient", .help = "estimator of the gradient g"}, gradient);
   visitor.Choose({.name = "update", .help = "turns g into the step delta", .required = true},
@@ -179,6 +189,12 @@ void RunConfig::Fields(FieldVisitor& visitor) {
                            .min = 1,
                            .max = kMostSteps},
                           checkpoint_every);
+                  v.OptionalGroup(
+                      {.name = "keep",
+                       .help = "which checkpoints stay, for fork: {\"last\": 5}, "
+                               "{\"all\": true}; of {\"steps\": [300]} and of a cadence "
+                               "there is one in any case. Left out: the last two"},
+                      keeps, [this](FieldVisitor& w) { keep.Fields(w); });
                 });
   visitor.Visit({.name = "output", .help = "run folder; runs/<name> if left out"}, output);
 }

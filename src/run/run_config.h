@@ -15,6 +15,7 @@
 #include "estimators/estimator.h"
 #include "models/model.h"
 #include "probes/probe.h"
+#include "run/keep.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {
@@ -48,6 +49,8 @@ struct RunConfig {
   Choice<Dataset> data;
   Choice<Sampler> sampler{"shuffle"};
   Choice<Model> model;
+  bool initialized = false;  // whether the config has `init`
+  std::string init_from;     // init.from
   std::string loss = "cross_entropy";
   Choice<Estimator> gradient{"mean"};
   Choice<UpdateRule> update;
@@ -56,6 +59,8 @@ struct RunConfig {
   Cadence eval = Cadence::EveryEpochs(1);
   bool learned = false;  // eval.learned
   int64_t checkpoint_every = 1000;
+  bool keeps = false;    // whether the config has `checkpoint.keep`
+  KeptCheckpoints keep;  // its defaults hold without it
   std::string output;
 
   void Fields(FieldVisitor& visitor);

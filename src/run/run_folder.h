@@ -35,6 +35,7 @@ class RunFolder {
   const std::filesystem::path& path() const { return path_; }
   /// The manifest of the run that there is to go on with; nothing for a new run.
   const std::optional<Json>& earlier() const { return earlier_; }
+  const Json& resolved() const { return config_; }  // as given
   /// Why the folder is not locked, "" if it is.
   const std::string& warning() const { return lock_->warning(); }
 

@@ -1,9 +1,12 @@
 #include "run/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "core/error.h"
+#include "core/tensor_file.h"
 
 namespace sgdscope {
 namespace {
@@ -26,13 +29,15 @@ std::string StopReason(const Stop& stop, std::optional<double> loss,
 }  // namespace
 
 Trainer::Trainer(Experiment& experiment, const RunFolder& folder, Console& console,
-                 Manifest& manifest, const volatile std::sig_atomic_t& stop_signal)
+                 Manifest& manifest, const volatile std::sig_atomic_t& stop_signal,
+                 std::optional<Fork> fork)
     : experiment_(experiment),
       folder_(folder),
       console_(console),
       manifest_(manifest),
       stop_signal_(stop_signal),
-      stepper_(experiment) {}
+      stepper_(experiment),
+      fork_(std::move(fork)) {}
 
 Outcome Trainer::Run() {
   Open();
@@ -47,10 +52,7 @@ void Trainer::Open() {
   if (experiment_.config().train_loss == kByEpochMean) {
     epoch_mean_.emplace(experiment_.sampler().steps_per_epoch(), experiment_.device());
   }
-  if (!folder_.earlier() || !Resume()) {
-    metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), MetricsLog::Columns(experiment_));
-    eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_.config()));
-  }
+  if (!folder_.earlier() || !Resume()) Begin();
   if (train.corrupt.defined()) WriteLabelNoise(folder_.label_noise(), train);
   metrics_.emplace(experiment_, *metrics_csv_);
 }
@@ -68,7 +70,11 @@ bool Trainer::Resume() {
                   "Nothing was changed. Bring the checkpoints back and --resume, or start the run "
                   "anew with --overwrite.");
     }
-    console_.Info("no checkpoint yet: starting from step 0");
+    if (earlier.contains("fork")) {
+      if (!fork_) fork_ = ReadFork(earlier["fork"]);
+    } else {
+      console_.Info("no checkpoint yet: starting from step 0");
+    }
     return false;
   }
   RestoreState(checkpoint->state, State(), folder_.checkpoints().string());
@@ -79,15 +85,66 @@ bool Trainer::Resume() {
   metrics_csv_->CutBack();
   eval_csv_->CutBack();
   start_ = checkpoint->step;
+  saved_ = start_;
+  experiment_.config().update->BeginAt(checkpoint->update_begin);
+  experiment_.sampler().BeginAt(checkpoint->batches_begin);
   console_.Info("resuming at step " + std::to_string(start_));
   return true;
+}
+
+void Trainer::Begin() {
+  metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), MetricsLog::Columns(experiment_));
+  eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_.config()));
+  if (fork_) {
+    BeginAsFork();
+  } else if (experiment_.config().initialized) {
+    BeginWithGivenWeights();
+  }
+}
+
+void Trainer::SetWeights(const at::Tensor& theta, const at::Tensor& running) {
+  const auto live = State();
+  live.at("theta").copy_(theta);
+  if (live.contains("running") && running.defined()) live.at("running").copy_(running);
+  const RunConfig& config = experiment_.config();
+  config.update->Allocate(stepper_.theta());
+  for (const auto& probe : config.probes.choices()) (*probe)->Allocate(stepper_.theta());
+}
+
+void Trainer::BeginWithGivenWeights() {
+  const std::string& path = experiment_.config().init_from;
+  const Weights weights = experiment_.GivenWeights();
+  SetWeights(weights.theta, weights.statistics);
+  manifest_.SetBegin("init", {{"from", path}, {"theta_crc32", ChecksumOf(stepper_.theta())}});
+  console_.Info("weights of " + path);
+}
+
+void Trainer::BeginAsFork() {
+  const Checkpoint& checkpoint = fork_->checkpoint;
+  start_ = checkpoint.step;
+  SetWeights(checkpoint.state.at("theta"), {});
+  const Carried carried = CarryState(*fork_, folder_.resolved(), State());
+  const bool epoch_known = std::ranges::find(carried.taken, EpochMean::kSum) != carried.taken.end();
+  if (epoch_mean_ && !epoch_known) epoch_mean_->BeginAt(start_);
+  experiment_.config().update->BeginAt(carried.update ? checkpoint.update_begin : start_);
+  experiment_.sampler().BeginAt(carried.batches ? checkpoint.batches_begin : start_);
+  Json record = fork_->Record();
+  record["anew"] = carried.anew;
+  record["left"] = carried.left;
+  manifest_.SetBegin("fork", record);
+  console_.Info("fork of " + fork_->run.string() + " at step " + std::to_string(start_));
+  if (!carried.Text().empty()) console_.Warn(carried.Text());
+  fork_.reset();
+  // From here on it goes on without its parent.
+  Save(start_);
 }
 
 Outcome Trainer::Loop() {
   const RunConfig& config = experiment_.config();
   for (int64_t step = start_; step < experiment_.steps(); ++step) {
     if (stop_signal_ != 0) return Interrupted(step);
-    if (step > start_ && step % config.checkpoint_every == 0) {
+    const bool saves = (step > 0 && step % config.checkpoint_every == 0) || config.keep.At(step);
+    if (saves && step != saved_) {
       if (metrics_->Flush()) return Diverged(step);
       Save(step);
     }
@@ -150,7 +207,17 @@ void Trainer::Save(int64_t step) {
   // The rows must be on the disk before a checkpoint says that they are there.
   metrics_csv_->Sync();
   eval_csv_->Sync();
-  SaveCheckpoint(folder_.checkpoints(), {step, metrics_csv_->mark(), eval_csv_->mark(), State()});
+  const RunConfig& config = experiment_.config();
+  SaveCheckpoint(folder_.checkpoints(),
+                 {.step = step,
+                  .metrics = metrics_csv_->mark(),
+                  .eval = eval_csv_->mark(),
+                  .state = State(),
+                  .update_begin = config.update->begin(),
+                  .batches_begin = experiment_.sampler().begin(),
+                  .layout = LayoutOf(experiment_.network().table)},
+                 config.keep);
+  saved_ = step;
   manifest_.Write("running", "", step);
 }
 

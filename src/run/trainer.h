@@ -13,6 +13,7 @@
 #include "run/epoch_mean.h"
 #include "run/evaluation.h"
 #include "run/experiment.h"
+#include "run/fork.h"
 #include "run/learned.h"
 #include "run/manifest.h"
 #include "run/metrics_log.h"
@@ -31,8 +32,9 @@ struct Outcome {
 class Trainer {
  public:
   /// Keeps references. `stop_signal`: 0, or the number of the signal that asks the run to stop.
+  /// `fork`: where a new run begins that is a fork.
   Trainer(Experiment& experiment, const RunFolder& folder, Console& console, Manifest& manifest,
-          const volatile std::sig_atomic_t& stop_signal);
+          const volatile std::sig_atomic_t& stop_signal, std::optional<Fork> fork = {});
 
   /// Runs to the end, to divergence or to a signal, from the last checkpoint if there is one.
   Outcome Run();
@@ -42,6 +44,12 @@ class Trainer {
   /// The state and the CSVs as the last checkpoint has them; all is checked before anything is cut
   /// back. False if the run was stopped before its first checkpoint.
   bool Resume();
+  /// New CSVs, and the state in front of the first step: drawn, from a file, or of a fork.
+  void Begin();
+  void BeginWithGivenWeights();
+  void BeginAsFork();
+  /// Begins with these weights in place of drawn ones; whatever else is made from theta, too.
+  void SetWeights(const at::Tensor& theta, const at::Tensor& running);
   Outcome Loop();
   /// Evaluates theta as it is; false if the run has diverged.
   bool Evaluate();
@@ -67,7 +75,9 @@ class Trainer {
   Manifest& manifest_;
   const volatile std::sig_atomic_t& stop_signal_;
   Stepper stepper_;
-  int64_t start_ = 0;  // first step of this process
+  std::optional<Fork> fork_;
+  int64_t start_ = 0;             // first step of this process
+  std::optional<int64_t> saved_;  // the step of the last checkpoint
   std::unique_ptr<CsvWriter> metrics_csv_;
   std::unique_ptr<CsvWriter> eval_csv_;
   std::optional<MetricsLog> metrics_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "config/json.h"
 #include "core/files.h"
 #include "core/tensor_file.h"
 #include "tests/expect_error.h"
@@ -68,6 +69,34 @@ TEST(Checkpoint, TheLastTwoAreKeptWhateverTheirDigits) {
   EXPECT_EQ(CheckpointNames(folder.path()),
             (std::vector<std::string>{"step_0000000000000100.safetensors",
                                       "step_1000000000000000.safetensors"}));
+}
+
+TEST(Checkpoint, ThoseStayThatKeepNames) {
+  const auto left = [](const Json& keep) {
+    KeptCheckpoints kept;
+    ReadFields(keep, "keep", [&](FieldVisitor& visitor) { kept.Fields(visitor); });
+    kept.Prepare("keep", /*steps_per_epoch=*/3, /*steps=*/50);
+    TempFolder folder;
+    for (const int64_t step : {0, 1, 7, 9, 10, 12, 20, 50}) {
+      SaveCheckpoint(folder / "checkpoints", CheckpointAt(step), kept);
+      EXPECT_EQ(LoadLast(folder).checkpoint->step, step);
+    }
+    const std::vector<int64_t> steps = CheckpointSteps(folder / "checkpoints");
+    for (const int64_t step : steps) {
+      EXPECT_EQ(LoadCheckpoint(folder / "checkpoints", step).step, step);
+    }
+    return steps;
+  };
+  using Steps = std::vector<int64_t>;
+  EXPECT_EQ(left(Json::object()), (Steps{20, 50}));
+  EXPECT_EQ(left({{"last", 1}}), (Steps{50}));
+  EXPECT_EQ(left({{"last", 4}}), (Steps{10, 12, 20, 50}));
+  EXPECT_EQ(left({{"all", true}}), (Steps{0, 1, 7, 9, 10, 12, 20, 50}));
+  EXPECT_EQ(left({{"last", 1}, {"steps", {1, 9}}}), (Steps{1, 9, 50}));
+  EXPECT_EQ(left({{"last", 1}, {"every_epochs", 2}}), (Steps{0, 12, 50}));
+  EXPECT_EQ(left({{"at", "log"}, {"per_decade", 1}}), (Steps{0, 1, 10, 20, 50}));
+  ExpectError(ErrorKind::kConfig, {"keep.steps[1]", "51", "ends at step 50"},
+              [&] { left({{"steps", {50, 51}}}); });
 }
 
 TEST(Checkpoint, NothingIsFoundInAnEmptyOrAbsentFolder) {

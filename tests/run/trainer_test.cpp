@@ -97,6 +97,24 @@ TEST(Stop, AValueReachedAtTheFullLengthIsSaidToo) {
   EXPECT_EQ(ending.eval, whole.eval);
 }
 
+TEST(Keep, StepsHaveACheckpointWhateverTheDistance) {
+  const auto kept = [](const Json& keep) {
+    return EndOfRun({{"checkpoint", {{"every_steps", 20}, {"keep", keep}}}});
+  };
+  using Names = std::vector<std::string>;
+  const auto name = [](const std::string& digits) {
+    return "step_" + std::string(16 - digits.size(), '0') + digits + ".safetensors";
+  };
+  const Ending whole = EndOf(nullptr);
+  const Ending listed = kept({{"last", 1}, {"steps", {0, 7, 33}}});
+  EXPECT_EQ(listed.checkpoints, (Names{name("0"), name("7"), name("33"), name("60")}));
+  EXPECT_EQ(listed.metrics, whole.metrics);
+  EXPECT_EQ(listed.eval, whole.eval);
+  EXPECT_EQ(kept({{"all", true}}).checkpoints, (Names{name("20"), name("40"), name("60")}));
+  EXPECT_EQ(kept({{"last", 1}, {"every", 25}}).checkpoints,
+            (Names{name("0"), name("25"), name("50"), name("60")}));
+}
+
 constexpr int64_t kEpoch = 10;  // steps
 constexpr int kMetricsLoss = 2;
 constexpr int kRate = 3;  // column learning_rate, where it varies
