@@ -130,7 +130,7 @@ std::string ReasonOf(const std::exception& error) {
 
 /// With the data read: from here on there is something to lose.
 Outcome Train(Experiment& experiment, const RunFolder& folder, Manifest& manifest, bool quiet,
-              const std::string& changes, const std::optional<Fork>& fork) {
+              const std::string& changes, std::optional<Fork> fork) {
   if (!folder.earlier()) manifest.Write("running", "", 0);
   folder.Begin();
   Console console(folder.log(), quiet);
@@ -140,7 +140,7 @@ Outcome Train(Experiment& experiment, const RunFolder& folder, Manifest& manifes
       !manifest.HasDataOf(fork->manifest)) {
     console.Warn("the data files are not those of " + fork->run.string());
   }
-  Trainer trainer(experiment, folder, console, manifest, stop_signal, fork);
+  Trainer trainer(experiment, folder, console, manifest, stop_signal, std::move(fork));
   const Outcome outcome = trainer.Run();
   if (outcome.status == "done") console.Info("results: " + folder.path().string());
   return outcome;
@@ -148,7 +148,7 @@ Outcome Train(Experiment& experiment, const RunFolder& folder, Manifest& manifes
 
 /// `input`: the file that the config was read from.
 int RunConfigured(RunConfig& config, const std::string& input, const Arguments& arguments,
-                  const std::optional<Fork>& fork) {
+                  std::optional<Fork> fork) {
   // A run goes on without its terminal, and without whoever read what it prints.
   std::signal(SIGPIPE, SIG_IGN);
   Experiment experiment(config);
@@ -177,7 +177,8 @@ int RunConfigured(RunConfig& config, const std::string& input, const Arguments& 
   manifest.SetData(experiment.data());
   InstallSignalHandlers();
   try {
-    return Train(experiment, folder, manifest, arguments.quiet, changes, fork).exit_status;
+    return Train(experiment, folder, manifest, arguments.quiet, changes, std::move(fork))
+        .exit_status;
   } catch (const std::exception& error) {
     try {
       manifest.Fail(ReasonOf(error));
@@ -193,7 +194,7 @@ int Run(const Arguments& arguments) {
 }
 
 int ForkRun(const Arguments& arguments) {
-  const Fork fork = ReadFork(arguments.parent, arguments.at);
+  Fork fork = ReadFork(arguments.parent, arguments.at);
   Json json = fork.config;
   json["output"] = fork.run.string() + "_fork_" + std::to_string(arguments.at);
   json = Overridden(std::move(json), arguments);
@@ -205,7 +206,8 @@ int ForkRun(const Arguments& arguments) {
     throw Error(ErrorKind::kConfig, "output", config->output + " is the folder of the parent",
                 "Choose another folder with --output, or leave it out.");
   }
-  return RunConfigured(*config, (fork.run / "config.json").string(), arguments, fork);
+  const std::string input = (fork.run / "config.json").string();
+  return RunConfigured(*config, input, arguments, std::move(fork));
 }
 
 int Validate(const Arguments& arguments) {
