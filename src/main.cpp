@@ -136,6 +136,7 @@ Outcome Train(Experiment& experiment, const RunFolder& folder, Manifest& manifes
   Console console(folder.log(), quiet);
   if (!folder.warning().empty()) console.Warn(folder.warning());
   if (!changes.empty()) console.Warn("rows may differ in the last bits from here on: " + changes);
+  for (const std::string& warning : experiment.data().warnings) console.Warn(warning);
   if (fork && fork->config["data"] == folder.resolved()["data"] &&
       !manifest.HasDataOf(fork->manifest)) {
     console.Warn("the data files are not those of " + fork->run.string());

@@ -7,7 +7,8 @@
 
 #include "core/error.h"
 
-// What files.cpp and csv.cpp share; the rest of the program has no need of file descriptors.
+// What files.cpp, csv.cpp and data/data_file.cpp share; the rest of the program has no need of file
+// descriptors.
 
 namespace sgdscope {
 

@@ -110,6 +110,8 @@ at::Tensor MoveImages(const at::Tensor& images, const at::Tensor& moves) {
   at::Tensor out = at::empty_like(in);
   if (in.scalar_type() == at::kByte) {
     MoveArrays<uint8_t>(in, moves, out);
+  } else if (in.scalar_type() == at::kFloat) {
+    MoveArrays<float>(in, moves, out);
   } else {
     MoveArrays<double>(in, moves, out);
   }

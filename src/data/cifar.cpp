@@ -40,10 +40,9 @@ class Cifar : public FileDataset {
   int64_t label_bytes() const { return static_cast<int64_t>(label_counts_.size()); }
   int64_t record_size() const { return label_bytes() + kPixels; }
 
-  Split ReadPart(Files files, const std::string& hint,
-                 std::vector<FileRecord>& records) const override {
+  Split ReadPart(Files files, const std::string& hint, LoadedData& data) const override {
     const std::string content = ReadFile(files[0]);
-    records.push_back(RecordOf(files[0], content));
+    data.files.push_back(RecordOf(files[0], content));
     const auto size = static_cast<int64_t>(content.size());
     CheckSize(size, files[0], hint);
     const int64_t count = size / record_size();

@@ -17,8 +17,7 @@ namespace sgdscope {
 
 /// Examples of one split, on one device.
 struct Split {
-  at::Tensor
-      inputs;  // [N, ...shape], uint8 as in the files, or float64 where the source is synthetic
+  at::Tensor inputs;  // [N, ...shape], uint8, float32 or float64, as the source has them
   at::Tensor labels;  // [N] int64 in 0 ... classes-1
   // With label noise only, in the training set:
   at::Tensor original_labels = {};  // [N] int64
@@ -45,6 +44,7 @@ struct LoadedData {
   Split train;
   Split test;
   std::vector<FileRecord> files;
+  std::vector<std::string> warnings = {};  // of what is no error, but hardly meant
 };
 
 /// A source of examples with labels; leaves register by the name in the config.
@@ -58,10 +58,11 @@ class Dataset : public Configurable {
   const Augment* augment() const { return has_augment_ ? &augment_ : nullptr; }
   /// Null where the config has none. Load gives the original labels: the experiment adds the noise.
   const LabelNoise* label_noise() const { return has_label_noise_ ? &label_noise_ : nullptr; }
-  /// at::kByte, or at::kDouble where the source is synthetic.
+  /// Of Split::inputs.
   virtual at::ScalarType InputType() const { return at::kByte; }
-  /// Sizes without reading the data. Error kConfig if the fields contradict each other; `path`: the
-  /// JSON path of the object ("data").
+  /// Sizes without reading the data. Error kConfig if the fields contradict each other, and kData
+  /// where only files tell the shape and can't be read; `path`: the JSON path of the object
+  /// ("data").
   virtual DataShape Shape(const std::string& path) const = 0;
   /// Settles what the config leaves open (the folder, say) so that the resolved config names it.
   virtual void Resolve() {}

@@ -13,8 +13,8 @@
 namespace sgdscope {
 
 /// What the data sets that lie in files have in common: the fields `path`, `train_files`,
-/// `test_files`, `train_limit`, `train_draw`, `test_limit`, and the search for files by their usual
-/// names. A leaf says how one part (one or more files that belong together) is read.
+/// `test_files`, `split`, `train_limit`, `train_draw`, `test_limit`, and the search for files by
+/// their usual names. A leaf says how one part (one or more files that belong together) is read.
 class FileDataset : public Dataset {
  public:
   using Files = std::span<const std::filesystem::path>;
@@ -35,19 +35,26 @@ class FileDataset : public Dataset {
     std::vector<Spellings> train;
     std::vector<Spellings> test;
     std::vector<std::string> part;  // what the files of one part hold: {"images", "labels"}
+    bool published = true;          // scripts/download_data.sh fetches the set
   };
   explicit FileDataset(Usual usual) : usual_(std::move(usual)) {}
   void OwnFields(FieldVisitor& visitor) override;
 
-  /// Reads and checks the files of one part; appends their records.
-  virtual Split ReadPart(Files files, const std::string& hint,
-                         std::vector<FileRecord>& records) const = 0;
+  /// Reads and checks the files of one part; adds their records to those of `data`, and warnings.
+  virtual Split ReadPart(Files files, const std::string& hint, LoadedData& data) const = 0;
   /// The number of examples of a part, without reading all of it. Error where its files are found
   /// not to be sound: the number then counts as unknown, and reading them tells the fault before
   /// any check of the number.
   virtual int64_t CountPart(Files files) const = 0;
   virtual std::vector<int64_t> shape() const = 0;  // of one example
   virtual int64_t classes() const = 0;
+  /// The file in which a part lies that is named so.
+  virtual std::filesystem::path FileOf(const std::filesystem::path& named) const { return named; }
+
+  /// The training files, in order. Error kData if one isn't there.
+  std::vector<std::filesystem::path> TrainFiles() const { return Find(train()); }
+  /// What to do about a damaged training file.
+  std::string TrainHint() const { return HintFor(train()); }
 
  private:
   struct Wanted {
@@ -61,14 +68,23 @@ class FileDataset : public Dataset {
   Wanted test() const { return {"test", test_files_, usual_.test, test_limit_, false}; }
 
   std::filesystem::path Folder() const;
+  std::filesystem::path FindUsual(const std::filesystem::path& folder,
+                                  const Spellings& spellings) const;
   std::vector<std::filesystem::path> Find(const Wanted& wanted) const;
-  int64_t Count(const Wanted& wanted, const std::string& path) const;
-  Split Read(const Wanted& wanted, uint64_t seed, std::vector<FileRecord>& records) const;
+  std::string HintFor(const Wanted& wanted) const;
+  int64_t Count(const Wanted& wanted) const;
+  int64_t CountOfTest(int64_t size, const std::string& path) const;
+  Split Read(const Wanted& wanted, LoadedData& data) const;
+  Split TakeTest(Split& train) const;
+  Split First(const Wanted& wanted, uint64_t seed, const Split& all) const;
 
   Usual usual_;
   std::string path_;
   std::vector<std::string> train_files_;
   std::vector<std::string> test_files_;
+  bool has_split_ = false;
+  double share_ = 0;
+  int64_t split_seed_ = 0;
   std::optional<int64_t> train_limit_;
   bool train_draw_ = false;
   std::optional<int64_t> test_limit_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/registry.h"
+#include "core/crc32.h"
 #include "data/byte_reader.h"
 #include "data/file_dataset.h"
 
@@ -19,6 +20,29 @@ constexpr uint32_t kImagesMagic = 0x00000803;
 constexpr uint32_t kLabelsMagic = 0x00000801;
 constexpr int64_t kSide = 28;
 constexpr int64_t kClasses = 10;
+
+// How the published files of images begin.
+constexpr int64_t kTold = 1000;  // images by which a file is told
+struct Published {
+  const char* set;
+  const char* checksum;  // of the pixels of so many images
+};
+constexpr Published kPublished[] = {{"mnist", "edb3d0b3"},           // train-images
+                                    {"mnist", "87ab9190"},           // t10k-images
+                                    {"fashion_mnist", "f08e3d03"},   // train-images
+                                    {"fashion_mnist", "c03b4346"}};  // t10k-images
+
+/// The set that has published these images; "" if it is none of those above.
+std::string PublisherOf(const at::Tensor& images) {
+  if (images.size(0) < kTold) return "";
+  Crc32 checksum;
+  checksum.Add({reinterpret_cast<const char*>(images.data_ptr<uint8_t>()),
+                static_cast<size_t>(kTold * kSide * kSide)});
+  for (const Published& file : kPublished) {
+    if (checksum.Hex() == file.checksum) return file.set;
+  }
+  return "";
+}
 
 uint32_t ReadNumber(ByteReader& reader) {
   uint8_t bytes[4];
@@ -97,7 +121,8 @@ class Idx : public FileDataset {
                      .folders = std::move(folders),
                      .train = {Spelled("train-images", "idx3"), Spelled("train-labels", "idx1")},
                      .test = {Spelled("t10k-images", "idx3"), Spelled("t10k-labels", "idx1")},
-                     .part = {"images", "labels"}}) {}
+                     .part = {"images", "labels"}}),
+        name_(name) {}
 
  private:
   static Spellings Spelled(const std::string& stem, const std::string& format) {
@@ -106,15 +131,19 @@ class Idx : public FileDataset {
     return {dashed, dashed + ".gz", dotted, dotted + ".gz"};
   }
 
-  Split ReadPart(Files files, const std::string& hint,
-                 std::vector<FileRecord>& records) const override {
+  Split ReadPart(Files files, const std::string& hint, LoadedData& data) const override {
     ByteReader images(files[0], hint);
-    records.push_back(images.record());
+    data.files.push_back(images.record());
     const int64_t count = ReadImagesHeader(images);
     const at::Tensor inputs = ReadBytes(images, {count, 1, kSide, kSide});
+    const std::string publisher = PublisherOf(inputs);
+    if (!publisher.empty() && publisher != name_) {
+      data.warnings.push_back(files[0].string() + ": these are images of " + publisher +
+                              ", but the data set is called " + name_ + " in the config");
+    }
 
     ByteReader labels(files[1], hint);
-    records.push_back(labels.record());
+    data.files.push_back(labels.record());
     return {inputs, ReadLabels(labels, count, files[0]).to(at::kLong)};
   }
 
@@ -130,6 +159,8 @@ class Idx : public FileDataset {
 
   std::vector<int64_t> shape() const override { return {1, kSide, kSide}; }
   int64_t classes() const override { return kClasses; }
+
+  std::string name_;
 };
 
 class Mnist final : public Idx {

@@ -60,8 +60,9 @@ ShiftAndScale StatisticsOfBytes(const at::Tensor& inputs, int64_t channels) {
   return result;
 }
 
-ShiftAndScale StatisticsOfDoubles(const at::Tensor& inputs, int64_t channels) {
-  const double* values = inputs.data_ptr<double>();
+template <class Number>
+ShiftAndScale StatisticsOfNumbers(const at::Tensor& inputs, int64_t channels) {
+  const Number* values = inputs.data_ptr<Number>();
   const int64_t pixels = inputs.numel() / (inputs.size(0) * channels);
   const double count = static_cast<double>(inputs.size(0) * pixels);
   std::vector<double> mean(channels, 0.0);
@@ -80,9 +81,10 @@ ShiftAndScale StatisticsOfDoubles(const at::Tensor& inputs, int64_t channels) {
 ShiftAndScale StatisticsOf(const Split& train) {
   const at::Tensor inputs = train.inputs.cpu().contiguous();
   const int64_t channels = ChannelsOf(inputs);
-  const ShiftAndScale result = inputs.scalar_type() == at::kByte
-                                   ? StatisticsOfBytes(inputs, channels)
-                                   : StatisticsOfDoubles(inputs, channels);
+  const ShiftAndScale result =
+      inputs.scalar_type() == at::kByte    ? StatisticsOfBytes(inputs, channels)
+      : inputs.scalar_type() == at::kFloat ? StatisticsOfNumbers<float>(inputs, channels)
+                                           : StatisticsOfNumbers<double>(inputs, channels);
   for (size_t channel = 0; channel < result.scale.size(); ++channel) {
     if (result.scale[channel] > 0) continue;
     throw Error(ErrorKind::kData, kWhere,

@@ -26,8 +26,8 @@ Need ParametersNeed(const Network& network, double element) {
           "Use fewer or narrower layers."};
 }
 
-Need DataNeed(const DataShape& shape, bool bytes) {
-  double example = bytes ? 1 : 8;
+Need DataNeed(const DataShape& shape, at::ScalarType type) {
+  auto example = static_cast<double>(at::elementSize(type));
   for (const int64_t extent : shape.shape) example *= static_cast<double>(extent);
   const auto size = static_cast<double>(shape.train_size) + static_cast<double>(shape.test_size);
   return {"data", "the examples of the training and the test set",
@@ -63,7 +63,7 @@ void CheckMemory(const Experiment& experiment) {
   int64_t batch = experiment.sized() ? experiment.sampler().batch_size() : 0;
   if (config.piece_size) batch = std::min(batch, *config.piece_size);
   const std::array<Need, 3> needs = {
-      DataNeed(experiment.shape(), config.data->InputType() == at::kByte),
+      DataNeed(experiment.shape(), config.data->InputType()),
       ParametersNeed(experiment.network(), element),
       BatchNeed(experiment.network(), experiment.shape(), batch, element)};
   double sum = 0;

@@ -56,7 +56,7 @@ TEST(MoveImages, AgreesWithOneImageAfterTheOther) {
     const int64_t height = between(1, 9);
     const int64_t width = between(1, 9);
     const Augment augment{between(0, std::min(height, width) - 1), between(0, 1) == 1};
-    const at::ScalarType dtype = trial % 2 == 0 ? at::kByte : at::kDouble;
+    const at::ScalarType dtype = std::vector{at::kByte, at::kFloat, at::kDouble}[trial % 3];
     const at::Tensor images = RandomImages({n, between(1, 3), height, width}, dtype, trial);
     const at::Tensor before = images.clone();
     const at::Tensor moves = augment.MovesAt(trial, 3, n);

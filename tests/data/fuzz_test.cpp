@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "tests/data/array_files.h"
 #include "tests/data/data_files.h"
 #include "tests/temp_folder.h"
 
@@ -145,6 +146,41 @@ TEST(DataFuzzSlow, Cifar10) {
 TEST(DataFuzzSlow, Cifar100) {
   FuzzCifar("cifar100", CifarRecord({3, 44}, 0) + CifarRecord({19, 99}, 1), 1500);
 }
+
+/// Inputs and labels in files of this name, both as the array `array` of theirs.
+void FuzzArrays(const std::string& name, const std::string& array, bool deflated, int count) {
+  DataFuzz files;
+  const std::vector<float> inputs = {0, 1, 2.5, -3, 4, 5, 6, 7, 8e9f, 9, 10, 11};
+  const std::vector<uint8_t> labels = {0, 1, 2, 1, 0, 2};
+  const std::string x = Npy("'<f4'", {6, 2}, BytesOf(inputs));
+  const std::string y = Npy("'|u1'", {6}, BytesOf(labels));
+  const auto wrap = [&](const std::string& npy) {
+    if (name.ends_with(".npy")) return npy;
+    if (name.ends_with(".npz")) return Zip({{"a.npy", x}, {"v.npy", npy}}, deflated);
+    return npy == x ? Safetensors({{"v", {"F32", {6, 2}, BytesOf(inputs)}}})
+                    : Safetensors({{"v", {"U8", {6}, BytesOf(labels)}}});
+  };
+  files.Write("x_" + name, wrap(x));
+  files.Write("y_" + name, wrap(y));
+  Json fields = files.fields({"fuzzed_x_" + name + array, "fuzzed_y_" + name + array},
+                             {"x_" + name + array, "y_" + name + array});
+  fields["normalize"] = "none";
+  Stream random(1, "fuzz." + name + (deflated ? ".deflated" : ""));
+  Fuzz("arrays", fields, count, [&] {
+    const bool in_inputs = random.Below(2) == 0;
+    const std::string& good = in_inputs ? x : y;
+    // A member is changed before it is packed, or the archive after it.
+    const bool inside = name.ends_with(".npz") && random.Below(2) == 0;
+    const std::string bad = inside ? wrap(Mutate(good, 0, random)) : Mutate(wrap(good), 0, random);
+    files.Write("fuzzed_x_" + name, in_inputs ? bad : wrap(x));
+    files.Write("fuzzed_y_" + name, in_inputs ? wrap(y) : bad);
+  });
+}
+
+TEST(DataFuzzSlow, Npy) { FuzzArrays("a.npy", "", false, 1500); }
+TEST(DataFuzzSlow, NpzStored) { FuzzArrays("a.npz", ":v", false, 1500); }
+TEST(DataFuzzSlow, NpzDeflated) { FuzzArrays("a.npz", ":v", true, 1500); }
+TEST(DataFuzzSlow, Safetensors) { FuzzArrays("a.safetensors", ":v", false, 1500); }
 
 }  // namespace
 }  // namespace sgdscope

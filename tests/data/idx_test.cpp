@@ -159,6 +159,33 @@ TEST_F(IdxFiles, TheNumberInFilesThatAreNotSoundCountsAsUnknown) {
   EXPECT_EQ(Make()->Shape("data").train_size, 5);
 }
 
+/// Files of one set under the name of the other, as far as the published ones are here.
+TEST(PublishedIdxFiles, AreWarnedOfUnderAnotherName) {
+  const std::string folder = "/usr/share/datasets/fashion-mnist";  // Debian's package
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not here";
+  const auto warnings = [&](const std::string& name, const Json& more = Json::object()) {
+    Json fields = {{"path", folder}};
+    fields.update(more);
+    return MakeDataset(name, fields)->Load(0).warnings;
+  };
+  EXPECT_TRUE(warnings("fashion_mnist").empty());
+  for (const Json& limits : {Json::object(), Json{{"train_limit", 10}}}) {
+    const auto told = warnings("mnist", limits);
+    ASSERT_EQ(told.size(), 2u);
+    EXPECT_NE(told[0].find(folder + "/train-images"), std::string::npos) << told[0];
+    EXPECT_NE(told[1].find(folder + "/t10k-images"), std::string::npos) << told[1];
+    EXPECT_NE(told[0].find("images of fashion_mnist"), std::string::npos) << told[0];
+  }
+}
+
+TEST_F(IdxFiles, ASplitLeavesTheTestFilesAlone) {
+  const LoadedData data = Load({{"split", {{"share", 0.4}}}});
+  EXPECT_EQ(data.train.size(), 3);
+  EXPECT_EQ(data.test.size(), 2);
+  EXPECT_EQ(data.files.size(), 2u);
+  EXPECT_EQ(Make({{"split", {{"share", 0.4}}}})->Shape("data").train_size, 3);
+}
+
 TEST_F(IdxFiles, DottedNames) {
   fs::rename(folder_ / "train-images-idx3-ubyte", folder_ / "train-images.idx3-ubyte");
   Write("t10k-labels.idx1-ubyte.gz", Gzip(IdxLabels(kTestLabels)));

@@ -85,15 +85,20 @@ TEST(Synthetic, RefusesWhatCantBe) {
               [] { MakeDataset("synthetic", {{"normalize", "unit"}})->Shape("data"); });
 }
 
-TEST(Datasets, EveryNameHasHelpAndAShapeByDefault) {
+TEST(Datasets, EveryNameHasHelpAndDefaults) {
   ASSERT_GE(Registry<Dataset>::entries().size(), 5u);
   for (const auto& [name, entry] : Registry<Dataset>::entries()) {
     SCOPED_TRACE(name);
     EXPECT_FALSE(entry.help.empty());
     const auto dataset = entry.make();
-    const DataShape shape = dataset->Shape("data");
-    EXPECT_FALSE(shape.shape.empty());
-    EXPECT_GE(shape.classes, 2);
+    try {
+      const DataShape shape = dataset->Shape("data");
+      EXPECT_FALSE(shape.shape.empty());
+      EXPECT_GE(shape.classes, 2);
+    } catch (const Error& error) {  // files that are not here tell the shape
+      EXPECT_EQ(error.kind(), ErrorKind::kData) << error.what();
+      EXPECT_EQ(name, "arrays");
+    }
     dataset->Resolve();
     // The resolved fields are a config of their own.
     const FieldsFunction fields = [&](FieldVisitor& visitor) { dataset->Fields(visitor); };

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Makes arrays for the data set `arrays` of images that lie in folders, one folder a class.
+
+    scripts/image_arrays.py photos data/photos --size 32                # photos/cat/1.jpg, photos/dog/2.png, ...
+    scripts/image_arrays.py photos data/photos --size 32 --grey         # photos/train/cat/1.jpg, photos/test/cat/2.jpg, ...
+
+Where FROM has the folders `train` and `test`, these are the training and the test set; else all are training files, of which a
+config takes a test set by "split": {"share": 0.2}. Into DIR come train_inputs.npy [N, channels, height, width] of bytes,
+train_labels.npy, the same for test, and classes.txt, the class of each label. A config then says
+"data": {"name": "arrays", "path": "DIR"}. Needs Pillow. Exit status: 0 written, 2 wrong usage, 3 unusable data, 5 no library or
+no place to write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgdscope.errors import DATA, Error, exit_status_of
+from sgdscope.files import replacing
+from sgdscope.optional import need
+
+SPLITS = ("train", "test")
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="image_arrays.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", type=Path, metavar="FROM", help="the folder of the images")
+    parser.add_argument("out", type=Path, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--size", type=int, metavar="N", help="make all images N x N: the middle square, shrunk or "
+                        "enlarged (default: as they are, if all have one size)")  # fmt: skip
+    parser.add_argument("--grey", action="store_true", help="one channel in place of red, green and blue")
+    options = parser.parse_args(arguments)
+    if options.size is not None and options.size < 1:
+        raise Error("--size", f"found {options.size}, expected 1 pixel or more", "leave it out to keep the size")
+    return options
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The visible folders in a folder, by name."""
+    if not folder.is_dir():
+        raise Error(str(folder), "there is no such folder", "give the folder of the images")
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def images_in(folder: Path, endings: Sequence[str]) -> list[Path]:
+    """The images of a class, by name, also in folders within its folder."""
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in endings and not path.name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
+
+
+def pixels_of(path: Path, image_module: Any, options: argparse.Namespace) -> np.ndarray:
+    """An image as [channels, height, width] of bytes."""
+    try:
+        with image_module.open(path) as file:
+            image = file.convert("L" if options.grey else "RGB")
+    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
+        raise Error(str(path), f"cannot be read: {error}", "mend it or take it away", DATA) from None
+    if options.size is not None:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((options.size, options.size), image_module.Resampling.BILINEAR, box)
+    pixels = np.asarray(image)
+    return pixels[None] if options.grey else np.moveaxis(pixels, -1, 0)
+
+
+def write_split(split: str, images: Sequence[tuple[Path, int]], image_module: Any, options: argparse.Namespace) -> Path:
+    """Writes inputs and labels of a split, one image after the other."""
+    first_path, _ = images[0]
+    first = pixels_of(first_path, image_module, options)
+    inputs = options.out / f"{split}_inputs.npy"
+    with replacing(inputs) as temporary, temporary.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *first.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for path, _ in images:
+            pixels = pixels_of(path, image_module, options)
+            if pixels.shape != first.shape:
+                what = f"has {pixels.shape[2]} x {pixels.shape[1]} pixels, but {first_path} {first.shape[2]} x {first.shape[1]}"
+                raise Error(str(path), what, "give all of them one size by --size N", DATA)
+            file.write(np.ascontiguousarray(pixels).tobytes())
+    with replacing(options.out / f"{split}_labels.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, np.array([label for _, label in images], np.int64))
+    return inputs
+
+
+def convert(options: argparse.Namespace) -> list[Path]:
+    """Writes the arrays of all splits; the files of inputs."""
+    image_module = need("PIL.Image", "the reading of images", "pillow")
+    endings = [ending.lower() for ending in image_module.registered_extensions()]
+    parted = (options.source / "train").is_dir() and (options.source / "test").is_dir()
+    sources = {split: options.source / split for split in SPLITS} if parted else {"train": options.source}
+    classes = [folder.name for folder in folders_in(sources["train"])]
+    if len(classes) < 2:
+        raise Error(
+            str(sources["train"]),
+            f"found {len(classes)} folders",
+            "put the images of each class in a folder of its own",
+            DATA,
+        )
+    written = []
+    for split, source in sources.items():
+        unknown = [folder.name for folder in folders_in(source) if folder.name not in classes]
+        if unknown:
+            hint = "a class needs a folder of the same name in train"
+            raise Error(str(source), f"found classes that train has not: {', '.join(unknown)}", hint, DATA)
+        images = [(path, label) for label, name in enumerate(classes) for path in images_in(source / name, endings)]
+        if not images:
+            raise Error(str(source), "found no image", f"known are {', '.join(sorted(endings))}", DATA)
+        written.append(write_split(split, images, image_module, options))
+    with replacing(options.out / "classes.txt") as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Converts and prints the files written; the exit status."""
+    return exit_status_of(
+        lambda: print(*convert(parse_arguments(sys.argv[1:] if arguments is None else arguments)), sep="\n")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
