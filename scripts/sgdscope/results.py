@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from sgdscope.claims import Measurement, Sample, TooLittle, best_of_settings, over_seeds
-from sgdscope.errors import DATA, Error
-from sgdscope.runs import Run, open_run
+from sgdscope.runs import Run, open_run, read_manifest
 from sgdscope.studies import Job, Setting, Study
 
 PARTS = 5  # of training, in which the course of a value is told
@@ -52,13 +50,7 @@ def seconds_of(outcomes: Sequence[Outcome]) -> float | None:
 def load_outcome(job: Job, runs_folder: Path) -> Outcome:
     """Looks into the run folder of a job."""
     folder = runs_folder / job.folder
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        manifest = {}
-    except ValueError as error:
-        hint = "remove the run folder, and call scripts/reproduce.sh again"
-        raise Error(str(folder / "manifest.json"), f"is not JSON: {error}", hint, DATA) from None
+    manifest = read_manifest(folder)
     run = open_run(str(folder)) if manifest.get("status") == "done" else None
     return Outcome(job, folder, manifest, run)
 

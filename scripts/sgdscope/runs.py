@@ -1,4 +1,4 @@
-"""Reads run folders: their configs, and of their CSV files the columns that are asked for."""
+"""Reads run folders: their configs and manifests, and of their CSV files the columns that are asked for."""
 
 from __future__ import annotations
 
@@ -12,29 +12,44 @@ from typing import Any
 
 import numpy as np
 
+from sgdscope import snapshots
 from sgdscope.errors import DATA, Error, suggestion
+from sgdscope.optional import find
 
 NOT_BEGUN = "the run has only just begun, or failed before its first row: manifest.json and log.txt beside it tell"
 
 EVAL_PREFIX = "eval."
 READ_BYTES = 1 << 20  # what is split at a time; larger is slower, because it leaves the cache
+LARGE = (
+    1 << 24
+)  # bytes of a file that pyarrow reads, if it is here: to import it takes as long as to read a smaller one
+
+
+class NotBegun(Error):
+    """A run that has no rows, and not even a whole header of them."""
 
 
 @dataclass
 class Table:
-    """A CSV file of numbers with one header line, of which only the columns asked for are read."""
+    """A CSV file of numbers with one header line, of which only the columns asked for are read.
+
+    All of them have the rows that were there when the first ones were read: the run may go on meanwhile.
+    """
 
     path: Path
     columns: list[str]
+    begin: int = 0  # where the first row begins in the file
+    end: int = 0  # where the last whole row ended when the first column was read; 0 before
     values: dict[str, np.ndarray] = field(default_factory=dict)
 
     @staticmethod
     def open(path: Path, required: Sequence[str]) -> Table:
         """Reads the header, which must name the `required` columns."""
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            header = file.readline()
-        if not header.endswith("\n"):
-            raise Error(str(path), "has no rows, and no whole header yet", NOT_BEGUN, DATA)
+        with path.open("rb") as file:
+            line = file.readline()
+        if not line.endswith(b"\n"):
+            raise NotBegun(str(path), "has no rows, and no whole header yet", NOT_BEGUN, DATA)
+        header = line.decode("utf-8", "replace")
         columns = next(csv.reader([header]), [])
         missing = [name for name in required if name not in columns]
         if missing:
@@ -42,33 +57,75 @@ class Table:
             raise Error(
                 f"{path}, line 1", f"found no column {', '.join(missing)} in '{header.strip()[:80]}'", hint, DATA
             )
-        return Table(path, columns)
+        return Table(path, columns, begin=len(line))
 
     def load(self, names: Sequence[str]) -> None:
         """Reads, in one pass, those of `names` that have not been read yet."""
         wanted = [name for name in dict.fromkeys(names) if name not in self.values]
         if not wanted:
             return
+        if not self.has_rows():
+            raise NotBegun(str(self.path), "has no rows yet", NOT_BEGUN, DATA)
+        if self.end >= LARGE and (by_arrow := _by_arrow(self, wanted)) is not None:
+            self.values |= by_arrow
+            return
         indices = [self.columns.index(name) for name in wanted]
-        parts = [_parse(self, text, line, indices) for text, line in _whole_lines(self.path)]
-        if not parts:
-            raise Error(str(self.path), "has no rows yet", NOT_BEGUN, DATA)
+        parts = [_parse(self, text, line, indices) for text, line in _lines(self)]
         self.values |= dict(zip(wanted, np.concatenate(parts, axis=1)))
+
+    def has_rows(self) -> bool:
+        """Whether there is a whole row below the header; from then on the rows are those that there are now."""
+        if self.end <= self.begin:
+            self.end = _size_of_whole_lines(self.path)
+        return self.end > self.begin
 
     def __getitem__(self, name: str) -> np.ndarray:
         self.load([name])
         return self.values[name]
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Blocks of whole lines below the header, each with the number of its first line.
+def _by_arrow(table: Table, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The columns as pyarrow reads them; None if it is not here, or finds a fault, which the slow way tells by its line."""
+    arrow, arrow_csv = find("pyarrow"), find("pyarrow.csv")
+    if arrow is None or arrow_csv is None:
+        return None
+    names = list(dict.fromkeys(["step", *names]))  # a step is in every row, but not in an empty line
+    with arrow.OSFile(str(table.path)) as file:
+        try:
+            read = arrow_csv.read_csv(
+                file.get_stream(0, table.end),
+                read_options=arrow_csv.ReadOptions(block_size=1 << 19),
+                parse_options=arrow_csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, arrow.float64()), include_columns=names, null_values=[""]
+                ),
+            )
+        except arrow.ArrowInvalid:
+            return None
+    if read.column("step").null_count:
+        return None
+    return {name: read.column(name).to_numpy() for name in names}
 
-    A last line without its newline is one that the run is still writing: it is left out.
-    """
-    line, rest = 2, b""
+
+def _size_of_whole_lines(path: Path) -> int:
+    """The bytes of a file up to its last newline: a line without one is still being written, or was torn by a crash."""
     with path.open("rb") as file:
-        file.readline()
-        while block := file.read(READ_BYTES):
+        end = file.seek(0, 2)
+        while end:
+            begin = max(0, end - READ_BYTES)
+            file.seek(begin)
+            if (newline := file.read(end - begin).rfind(b"\n")) >= 0:
+                return begin + newline + 1
+            end = begin
+    return 0
+
+
+def _lines(table: Table) -> Iterator[tuple[bytes, int]]:
+    """Blocks of whole lines below the header, each with the number of its first line."""
+    line, rest = 2, b""
+    with table.path.open("rb") as file:
+        file.seek(table.begin)
+        while block := file.read(min(READ_BYTES, table.end - file.tell())):
             head, newline, tail = block.rpartition(b"\n")
             if newline:
                 yield rest + head, line
@@ -120,6 +177,23 @@ class Run:
     evaluations: Table | None
     label: str = ""
 
+    def manifest(self) -> dict[str, Any]:
+        """Status, reason, steps, time, versions, checksums, as the run has written them last."""
+        return read_manifest(self.folder)
+
+    def snapshot_steps(self, label: str = "") -> list[int]:
+        """The steps of which there is a snapshot."""
+        return snapshots.steps_in(self.folder / "snapshots", label)
+
+    def snapshot(self, step: int, label: str = "") -> snapshots.Tensors:
+        """theta and whatever else the probe `snapshot` has kept of a step. `label`: the probe's, if it has its own."""
+        return snapshots.tensors_at(self.folder / "snapshots", step, label)
+
+    def checkpoint(self, step: int | None = None) -> snapshots.Tensors:
+        """theta and the states of rule, schedule and probes, of the last checkpoint or that of a step."""
+        folder = self.folder / "checkpoints"
+        return snapshots.tensors_at(folder, max(snapshots.steps_in(folder), default=0) if step is None else step)
+
     def columns(self) -> list[str]:
         """Every name that --columns accepts for this run."""
         evaluated = self.evaluations.columns if self.evaluations else []
@@ -133,6 +207,19 @@ class Run:
         if self.evaluations and name != column and name in self.evaluations.columns:
             return self.evaluations, name
         raise Error(str(self.folder), f"no column '{column}'", suggestion(column, self.columns()))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A run folder's manifest; empty if the run has not begun."""
+    path = folder / "manifest.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        hint = "remove the run folder, and make the run again"
+        raise Error(str(path), f"is not JSON: {error}", hint, DATA) from None
+    return found if isinstance(found, dict) else {}
 
 
 def open_run(path: str) -> Run:

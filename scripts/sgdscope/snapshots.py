@@ -1,18 +1,73 @@
-"""Reads theta from the snapshots of a run: safetensors files, which are the length of a header, the header, and numbers."""
+"""Reads snapshots and checkpoints of a run: safetensors files, which are the length of a header, the header, and numbers."""
 
 from __future__ import annotations
 
 import json
+import re
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sgdscope.errors import DATA, Error
+
+TYPES = {"U8": "u1", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
+CHECKSUM = b'"crc32":"'  # of the file with zeros in the checksum's own place
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The arrays of a file by name, and the text beside them."""
+
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+
+def read_tensors(path: Path) -> Tensors:
+    """All arrays of a safetensors file, whose checksum must be right if it has one of ours."""
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8:begin])
+        metadata = header.pop("__metadata__", {})
+        arrays = {}
+        for name, entry in header.items():
+            first, end = entry["data_offsets"]
+            array = np.frombuffer(data[begin + first : begin + end], TYPES[entry["dtype"]])
+            arrays[name] = array.reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(path, "is no safetensors file as `sgdscope run` writes it") from None
+    if "crc32" in metadata:
+        at = data.index(CHECKSUM) + len(CHECKSUM)
+        if f"{zlib.crc32(data[:at] + b'0' * 8 + data[at + 8 :]):08x}" != metadata.pop("crc32"):
+            raise _damaged(path, "the content has another checksum than the header says")
+    return Tensors(arrays, metadata)
+
+
+def _damaged(path: Path, what: str) -> Error:
+    return Error(str(path), what, "the file is damaged: use another one, or make the run again", DATA)
+
+
+def steps_in(folder: Path, label: str = "") -> list[int]:
+    """The steps of which the folder has a file, in ascending order. `label`: of a probe that has one of its own."""
+    name = re.compile(rf"step_(\d+){re.escape('.' + label if label else '')}\.safetensors")
+    found = [name.fullmatch(file.name) for file in folder.glob("step_*.safetensors")]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def tensors_at(folder: Path, step: int, label: str = "") -> Tensors:
+    """The arrays of the folder's file of a step."""
+    path = folder / f"step_{step}{'.' + label if label else ''}.safetensors"
+    if not path.is_file():
+        steps = ", ".join(map(str, steps_in(folder, label))) or "none"
+        raise Error(str(path), "there is no such file", f"steps of which there is one: {steps}", DATA)
+    return read_tensors(path)
+
 
 def theta_at(folder: Path, step: int) -> np.ndarray:
     """All parameters at a step, in double, from the run folder's snapshot of it."""
-    data = (folder / "snapshots" / f"step_{step}.safetensors").read_bytes()
-    begin = 8 + int.from_bytes(data[:8], "little")
-    theta = json.loads(data[8:begin])["theta"]
-    first, end = theta["data_offsets"]
-    numbers = np.frombuffer(data[begin + first : begin + end], {"F32": "<f4", "F64": "<f8"}[theta["dtype"]])
-    return numbers.astype(np.float64)
+    return tensors_at(folder / "snapshots", step)["theta"].astype(np.float64)

@@ -34,10 +34,21 @@ def standard_error(values: Sequence[float] | np.ndarray) -> float:
     return spread(values) / math.sqrt(len(values))
 
 
+def standard_errors(values: np.ndarray) -> np.ndarray:
+    """`standard_error` of each column of `values` [seeds, columns]."""
+    if len(values) < 2:
+        return np.full(values.shape[1], math.nan)
+    return np.std(values, axis=0, ddof=1) / math.sqrt(len(values))
+
+
+def half_width(count: int, level: float = LEVEL) -> float:
+    """Of the interval that covers a mean of `count` values, in standard errors; NaN of fewer than two."""
+    return float(special.stdtrit(count - 1, 1 - level / 2)) if count > 1 else math.nan
+
+
 def interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """The interval that covers the mean with probability 1 − level; NaN of fewer than two values."""
-    centre, error = float(np.mean(values)), standard_error(values)
-    half = float(special.stdtrit(len(values) - 1, 1 - level / 2)) * error if len(values) > 1 else math.nan
+    centre, half = float(np.mean(values)), half_width(len(values), level) * standard_error(values)
     return centre - half, centre + half
 
 
