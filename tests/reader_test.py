@@ -105,7 +105,7 @@ class Folders(Reader):
                 self.write_snapshot(str(folder.relative_to(self.root)), step, theta + step)
                 made = self.root / "runs" / "a" / "snapshots" / f"step_{step}.safetensors"
                 (folder / kind).mkdir(exist_ok=True)
-                made.rename(folder / kind / made.name)
+                made.rename(folder / kind / (made.name if kind == "snapshots" else f"step_{step:015}.safetensors"))
         run = open_run(str(folder))
         self.assertEqual(run.manifest()["status"], "done")
         self.assertEqual(run.snapshot_steps(), [0, 20])
@@ -113,7 +113,7 @@ class Folders(Reader):
         np.testing.assert_array_equal(run.checkpoint()["theta"], theta + 100)
         np.testing.assert_array_equal(run.checkpoint(7)["theta"], theta + 7)
         self.assertEqual(run.checkpoint(7).metadata, {"step": "0"})
-        with self.assert_error("step_5.safetensors", "0, 20"):
+        with self.assert_error("snapshots: has no file of step 5", "0, 20"):
             run.snapshot(5)
         file = folder / "snapshots" / "step_20.safetensors"
         text = b'{"__metadata__":{"crc32":"%s"},"theta":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}'

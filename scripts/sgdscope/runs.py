@@ -14,7 +14,7 @@ import numpy as np
 
 from sgdscope import snapshots
 from sgdscope.errors import DATA, Error, suggestion
-from sgdscope.optional import find
+from sgdscope.optional import find, need
 
 NOT_BEGUN = "the run has only just begun, or failed before its first row: manifest.json and log.txt beside it tell"
 
@@ -183,7 +183,7 @@ class Run:
 
     def snapshot_steps(self, label: str = "") -> list[int]:
         """The steps of which there is a snapshot."""
-        return snapshots.steps_in(self.folder / "snapshots", label)
+        return list(snapshots.files_in(self.folder / "snapshots", label))
 
     def snapshot(self, step: int, label: str = "") -> snapshots.Tensors:
         """theta and whatever else the probe `snapshot` has kept of a step. `label`: the probe's, if it has its own."""
@@ -191,8 +191,17 @@ class Run:
 
     def checkpoint(self, step: int | None = None) -> snapshots.Tensors:
         """theta and the states of rule, schedule and probes, of the last checkpoint or that of a step."""
-        folder = self.folder / "checkpoints"
-        return snapshots.tensors_at(folder, max(snapshots.steps_in(folder), default=0) if step is None else step)
+        return snapshots.tensors_at(self.folder / "checkpoints", step)
+
+    def module(self, step: int | None = None, shape: Sequence[int] | None = None, classes: int | None = None) -> Any:
+        """The network as a `torch.nn.Module`, with theta of the snapshot of a step or of the last checkpoint.
+
+        Its `state_dict()` is what PyTorch keeps. Batch normalization's running statistics, which `eval()` needs, are in
+        checkpoints only. Data sets that the config doesn't tell the shape of need `shape`, of an example, and `classes`.
+        """
+        twin = need("sgdscope.twin", "a network in PyTorch", "torch")
+        arrays = (self.checkpoint() if step is None else self.snapshot(step)).arrays
+        return twin.module_of(self.config, arrays, shape, classes)
 
     def columns(self) -> list[str]:
         """Every name that --columns accepts for this run."""

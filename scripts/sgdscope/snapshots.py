@@ -52,20 +52,23 @@ def _damaged(path: Path, what: str) -> Error:
     return Error(str(path), what, "the file is damaged: use another one, or make the run again", DATA)
 
 
-def steps_in(folder: Path, label: str = "") -> list[int]:
-    """The steps of which the folder has a file, in ascending order. `label`: of a probe that has one of its own."""
+def files_in(folder: Path, label: str = "") -> dict[int, Path]:
+    """The folder's files by their steps, in ascending order. `label`: of a probe that has one of its own."""
     name = re.compile(rf"step_(\d+){re.escape('.' + label if label else '')}\.safetensors")
-    found = [name.fullmatch(file.name) for file in folder.glob("step_*.safetensors")]
-    return sorted(int(match[1]) for match in found if match)
+    found = [(name.fullmatch(file.name), file) for file in folder.glob("step_*.safetensors")]
+    return dict(sorted((int(match[1]), file) for match, file in found if match))
 
 
-def tensors_at(folder: Path, step: int, label: str = "") -> Tensors:
-    """The arrays of the folder's file of a step."""
-    path = folder / f"step_{step}{'.' + label if label else ''}.safetensors"
-    if not path.is_file():
-        steps = ", ".join(map(str, steps_in(folder, label))) or "none"
-        raise Error(str(path), "there is no such file", f"steps of which there is one: {steps}", DATA)
-    return read_tensors(path)
+def tensors_at(folder: Path, step: int | None = None, label: str = "") -> Tensors:
+    """The arrays of the folder's file of a step, or of the last one."""
+    files = files_in(folder, label)
+    if step is None:
+        step = max(files, default=None)
+    if step not in files:
+        steps = ", ".join(map(str, files)) or "none"
+        what = "has no file" if step is None else f"has no file of step {step}"
+        raise Error(str(folder), what, f"steps of which there is one: {steps}", DATA)
+    return read_tensors(files[step])
 
 
 def theta_at(folder: Path, step: int) -> np.ndarray:
