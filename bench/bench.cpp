@@ -16,6 +16,7 @@
 // SGDSCOPE_BENCH_MNIST names the folder of its files, else random ones, whose zeros don't lie
 // together.
 
+#include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 #include <c10/core/CPUAllocator.h>
 
@@ -23,6 +24,7 @@
 #include <filesystem>
 #include <string>
 
+#include "bench/peak.h"
 #include "config/json.h"
 #include "core/blas.h"
 #include "core/csv.h"
@@ -137,6 +139,11 @@ void SeparateSampledStep(benchmark::State& state) { TimeSteps(state, {OneLayer(s
 
 Json Winsorized(int64_t percentile) { return {{"name", "winsorized"}, {"percentile", percentile}}; }
 
+/// Seven hidden layers of 64, in batches of 25: little to multiply, many layers.
+void PlainStep7x64(benchmark::State& state) {
+  const Json narrow = {{"name", "mlp"}, {"hidden", std::vector<int>(7, 64)}};
+  TimeSteps(state, {narrow, "mnist", Json::array(), kMean, 25});
+}
 void PlainStep3x256(benchmark::State& state) { TimeSteps(state, {kThreeLayers, Json::array()}); }
 void WinsorizedStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array(), Winsorized(state.range(0))});
@@ -354,6 +361,17 @@ void TenStepsLargestEigenvalue3x256(benchmark::State& state) {
   setup.Wait();
 }
 
+/// 2^26 multiplications and additions in registers, shared out to the threads: what is possible.
+void Peak(benchmark::State& state) {
+  at::set_num_threads(static_cast<int>(Threads()));
+  for (auto _ : state) {
+    at::parallel_for(0, Threads(), 1, [](int64_t begin, int64_t end) {
+      benchmark::DoNotOptimize(
+          bench::MultiplyAndAdd((int64_t{1} << 26) / Threads() * (end - begin)));
+    });
+  }
+}
+
 /// A row with the Taylor probe's 18 values: buffered, fetched, formatted, written.
 void CsvRow(benchmark::State& state) {
   Setup setup(OneLayer(state), kTaylor);
@@ -375,6 +393,8 @@ BENCHMARK(SeparateSampledStep)
     ->Arg(8000)
     ->Unit(benchmark::kMicrosecond)
     ->UseRealTime();
+BENCHMARK(Peak)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(PlainStep7x64)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(WinsorizedStep3x256)
     ->Arg(1)

@@ -41,6 +41,11 @@ of 32, contiguous and channels last:
   gap step      a plain step with the change of the loss on its batch and on a test batch, and of the gap to first
                 order; sgdscope's also with the trace of the covariance.
 
+--work plain, 784-64x7-10 in batches of 25, 784-64-10, 784-256x3-10, 784-500x7-10 and 784-2000-10 in batches of 100:
+
+  plain step    eager, by torch.compile, by JAX's jit with donated parameters; ours also as a share of what the processor
+                can multiply and add at most.
+
 --work hessian, 784-256-256-256-10, the Hessian of 2,000 examples:
 
   product       with a vector, and a gradient beside it.
@@ -87,6 +92,7 @@ from sgdscope.peers import (
     implicit_regularization,
     inherent_noise,
     noise_enhancement,
+    plain,
 )
 from sgdscope.peers.data import Dataset, load_data
 from sgdscope.peers.image_networks import NETWORKS
@@ -95,6 +101,7 @@ from sgdscope.peers.sgdscope_bench import SgdscopeBench
 from sgdscope.peers.timing import CLOCKS, Measured, Turns
 
 WORKS = {
+    "plain": plain,
     "inherent_noise": inherent_noise,
     "coherent_gradients": coherent_gradients,
     "implicit_regularization": implicit_regularization,
@@ -152,6 +159,8 @@ def measure_work(
     """Measures each network of a work."""
     device = torch.device(options.device)
     match work:
+        case "plain":
+            return [plain.measure(network, data, ours, turns, options.threads) for network in plain.NETWORKS]
         case "inherent_noise":
             return [inherent_noise.measure(hidden, data, ours, turns) for hidden in options.networks]
         case "coherent_gradients":

@@ -37,6 +37,7 @@ from sgdscope.peers import (
     implicit_regularization,
     inherent_noise,
     noise_enhancement,
+    plain,
 )
 from sgdscope.peers.data import Dataset
 from sgdscope.peers.image_networks import NETWORKS, WideResNet
@@ -308,6 +309,43 @@ class Images(unittest.TestCase):
         self.assertLess(float((after - before + 0.01 * gradient).norm()), 1e-6 * float(gradient.norm()))
 
 
+class PlainSteps(unittest.TestCase):
+    def test_operations_are_those_of_the_products(self) -> None:
+        network = plain.Network((64,), 100, "PlainStep/64")
+        forward, by_weights, by_inputs = 784 * 64 + 64 * 10, 784 * 64 + 64 * 10, 64 * 10
+        self.assertEqual(network.operations(), 2 * 100 * (forward + by_weights + by_inputs))
+        self.assertEqual(network.name, "784-64-10, batches of 100")
+
+    def test_a_round_has_every_way(self) -> None:
+        network, data = plain.Network((8,), 30, ""), small_data()
+        with (
+            mock.patch.object(torch, "compile", lambda function: function),  # takes half a minute
+            mock.patch.object(plain, "NETWORKS", (network,)),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            measured = plain.measure(network, data, None, Turns(rounds=1, seconds=1e-4), 1)
+            report = plain.report([measured])
+        self.assertEqual(set(measured.of(PYTORCH, "plain")), {"uint8", "float", "compiled"})
+        self.assertEqual(set(measured.of(JAX, "plain")), set() if missing("jax") else {"jit"})
+        self.assertIn("784-8-10, batches of 30", report)
+        self.assertEqual(plain.targets_of(measured), [])
+
+    @unittest.skipIf(missing("jax"), "no JAX")
+    def test_donated_steps_descend_as_pytorch_does(self) -> None:
+        network, data = plain.Network((8,), 30, ""), small_data().as_float()
+        torch.manual_seed(1)
+        theirs = plain.DonatedStep(load_jax("cpu", 1), network, data)
+        torch.manual_seed(1)
+        step = PlainStep(network.hidden, data, network.batch_size)
+        for ours in (theirs, step):
+            torch.manual_seed(2)
+            ours()
+            ours()
+        for parameter, (weight, bias) in zip(zip(*[iter(step.model.parameters())] * 2), theirs.parameters):
+            for mine, other in zip(parameter, (weight, bias)):
+                np.testing.assert_allclose(mine.detach().numpy(), np.asarray(other), atol=1e-5)
+
+
 class NoiseEnhancement(unittest.TestCase):
     def test_both_ways_descend_along_equation_6(self) -> None:
         for way in (noise_enhancement.TwoLosses, noise_enhancement.JoinedBatch):
@@ -461,6 +499,13 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(
             list(self.verdicts(measured, implicit_regularization.targets_of).values()), [False, True, False]
         )
+
+    def test_verdicts_of_plain_steps(self) -> None:
+        measured = self.measured(
+            {"plain": (10,), "peak": (1,)},
+            **{PYTORCH: {"plain": {"float": [13.0], "compiled": [11.0]}}, JAX: {"plain": {"jit": [12.0]}}},
+        )
+        self.assertEqual(list(self.verdicts(measured, plain.targets_of).values()), [False, True])
 
     def test_verdicts_of_noise_enhancement(self) -> None:
         measured = self.measured(

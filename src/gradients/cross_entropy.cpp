@@ -18,6 +18,18 @@ class CrossEntropy : public Loss {
     return at::cross_entropy_loss(z, labels, {}, at::Reduction::None);
   }
 
+  // The functions that autograd calls for Losses, without its book-keeping.
+  std::pair<at::Tensor, at::Tensor> WithGradient(const at::Tensor& z, const at::Tensor& labels,
+                                                 const at::Tensor& weights) const override {
+    constexpr int64_t kNone = -100;  // ATen's label of what doesn't count
+    const at::Tensor log_q = at::_log_softmax(z, 1, /*half_to_float=*/false);
+    const auto [losses, total] =
+        at::nll_loss_forward(log_q, labels, {}, at::Reduction::None, kNone);
+    const at::Tensor by_log_q =
+        at::nll_loss_backward(weights, log_q, labels, {}, at::Reduction::None, kNone, total);
+    return {losses, at::_log_softmax_backward_data(by_log_q, log_q, 1, z.scalar_type())};
+  }
+
   at::Tensor MeanChanges(const at::Tensor& z, const at::Tensor& labels, const at::Tensor& shift,
                          const at::Tensor& direction) const override {
     if (!z.is_cpu()) return Loss::MeanChanges(z, labels, shift, direction);

@@ -1,6 +1,16 @@
 #include "gradients/loss.h"
 
+#include <torch/csrc/autograd/autograd.h>
+
 namespace sgdscope {
+
+std::pair<at::Tensor, at::Tensor> Loss::WithGradient(const at::Tensor& z, const at::Tensor& labels,
+                                                     const at::Tensor& weights) const {
+  at::AutoGradMode enable(true);
+  const at::Tensor leaf = z.detach().requires_grad_();
+  const at::Tensor losses = Losses(leaf, labels);
+  return {losses.detach(), torch::autograd::grad({losses}, {leaf}, {weights})[0]};
+}
 
 at::Tensor Loss::MeanChanges(const at::Tensor& z, const at::Tensor& labels, const at::Tensor& shift,
                              const at::Tensor& direction) const {

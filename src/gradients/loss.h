@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "config/fields.h"
 #include "core/torch.h"
@@ -31,6 +32,11 @@ class Loss : public Configurable {
                                  const at::Tensor& shift, const at::Tensor& direction) const;
   /// Losses on a line of logits, in double.
   virtual LineLosses AlongLine(const Line& z, const at::Tensor& labels, bool curvature) const = 0;
+  /// What Losses gives, and the derivative of their sum weighted with weights [n] by z; no graph, and
+  /// to the bit what autograd finds. As it stands, by autograd.
+  virtual std::pair<at::Tensor, at::Tensor> WithGradient(const at::Tensor& z,
+                                                         const at::Tensor& labels,
+                                                         const at::Tensor& weights) const;
 };
 
 /// The mean of per-example losses [n], in double: the one place that averages. Returns a scalar

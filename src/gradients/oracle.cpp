@@ -137,6 +137,7 @@ Gradients Oracle::EvaluateInPieces(const Batch& batch, const at::Tensor& theta) 
 
 Gradients Oracle::EvaluatePiece(const Batch& piece, const at::Tensor& theta,
                                 const at::Tensor& weights, bool keep_graph) const {
+  if (network_.root->KnowsWayBack() && !keep_graph) return EvaluateByLayers(piece, theta, weights);
   std::vector<Tap> taps;
   at::Tensor losses;
   at::AutoGradMode enable(true);
@@ -161,6 +162,21 @@ Gradients Oracle::EvaluatePiece(const Batch& piece, const at::Tensor& theta,
     gradients.input_gradients.push_back(tap.input.requires_grad() ? *next++ : at::Tensor());
   }
   gradients.taps = std::move(taps);
+  gradients.parameters = theta.size(0);
+  return gradients;
+}
+
+Gradients Oracle::EvaluateByLayers(const Batch& piece, const at::Tensor& theta,
+                                   const at::Tensor& weights) const {
+  at::NoGradGuard no_grad;
+  Gradients gradients;
+  WayBack back;
+  gradients.logits =
+      network_.root->Forward(piece.inputs, {theta, &gradients.taps, {}, &back}).detach();
+  auto [losses, d] = loss_.WithGradient(gradients.logits, piece.labels, weights);
+  gradients.losses = losses;
+  back.Go(d);
+  gradients.output_gradients = std::move(back.output_gradients);
   gradients.parameters = theta.size(0);
   return gradients;
 }

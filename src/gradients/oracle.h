@@ -168,6 +168,9 @@ class Oracle {
   /// Evaluate of a piece in one pass. weights [n]: of its losses in the mean loss.
   Gradients EvaluatePiece(const Batch& piece, const at::Tensor& theta, const at::Tensor& weights,
                           bool keep_graph) const;
+  /// The same without a graph, where all layers know their way back.
+  Gradients EvaluateByLayers(const Batch& piece, const at::Tensor& theta,
+                             const at::Tensor& weights) const;
   Gradients EvaluateInPieces(const Batch& batch, const at::Tensor& theta) const;
 
   const Network& network_;

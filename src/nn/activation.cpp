@@ -7,7 +7,15 @@ namespace {
 
 class Nonlinearity : public ElementwiseLayer {
  public:
-  at::Tensor Forward(const at::Tensor& z, const Pass&) const override { return Apply(z); }
+  at::Tensor Forward(const at::Tensor& z, const Pass& pass) const override {
+    const at::Tensor h = Apply(z);
+    if (pass.back != nullptr && !pass.back->steps.empty()) {
+      pass.back->steps.emplace_back([this, h](const at::Tensor& d) { return Back(d, h); });
+    }
+    return h;
+  }
+
+  bool KnowsWayBack() const override { return true; }
 
   Line ForwardLine(const Line& z, const LinePass& pass) const override {
     Line h;
@@ -27,12 +35,15 @@ class Nonlinearity : public ElementwiseLayer {
   virtual at::Tensor Apply(const at::Tensor& z) const = 0;
   /// a'(z) t, given h = a(z).
   virtual at::Tensor Scale(const at::Tensor& t, const at::Tensor& h) const = 0;
+  /// a'(z) d, given h = a(z), with the roundings of autograd.
+  virtual at::Tensor Back(const at::Tensor& d, const at::Tensor& h) const = 0;
   /// a''(z) z'^2, given z', h and h'; undefined where a'' is zero almost everywhere.
   virtual at::Tensor Bend(const at::Tensor& z_slope, const Line& h) const = 0;
 };
 
 class Relu : public Nonlinearity {
  public:
+  bool IsPositivePart() const override { return true; }
   std::string Describe() const override { return "relu"; }
 
  protected:
@@ -40,6 +51,7 @@ class Relu : public Nonlinearity {
   at::Tensor Scale(const at::Tensor& t, const at::Tensor& h) const override {
     return at::threshold_backward(t, h, 0);  // t where h > 0, else 0, in one pass
   }
+  at::Tensor Back(const at::Tensor& d, const at::Tensor& h) const override { return Scale(d, h); }
   at::Tensor Bend(const at::Tensor&, const Line&) const override { return {}; }
 };
 
@@ -52,6 +64,9 @@ class Tanh : public Nonlinearity {
   at::Tensor Scale(const at::Tensor& t, const at::Tensor& h) const override {  // (1 - h^2) t
     return t.mul(at::rsub(h.mul(h), 1));
   }
+  at::Tensor Back(const at::Tensor& d, const at::Tensor& h) const override {
+    return at::tanh_backward(d, h);
+  }
   at::Tensor Bend(const at::Tensor& z_slope, const Line& h) const override {  // -2 h (1 - h^2) z'^2
     return h.value.mul(z_slope).mul(h.slope).mul(-2);
   }
@@ -60,6 +75,7 @@ class Tanh : public Nonlinearity {
 class Identity : public ElementwiseLayer {
  public:
   at::Tensor Forward(const at::Tensor& z, const Pass&) const override { return z; }
+  bool KnowsWayBack() const override { return true; }
   Line ForwardLine(const Line& z, const LinePass&) const override { return z; }
   std::string Describe() const override { return "identity"; }
 };

@@ -5,7 +5,14 @@ namespace {
 
 class Flatten : public ElementwiseLayer {
  public:
-  at::Tensor Forward(const at::Tensor& h, const Pass&) const override { return Flat(h); }
+  at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
+    if (pass.back != nullptr && !pass.back->steps.empty()) {
+      pass.back->steps.emplace_back(
+          [sizes = h.sizes().vec()](const at::Tensor& d) { return d.reshape(sizes); });
+    }
+    return Flat(h);
+  }
+  bool KnowsWayBack() const override { return true; }
   Line ForwardLine(const Line& h, const LinePass&) const override {
     return {Flat(h.value), Flat(h.slope), Flat(h.curvature), Flat(h.moved)};
   }

@@ -29,6 +29,23 @@ struct Tap {
   at::Tensor moments = {};
 };
 
+/// The way back through the layers of a forward pass, without autograd and to the bit the same.
+struct WayBack {
+  /// From the derivative d of the losses by a layer's output to that by its input.
+  using Step = std::function<at::Tensor(const at::Tensor& d)>;
+  std::vector<Step> steps;  // in the order of the forward pass, none before the first tap
+  /// Of the losses, by the output of each tap.
+  std::vector<at::Tensor> output_gradients;
+  /// Between a layer's positive part (DenseLayer::ForwardPositive) and the layer after it: the former,
+  /// where which is at most 0 the latter's step gives 0.
+  at::Tensor positive;
+
+  /// Goes it, from the derivative of the losses by the network's output.
+  void Go(at::Tensor d) {
+    for (; !steps.empty(); steps.pop_back()) d = steps.back()(d);
+  }
+};
+
 /// One forward pass at theta. With `taps`, outputs of parameter layers are recorded and made
 /// differentiable; theta itself never is, so autograd carries derivatives from tap to tap and the
 /// layers write their parameters' gradients straight to their place in g [p].
@@ -37,6 +54,8 @@ struct Pass {
   std::vector<Tap>* taps = nullptr;  // null: don't record
   /// The running statistics to normalize by (Network::statistics); undefined: those of the batch.
   at::Tensor running = {};
+  /// With `taps` and no autograd: where layers that know it (Layer::KnowsWayBack) add theirs.
+  WayBack* back = nullptr;
 };
 
 /// A value on the line theta + s * scale * direction: at s = 0, its first and second derivative by
@@ -80,6 +99,13 @@ class Layer {
 
   /// One line for `describe`: kind and sizes; of a layer made of others, theirs follow.
   virtual std::string Describe() const = 0;
+
+  /// Whether it is max(h, 0), number by number.
+  virtual bool IsPositivePart() const { return false; }
+
+  /// Whether Forward adds to Pass::back, and so do all layers inside. A network that doesn't know its
+  /// way back is differentiated by autograd.
+  virtual bool KnowsWayBack() const { return false; }
 };
 
 /// Calls visit(layer), and then the same for each layer inside it, in the order of Forward.
@@ -151,6 +177,9 @@ class DenseLayer : public ExampleLayer {
   virtual at::Tensor Weight(const at::Tensor& v) const = 0;
   /// Of v [p], what belongs to b: [out], a view; undefined where there is no bias.
   virtual at::Tensor Bias(const at::Tensor& v) const = 0;
+  /// The positive part of what Forward gives, in the same pass over it, where there is no autograd.
+  /// Leaves its way back to the layer that follows, a DenseLayer.
+  virtual at::Tensor ForwardPositive(const at::Tensor& h, const Pass& pass) const = 0;
 };
 
 }  // namespace sgdscope

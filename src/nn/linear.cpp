@@ -10,7 +10,9 @@
 #include "nn/linear.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "nn/product.h"
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
@@ -29,42 +31,58 @@ class Linear : public DenseLayer {
   }
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    return Recorded(*this, h, Affine(h, Weight(pass.theta), pass.theta), pass);
+    const at::Tensor z = Recorded(*this, h, Affine(h, pass.theta), pass);
+    if (pass.back != nullptr) AddStep(pass);
+    return z;
   }
 
+  at::Tensor ForwardPositive(const at::Tensor& h, const Pass& pass) const override {
+    const Matrix bias = Biases(pass.theta);
+    at::Tensor z;
+    const bool recorded = pass.taps != nullptr;
+    at::Tensor positive =
+        PositiveTimes(h, Weights(pass.theta), bias_ ? &bias : nullptr, recorded ? &z : nullptr);
+    if (recorded) Recorded(*this, h, z, pass);
+    if (pass.back == nullptr) return positive;
+    AddStep(pass);
+    pass.back->positive = positive;
+    return positive;
+  }
+
+  bool KnowsWayBack() const override { return true; }
+
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
-    const at::Tensor weight = Weight(pass.theta);
-    const at::Tensor weight_move = Weight(pass.direction);
+    const Matrix weight = Weights(pass.theta);
     Line z;
     z.value = ValueOnLine(*this, h.value, pass,
-                          [&](const at::Tensor& rest) { return Affine(rest, weight, pass.theta); });
-    z.slope = Move(h.value, weight_move, pass);
-    if (h.slope.defined()) z.slope = at::addmm(z.slope, h.slope, weight.t());
+                          [&](const at::Tensor& rest) { return Affine(rest, pass.theta); });
+    z.slope = Affine(h.value, pass.direction).mul(pass.scale);
+    if (h.slope.defined()) z.slope = Plus(z.slope, h.slope, weight);
     if (pass.curvature && h.slope.defined()) {
-      z.curvature = at::mm(h.slope, weight_move.t()).mul(2 * pass.scale);
-      if (h.curvature.defined()) z.curvature = at::addmm(z.curvature, h.curvature, weight.t());
+      z.curvature = Times(h.slope, Weights(pass.direction)).mul(2 * pass.scale);
+      if (h.curvature.defined()) z.curvature = Plus(z.curvature, h.curvature, weight);
     }
-    z.moved = Moved(h, z, weight, weight_move, pass);
+    z.moved = Moved(h, z, pass);
     return z;
   }
 
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
-    at::Tensor weight = Weight(gradient);
-    at::mm_out(weight, output_gradient.t(), tap.input);
-    if (!bias_) return;
-    at::Tensor bias = Bias(gradient);
-    at::sum_out(bias, output_gradient, 0);
+    const Matrix d = Matrix::All(output_gradient);
+    Multiply(d.Transposed(), Matrix::All(tap.input), Weights(gradient).Transposed());
+    if (bias_) SumRows(output_gradient, Biases(gradient));
   }
 
   at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
-    return Affine(tap.input, Weight(v), v);
+    return Affine(tap.input, v);
   }
 
   void WriteGradientSlope(const Tap& tap, const at::Tensor& input_slope, const at::Tensor& d,
                           const at::Tensor& d_slope, const at::Tensor& slope) const override {
     WriteGradient(tap, d_slope, slope);
-    if (input_slope.defined()) Weight(slope).addmm_(d.t(), input_slope);
+    if (!input_slope.defined()) return;
+    Multiply(Matrix::All(d).Transposed(), Matrix::All(input_slope), Weights(slope).Transposed(),
+             /*add=*/true);
   }
 
   at::Tensor SquaredNorms(const Tap& tap, const at::Tensor& d) const override {
@@ -74,7 +92,7 @@ class Linear : public DenseLayer {
   }
 
   at::Tensor Dots(const Tap& tap, const at::Tensor& d, const at::Tensor& v) const override {
-    return ExampleDots(Affine(tap.input.detach(), Weight(v), v), d);
+    return ExampleDots(Affine(tap.input.detach(), v), d);
   }
 
   at::Tensor Gram(const Tap& tap, const at::Tensor& d) const override {
@@ -131,29 +149,47 @@ class Linear : public DenseLayer {
   }
 
  private:
+  void AddStep(const Pass& pass) const {
+    AddWayBack(pass, [this, theta = pass.theta,
+                      h = std::exchange(pass.back->positive, {})](const at::Tensor& d) {
+      const Matrix weight = Weights(theta).Transposed();
+      return h.defined() ? MaskedTimes(d, weight, h) : Times(d, weight);
+    });
+  }
+
   static at::Tensor Products(const at::Tensor& rows) {  // [n, n], of all pairs of rows
     const at::Tensor exact = rows.to(at::kDouble);
     return at::mm(exact, exact.t());
   }
 
-  at::Tensor Affine(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& theta) const {
-    return bias_ ? at::addmm(Bias(theta), h, weight.t()) : at::mm(h, weight.t());
+  /// Of v [p], W^T [in, out] and b [1, out].
+  Matrix Weights(const at::Tensor& v) const {
+    return Matrix::Piece(v, weight_offset_, out_, in_).Transposed();
+  }
+  Matrix Biases(const at::Tensor& v) const { return Matrix::Piece(v, bias_offset_, 1, out_); }
+
+  /// h W^T + b with the W and b of v [p].
+  at::Tensor Affine(const at::Tensor& h, const at::Tensor& v) const {
+    if (!bias_) return Times(h, Weights(v));
+    const Matrix bias = Biases(v);
+    return Times(h, Weights(v), &bias);
   }
 
-  /// scale * (h dW^T + db): what the move of this layer's own parameters does to z.
-  at::Tensor Move(const at::Tensor& h, const at::Tensor& weight_move, const LinePass& pass) const {
-    if (!bias_) return at::mm(h, weight_move.t()).mul(pass.scale);
-    return at::addmm(Bias(pass.direction), h, weight_move.t(), pass.scale, pass.scale);
+  /// sum + h W^T.
+  static at::Tensor Plus(const at::Tensor& sum, const at::Tensor& h, const Matrix& weight) {
+    const Matrix addend = Matrix::All(sum);
+    return Times(h, weight, &addend);
   }
 
-  at::Tensor Moved(const Line& h, const Line& z, const at::Tensor& weight,
-                   const at::Tensor& weight_move, const LinePass& pass) const {
+  at::Tensor Moved(const Line& h, const Line& z, const LinePass& pass) const {
     // z is affine in (W, b): where the input stays, the slope is the whole change.
     if (!h.moved.defined()) return z.value.add(z.slope);
-    const at::Tensor moved_weight = at::add(weight, weight_move, pass.scale);
-    if (!bias_) return at::mm(h.moved, moved_weight.t());
-    const at::Tensor moved_bias = at::add(Bias(pass.theta), Bias(pass.direction), pass.scale);
-    return at::addmm(moved_bias, h.moved, moved_weight.t());
+    const at::Tensor weight = at::add(Weight(pass.theta), Weight(pass.direction), pass.scale);
+    const Matrix weights = Matrix::All(weight).Transposed();
+    if (!bias_) return Times(h.moved, weights);
+    const at::Tensor bias = at::add(Bias(pass.theta), Bias(pass.direction), pass.scale);
+    const Matrix biases = Matrix::Piece(bias, 0, 1, out_);
+    return Times(h.moved, weights, &biases);
   }
 
   int64_t in_;

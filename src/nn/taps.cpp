@@ -8,9 +8,20 @@ at::Tensor Recorded(const ParameterLayer& layer, const at::Tensor& h, const at::
                     const Pass& pass) {
   if (pass.taps == nullptr) return z;
   // The first layer's output depends on nothing differentiable; it becomes the leaf.
-  if (!z.requires_grad()) z.requires_grad_(true);
+  if (pass.back == nullptr && !z.requires_grad()) z.requires_grad_(true);
   pass.taps->push_back({&layer, h, z});
   return z;
+}
+
+void AddWayBack(const Pass& pass, WayBack::Step step) {
+  WayBack& back = *pass.back;
+  const bool first = back.steps.empty();
+  back.steps.emplace_back(
+      [&back, first, tap = pass.taps->size() - 1, step = std::move(step)](const at::Tensor& d) {
+        back.output_gradients[tap] = d;
+        return first ? at::Tensor() : step(d);
+      });
+  back.output_gradients.resize(pass.taps->size());
 }
 
 at::Tensor ValueOnLine(const ParameterLayer& layer, const at::Tensor& h, const LinePass& pass,

@@ -14,6 +14,10 @@ namespace sgdscope {
 at::Tensor Recorded(const ParameterLayer& layer, const at::Tensor& h, const at::Tensor& z,
                     const Pass& pass);
 
+/// Adds, after Recorded, the step back through a layer with parameters: to the derivative by its
+/// input, which is not asked for at the network's first tap.
+void AddWayBack(const Pass& pass, WayBack::Step step);
+
 /// The output of `layer` at theta for all of h: `forward` of the examples beyond those whose output
 /// `pass.known` has.
 at::Tensor ValueOnLine(const ParameterLayer& layer, const at::Tensor& h, const LinePass& pass,

@@ -164,6 +164,24 @@ TEST_P(EveryModel, HessianVectorProductIsTheSlopeOfTheGradient) {
   ExpectNear(ToVector(product), slopes, kDifference * (1 + size) + rounding, GetParam().Text());
 }
 
+/// The graph is autograd's; without one, layers that know their way back go it by themselves.
+TEST_P(EveryModel, AGraphChangesNoBit) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+    const ModelCase it(GetParam(), dtype);
+    const Gradients plain = it.oracle.Evaluate(it.batch, it.theta);
+    const Gradients kept = it.oracle.Evaluate(it.batch, it.theta, /*keep_graph=*/true);
+    EXPECT_TRUE(SameBits(plain.losses, kept.losses));
+    EXPECT_TRUE(SameBits(plain.logits, kept.logits));
+    EXPECT_TRUE(SameBits(plain.logits, it.oracle.Logits(it.batch, it.theta)));
+    EXPECT_TRUE(SameBits(plain.Mean(), kept.Mean()));
+    ASSERT_EQ(plain.output_gradients.size(), kept.output_gradients.size());
+    for (size_t tap = 0; tap < plain.taps.size(); ++tap) {
+      EXPECT_TRUE(SameBits(plain.taps[tap].output, kept.taps[tap].output)) << tap;
+      EXPECT_TRUE(SameBits(plain.output_gradients[tap], kept.output_gradients[tap])) << tap;
+    }
+  }
+}
+
 TEST_P(EveryModel, LineAgreesWithGradientAndHessian) {
   const ModelCase it(GetParam());
   const double scale = -0.1;

@@ -1,0 +1,367 @@
+// Compiled once for each instruction set by foreach_target.h; the processor's best is picked at run
+// time.
+//
+// A tile of c, up to 12 rows of two vectors, stays in registers while l runs over all of k. Its b,
+// two vectors wide, is read again for each tile of rows: from the cache, where the second of three
+// levels holds it whole. Rows of b that don't lie together are transposed into a panel first.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/product.cpp"
+#include <hwy/foreach_target.h>
+// foreach_target.h comes first.
+#include <hwy/aligned_allocator.h>
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/product.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sgdscope::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// With two vectors each, and those of b and a, as many as there are registers for.
+#if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM
+constexpr int kMostRows = 12;
+#else
+constexpr int kMostRows = 6;
+#endif
+
+template <class T>
+using Tag = hn::ScalableTag<T>;
+
+/// Puts a tile of sums [rows, vectors], of which `count` columns exist, to its place (i, j) in c.
+template <class T>
+HWY_NOINLINE void PutTile(const Product<T>& p, const T* sums, int64_t rows, int64_t vectors,
+                          int64_t i, int64_t j, int64_t count) {
+  const Tag<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto zero = hn::Zero(d);
+  for (int64_t v = 0; v < vectors; ++v) {
+    const bool whole = count >= (v + 1) * lanes;
+    const auto exist = hn::FirstN(d, static_cast<size_t>(std::min(count - v * lanes, lanes)));
+    const auto load = [&](const T* from) {
+      return whole ? hn::LoadU(d, from) : hn::MaskedLoad(exist, d, from);
+    };
+    const auto store = [&](auto values, T* to) {
+      if (whole) return hn::StoreU(values, d, to);
+      hn::BlendedStore(values, exist, d, to);
+    };
+    for (int64_t r = 0; r < rows; ++r) {
+      auto sum = hn::Load(d, sums + (r * vectors + v) * lanes);
+      const int64_t at = (i + r) * p.c_row + j + v * lanes;
+      if (p.add != nullptr) sum = hn::Add(sum, load(p.add + (i + r) * p.add_row + j + v * lanes));
+      if (p.mask != nullptr) sum = hn::IfThenZeroElse(hn::Le(load(p.mask + at), zero), sum);
+      store(sum, p.c + at);
+      if (p.positive == nullptr) continue;
+      store(hn::IfThenElse(hn::Lt(sum, zero), zero, sum), p.positive + at);
+    }
+  }
+}
+
+/// kRows rows from i on and kVectors vectors from column j on, of which `count` columns exist; b
+/// begins at this column.
+template <int kRows, int kVectors, class T>
+HWY_NOINLINE void Tile(const Product<T>& p, const T* HWY_RESTRICT b, int64_t b_step, int64_t i,
+                       int64_t j, int64_t count) {
+  using V = hn::Vec<Tag<T>>;
+  constexpr int64_t kFar = 1 << 14;  // numbers of c that no near cache holds, when they are written
+  constexpr int kPointers = (kRows + 2) / 3;  // an address is a pointer and 0, 1 or 2 rows
+  const Tag<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t row = p.a_row, step = p.a_step;
+  const T* a[kPointers];
+  V sum[kRows][kVectors];
+  HWY_UNROLL(4)
+  for (int g = 0; g < kPointers; ++g) a[g] = p.a + (i + 3 * g) * row;
+  HWY_UNROLL(12)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(2)
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+  }
+  if (p.m * p.n > kFar) {
+    for (int r = 0; r < kRows; ++r) {
+      T* const c = p.c + (i + r) * p.c_row + j;
+      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(c + v * lanes, 1);
+      __builtin_prefetch(c + kVectors * lanes - 1, 1);
+    }
+  }
+  for (int64_t l = 0; l < p.k; ++l) {
+    V of_b[kVectors];
+    HWY_UNROLL(2)
+    for (int v = 0; v < kVectors; ++v) of_b[v] = hn::LoadU(d, b + v * lanes);
+    b += b_step;
+    HWY_UNROLL(12)
+    for (int r = 0; r < kRows; ++r) {
+      const V of_a = hn::Set(d, a[r / 3][(r % 3) * row]);
+      HWY_UNROLL(2)
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(of_a, of_b[v], sum[r][v]);
+    }
+    HWY_UNROLL(4)
+    for (int g = 0; g < kPointers; ++g) a[g] += step;
+  }
+  const bool plain = p.add == nullptr && p.mask == nullptr && p.positive == nullptr;
+  if (plain && count >= kVectors * lanes) {
+    T* c = p.c + i * p.c_row + j;
+    HWY_UNROLL(12)
+    for (int r = 0; r < kRows; ++r, c += p.c_row) {
+      HWY_UNROLL(2)
+      for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[r][v], d, c + v * lanes);
+    }
+    return;
+  }
+  HWY_ALIGN T sums[kRows * kVectors * HWY_MAX_BYTES / sizeof(T)];
+  HWY_UNROLL(12)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(2)
+    for (int v = 0; v < kVectors; ++v) hn::Store(sum[r][v], d, sums + (r * kVectors + v) * lanes);
+  }
+  PutTile(p, sums, kRows, kVectors, i, j, count);
+}
+
+template <int kVectors, class T>
+void TileOf(int64_t rows, const Product<T>& p, const T* b, int64_t b_step, int64_t i, int64_t j,
+            int64_t count) {
+  switch (rows) {
+#define SGDSCOPE_ROWS(n)                                                        \
+  case n:                                                                       \
+    if constexpr (n <= kMostRows) Tile<n, kVectors>(p, b, b_step, i, j, count); \
+    return;
+    SGDSCOPE_ROWS(1)
+    SGDSCOPE_ROWS(2)
+    SGDSCOPE_ROWS(3)
+    SGDSCOPE_ROWS(4)
+    SGDSCOPE_ROWS(5)
+    SGDSCOPE_ROWS(6)
+    SGDSCOPE_ROWS(7)
+    SGDSCOPE_ROWS(8)
+    SGDSCOPE_ROWS(9)
+    SGDSCOPE_ROWS(10)
+    SGDSCOPE_ROWS(11)
+    SGDSCOPE_ROWS(12)
+#undef SGDSCOPE_ROWS
+  }
+}
+
+/// Rows of a matrix whose columns lie together: a square block of them, transposed in registers.
+#if HWY_TARGET == HWY_SCALAR
+constexpr int64_t kBlockBytes = 1;
+template <class T>
+void TransposeBlock(const T* from, int64_t, T* to, int64_t) {
+  *to = *from;
+}
+#else
+constexpr int64_t kBlockBytes = 16;
+HWY_INLINE void TransposeBlock(const float* from, int64_t stride, float* to, int64_t width) {
+  const hn::FixedTag<float, 4> d;
+  const auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + stride);
+  const auto e = hn::LoadU(d, from + 2 * stride), f = hn::LoadU(d, from + 3 * stride);
+  const auto ab = hn::InterleaveLower(d, a, b), AB = hn::InterleaveUpper(d, a, b);
+  const auto ef = hn::InterleaveLower(d, e, f), EF = hn::InterleaveUpper(d, e, f);
+  hn::StoreU(hn::ConcatLowerLower(d, ef, ab), d, to);
+  hn::StoreU(hn::ConcatUpperUpper(d, ef, ab), d, to + width);
+  hn::StoreU(hn::ConcatLowerLower(d, EF, AB), d, to + 2 * width);
+  hn::StoreU(hn::ConcatUpperUpper(d, EF, AB), d, to + 3 * width);
+}
+HWY_INLINE void TransposeBlock(const double* from, int64_t stride, double* to, int64_t width) {
+  const hn::FixedTag<double, 2> d;
+  const auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + stride);
+  hn::StoreU(hn::InterleaveLower(d, a, b), d, to);
+  hn::StoreU(hn::InterleaveUpper(d, a, b), d, to + width);
+}
+#endif
+
+/// Columns that are transposed at once.
+template <class T>
+constexpr int64_t kMostColumns = kBlockBytes > 1 ? kBlockBytes / sizeof(T) : 1;
+
+#if HWY_TARGET == HWY_AVX3
+template <>
+constexpr int64_t kMostColumns<float> = 16;
+
+/// Four numbers of each of the rows 0, 4, 8 and 12.
+HWY_INLINE auto EachFourthRow(const float* from, int64_t stride) {
+  const hn::FixedTag<float, 4> quarter;
+  const hn::FixedTag<float, 8> half;
+  const auto row = [&](int64_t r) { return hn::LoadU(quarter, from + r * stride); };
+  return hn::Combine(hn::FixedTag<float, 16>(), hn::Combine(half, row(12), row(8)),
+                     hn::Combine(half, row(4), row(0)));
+}
+/// Four numbers of 16 rows.
+HWY_INLINE void TransposeSixteen(const float* from, int64_t stride, float* to, int64_t width) {
+  const hn::FixedTag<float, 16> d;
+  const hn::RebindToUnsigned<hn::FixedTag<double, 8>> pairs;
+  const auto a = EachFourthRow(from, stride), b = EachFourthRow(from + stride, stride);
+  const auto e = EachFourthRow(from + 2 * stride, stride);
+  const auto f = EachFourthRow(from + 3 * stride, stride);
+  const auto ab = hn::BitCast(pairs, hn::InterleaveLower(d, a, b));
+  const auto AB = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
+  const auto ef = hn::BitCast(pairs, hn::InterleaveLower(d, e, f));
+  const auto EF = hn::BitCast(pairs, hn::InterleaveUpper(d, e, f));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, ab, ef)), d, to);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, ab, ef)), d, to + width);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, AB, EF)), d, to + 2 * width);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, AB, EF)), d, to + 3 * width);
+}
+#endif
+
+/// Rows begin ... end - 1 of kColumns columns of b, each of which lies together: `from` is the first
+/// one, `to` its place in the panel.
+template <int64_t kColumns, class T>
+void PackColumns(const T* from, int64_t stride, int64_t begin, int64_t end, T* to, int64_t width) {
+  constexpr int64_t kAhead = 64;  // rows
+  constexpr int64_t kRows = std::max<int64_t>(kBlockBytes / sizeof(T), 1);
+  for (int64_t c = 0; c < kColumns; ++c) hwy::Prefetch(from + c * stride + begin + kAhead);
+  int64_t r = begin;
+  if constexpr (kColumns > 1 || kRows == 1) {
+    for (; r + kRows <= end; r += kRows) {
+#if HWY_TARGET == HWY_AVX3
+      if constexpr (kColumns == 16) {
+        TransposeSixteen(from + r, stride, to + r * width, width);
+        continue;
+      }
+#endif
+      if constexpr (kColumns != 16) TransposeBlock(from + r, stride, to + r * width, width);
+    }
+  }
+  for (; r < end; ++r) {
+    for (int64_t c = 0; c < kColumns; ++c) to[r * width + c] = from[c * stride + r];
+  }
+}
+
+/// Columns j ... j + count - 1 of b as a panel [k, width], with zeros beyond `count`.
+template <class T>
+void Pack(const Product<T>& p, int64_t j, int64_t count, int64_t width, T* panel) {
+  constexpr int64_t kBlock = std::max<int64_t>(kBlockBytes / sizeof(T), 1);
+  constexpr int64_t kLine = 64 / sizeof(T);  // of the cache: what was fetched is used at once
+  const T* from = p.b + j * p.b_column;
+  if (p.b_column == 1) {
+    for (int64_t l = 0; l < p.k; ++l, from += p.b_step, panel += width) {
+      std::copy_n(from, count, panel);
+      std::fill(panel + count, panel + width, T(0));
+    }
+    return;
+  }
+  for (int64_t l = 0; l < p.k; l += kLine) {
+    const int64_t end = std::min(l + kLine, p.k);
+    const int64_t stride = p.b_column;
+    int64_t c = 0;
+    for (; c + kMostColumns<T> <= count; c += kMostColumns<T>) {
+      PackColumns<kMostColumns<T>>(from + c * stride, stride, l, end, panel + c, width);
+    }
+    for (; c + kBlock <= count; c += kBlock) {
+      PackColumns<kBlock>(from + c * stride, stride, l, end, panel + c, width);
+    }
+    for (; c < count; ++c) PackColumns<1>(from + c * stride, stride, l, end, panel + c, width);
+    for (int64_t r = l; r < end; ++r) {
+      std::fill(panel + r * width + count, panel + (r + 1) * width, T(0));
+    }
+  }
+}
+
+/// Fetches part `part` of `parts` of columns j ... j + count - 1 of b to the second cache.
+template <class T>
+void Fetch(const Product<T>& p, int64_t j, int64_t count, int64_t part, int64_t parts) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  const bool by_row = p.b_column == 1;
+  const int64_t lines = by_row ? p.k : count;  // of memory, each `length` long
+  const int64_t length = by_row ? count : p.k;
+  const T* from = p.b + j * p.b_column;
+  for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) {
+    const T* line = from + i * (by_row ? p.b_step : p.b_column);
+    for (int64_t at = 0; at < length; at += kLine) __builtin_prefetch(line + at, 0, 2);
+    __builtin_prefetch(line + length - 1, 0, 2);
+  }
+}
+
+/// At least `size` numbers, kept for the thread's next product.
+template <class T>
+T* Panel(size_t size) {
+  thread_local hwy::AlignedFreeUniquePtr<T[]> panel;
+  thread_local size_t room = 0;
+  if (room < size) {
+    panel = hwy::AllocateAligned<T>(size);
+    room = size;
+  }
+  return panel.get();
+}
+
+/// Terms of a sum that are added one after another: so many sums are added in turn, which bounds
+/// the rounding of long ones, and b in the cache.
+constexpr int64_t kTerms = 512;
+
+template <class T>
+void MultiplyPanel(const Product<T>& p, int64_t j, int64_t count, int64_t next) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
+  const int64_t width = count > lanes ? 2 * lanes : lanes;
+  const T* b = p.b + j;
+  int64_t b_step = p.b_step;
+  if (p.b_column != 1 || count < width) {
+    T* const panel = Panel<T>(static_cast<size_t>(p.k * width));
+    Pack(p, j, count, width, panel);
+    b = panel;
+    b_step = width;
+  }
+  const int64_t tiles = (p.m + kMostRows - 1) / kMostRows;
+  for (int64_t tile = 0, i = 0; tile < tiles; ++tile) {
+    const int64_t rows = p.m / tiles + (tile < p.m % tiles ? 1 : 0);  // of nearly equal size
+    if (width == lanes) {
+      TileOf<1>(rows, p, b, b_step, i, j, count);
+    } else {
+      TileOf<2>(rows, p, b, b_step, i, j, count);
+    }
+    i += rows;
+    if (next > 0) Fetch(p, j + count, next, tile, tiles);  // while this panel is at work
+  }
+}
+
+template <class T>
+void MultiplyColumns(const Product<T>& p, int64_t begin, int64_t end) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
+  const int64_t sums = std::max<int64_t>((p.k + kTerms - 1) / kTerms, 1);
+  Product<T> part = p;
+  for (int64_t sum = 0; sum < sums; ++sum) {
+    const int64_t first = sum * p.k / sums;
+    part.a = p.a + first * p.a_step;
+    part.b = p.b + first * p.b_step;
+    part.k = (sum + 1) * p.k / sums - first;
+    part.add = sum == 0 ? p.add : p.c;
+    part.add_row = sum == 0 ? p.add_row : p.c_row;
+    const bool last = sum + 1 == sums;
+    part.positive = last ? p.positive : nullptr;
+    part.mask = last ? p.mask : nullptr;
+    for (int64_t j = begin; j < end; j += 2 * lanes) {
+      const int64_t count = std::min(2 * lanes, end - j);
+      MultiplyPanel(part, j, count, std::min(2 * lanes, end - j - count));
+    }
+  }
+}
+
+// HWY_EXPORT takes no templates.
+void MultiplyFloat(const Product<float>& p, int64_t begin, int64_t end) {
+  MultiplyColumns(p, begin, end);
+}
+void MultiplyDouble(const Product<double>& p, int64_t begin, int64_t end) {
+  MultiplyColumns(p, begin, end);
+}
+
+}  // namespace sgdscope::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sgdscope::kernels {
+
+HWY_EXPORT(MultiplyFloat);
+HWY_EXPORT(MultiplyDouble);
+
+void Multiply(const Product<float>& product, int64_t begin, int64_t end) {
+  HWY_DYNAMIC_DISPATCH(MultiplyFloat)(product, begin, end);
+}
+void Multiply(const Product<double>& product, int64_t begin, int64_t end) {
+  HWY_DYNAMIC_DISPATCH(MultiplyDouble)(product, begin, end);
+}
+
+}  // namespace sgdscope::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+// Products of small matrices, which general libraries multiply at two thirds of what the processor
+// can do: they pack both factors, and on some processors they don't use its widest instructions.
+
+namespace sgdscope::kernels {
+
+/// c[i, j] = sum_l a[i, l] b[l, j] + add[i, j] of a [m, k] and b [k, n], each sum in the order of l.
+/// Of b, either the rows or the columns lie together: b_step or b_column is 1.
+template <class T>
+struct Product {
+  const T* a;  // a[i, l] = a[i * a_row + l * a_step]
+  int64_t a_row;
+  int64_t a_step;
+  const T* b;  // b[l, j] = b[l * b_step + j * b_column]
+  int64_t b_step;
+  int64_t b_column;
+  T* c;  // c[i, j] = c[i * c_row + j]
+  int64_t c_row;
+  int64_t m;
+  int64_t n;
+  int64_t k;
+  /// add[i, j] = add[i * add_row + j]; may be c itself. Null: nothing.
+  const T* add = nullptr;
+  int64_t add_row = 0;
+  /// [m, n], row by row like c: becomes max(c[i, j], 0), NaN where that is; may be c itself. Null:
+  /// not wanted.
+  T* positive = nullptr;
+  /// [m, n], row by row like c: where it is at most 0, c is 0. Null: nothing.
+  const T* mask = nullptr;
+};
+
+/// Columns begin ... end - 1 of c. However the columns are shared out, each number is the same.
+void Multiply(const Product<float>& product, int64_t begin, int64_t end);
+void Multiply(const Product<double>& product, int64_t begin, int64_t end);
+
+}  // namespace sgdscope::kernels
