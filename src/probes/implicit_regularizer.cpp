@@ -11,6 +11,16 @@
 //                      (N - B) / (N - 1) Gamma / B it is for equal batches
 //   shuffled_error     the same mean by the left side of equation 32, over `partitions` random ways
 //   shuffled_error_se  its standard error
+// Of rules with memory (the heavy ball where momentum is above 0, and `rules`), on the loss C of the
+// whole epoch, with u, D, A and the norm of equation 2 in probes/memory_rules.h:
+//   RULE.regularizer   with momentum: A |grad C|^2 / 4, which with the rate eps counts eps times, as
+//                      C_reg does
+// Adam and RMSProp follow the gradient of no modified loss. There is instead
+//   RULE.one_norm      |grad C|_1,epsilon, the perturbed one-norm
+//   RULE.factor        <H u, D A H u> / <H u, D H u>: the modified flow lowers that norm by (eps / 2)
+//                      factor <H u, D H u> in a unit of time more than the flow of u does; where the
+//                      factor is below 0 it raises it
+//   RULE.raised        the share of the weights whose A is below 0
 // All is summed in double; errors far below squared_norm are lost in its rounding.
 //
 // The composition of the batches is fixed in C_reg (section 2.2): here it is the one that the
@@ -26,6 +36,7 @@
 #include "core/rng.h"
 #include "gradients/per_example.h"
 #include "nn/reduce.h"
+#include "probes/memory_rules.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
@@ -44,11 +55,12 @@ Partition Shuffled(const Partition& batches, Stream& stream) {
 
 /// Means over a partition in which every example counts equally: scalars, in double.
 struct Means {
-  at::Tensor loss;          // C
-  at::Tensor of_batches;    // of |grad C_k|^2
-  at::Tensor of_examples;   // of |grad L_i|^2, if asked for
-  at::Tensor squared_norm;  // |grad C|^2
-  int64_t examples;         // N
+  at::Tensor loss;           // C
+  at::Tensor of_batches;     // of |grad C_k|^2
+  at::Tensor of_examples;    // of |grad L_i|^2, if asked for
+  at::Tensor squared_norm;   // |grad C|^2
+  int64_t examples;          // N
+  at::Tensor gradient = {};  // grad C [p]
 
   at::Tensor BatchError() const { return of_batches.sub(squared_norm); }
 };
@@ -70,12 +82,29 @@ Means MeansOver(const Partition& batches, const StepView& view, bool of_examples
     means.of_examples.add_(examples.SquaredNorms().mean(), weight);
   }
   means.squared_norm = mean.dot(mean);
+  means.gradient = mean;
   return means;
+}
+
+/// H v [p] of the mean loss C of a partition.
+at::Tensor HessianVector(const Partition& batches, const StepView& view, int64_t examples,
+                         const at::Tensor& v) {
+  const at::Tensor product = at::zeros_like(v);
+  for (const at::Tensor& batch : batches) {
+    const double weight = static_cast<double>(batch.size(0)) / static_cast<double>(examples);
+    const Gradients evaluated =
+        view.oracle.Evaluate(view.oracle.Load(batch), view.theta, /*keep_graph=*/true);
+    product.add_(view.oracle.HessianVectorProduct(evaluated, v.to(view.theta.scalar_type())),
+                 weight);
+  }
+  return product;
 }
 
 class ImplicitRegularizer : public Probe {
  public:
   ImplicitRegularizer() : Probe(Cadence::EveryEpochs(1)) {}
+
+  void Check(const std::string& path) const override { rules_.Check(path); }
 
   void CheckNetwork(const Network& network, const std::string& path) const override {
     if (gamma_) CheckSingleExamples(network, path + ".gamma");
@@ -85,6 +114,13 @@ class ImplicitRegularizer : public Probe {
     std::vector<std::string> values = {"loss", "regularizer", "squared_norm", "batch_error"};
     if (gamma_) values.insert(values.end(), {"gamma", "gamma_error"});
     if (partitions_ > 0) values.insert(values.end(), {"shuffled_error", "shuffled_error_se"});
+    for (const std::string& rule : rules_.names()) {
+      if (rules_.Make(rule)->HasScalar()) {
+        values.push_back(rule + ".regularizer");
+      } else {
+        values.insert(values.end(), {rule + ".one_norm", rule + ".factor", rule + ".raised"});
+      }
+    }
     return values;
   }
 
@@ -104,6 +140,10 @@ class ImplicitRegularizer : public Probe {
       values.push_back(errors.mean());
       values.push_back(errors.std(/*unbiased=*/true).div(std::sqrt(partitions_)));
     }
+    for (const std::string& rule : rules_.names()) {
+      const std::vector<at::Tensor> own = OfRule(*rules_.Make(rule), batches, view, means);
+      values.insert(values.end(), own.begin(), own.end());
+    }
     return at::stack(values);
   }
 
@@ -121,6 +161,7 @@ class ImplicitRegularizer : public Probe {
                    .min = 0,
                    .max = 1e6},
                   partitions_);
+    rules_.Fields(visitor, "the regularizer, or what there is in its place,");
   }
 
   void OwnPrepare(const ProbeContext& context) override {
@@ -142,15 +183,28 @@ class ImplicitRegularizer : public Probe {
     return at::stack(errors);
   }
 
+  static std::vector<at::Tensor> OfRule(const MemoryRule& rule, const Partition& batches,
+                                        const StepView& view, const Means& means) {
+    const at::Tensor& g = means.gradient;
+    const at::Tensor factors = rule.Factors(g);
+    if (rule.HasScalar()) return {factors.mean().mul(means.squared_norm).div(4)};
+    const at::Tensor h_u = HessianVector(batches, view, means.examples, rule.Direction(g));
+    const at::Tensor weights = h_u.square().mul(rule.Scale(g));
+    return {rule.Norm(g), Ratio(weights.dot(factors), weights.sum()),
+            factors.lt(0).to(at::kDouble).mean()};
+  }
+
   bool gamma_ = true;
   int64_t partitions_ = 0;
+  MemoryRules rules_;
   uint64_t seed_ = 0;
 };
 
 const Registration<Probe, ImplicitRegularizer> kRegistration(
     "implicit_regularizer",
     "SGD's implicit regularizer and its parts: a pass over the epoch's batches each time",
-    {.variants = {R"({"partitions": 2})"}});
+    {.variants = {R"({"partitions": 2})",
+                  R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"]})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -21,15 +21,19 @@
 // Where the loss is smooth, sgd_to_sgd and gd_to_gd are of third order in eps, the other distances
 // from flows of second. All in double.
 //
-// With beta = momentum above 0 also where m n steps of the heavy ball on C end, w_0 = theta,
-//   velocity <- beta velocity - (1 - beta) (eps / n) grad C(w),  w <- w + velocity
-// which goes as fast as GD, and its distances from flows, heavy_ball_to_plain, heavy_ball_to_gd and
-// heavy_ball_to_heavy_ball, that of
-//   C + (1 + beta) / (1 - beta) (eps / 4n) |grad C|^2
-// (Ghosh et al. 2023, "Implicit regularization in heavy-ball momentum accelerated stochastic
-// gradient descent"), from which alone it is of third order. That holds for a ball that has rolled
-// for a while: it starts with the velocity that it would have then, but for third order,
-//   -(eps / n) grad C - (eps / n)^2 H grad C / (1 - beta).
+// Rules with memory (probes/memory_rules.h: the heavy ball where momentum is above 0, and `rules`)
+// take m n steps at GD's pace, s = eps / n, and so do their flows:
+//   plain   u, the flow to first order: with momentum that of C
+//   RULE    f, equation 2 there: with momentum that of C + (eps / 4n) A |grad C|^2
+// averages = settled: on C, with averages that have forgotten their start. They begin with what they
+// would hold if the gradients had been grad C + k s H u, k steps ago.
+//   RULE_to_plain, RULE_to_gd (with momentum), RULE_to_RULE
+//   RULE_factor    <end - plain's end, H u> / -(m n s^2 / 2) <H u, D H u>, the A that it shows: a mean
+//                  over the weights, below 0 where the rule raises the norm of the gradient
+// averages = fresh: from the rule's first step on, at which its averages are 0, on the batches in the
+// order of the epoch. The flows take u_n and f_n (equation 1 there) for the n-th step's time s.
+//   RULE_to_plain, RULE_to_RULE
+// Of third order is RULE_to_RULE alone.
 //
 // Each batch counts equally, as in an epoch of SGD. The gradient of |grad C_k|^2 / 2 is H_k grad
 // C_k, exact. Flows are integrated by Runge and Kutta's classical method, in 2 `substeps` steps. How
@@ -48,18 +52,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <memory>
 #include <numeric>
+#include <utility>
 
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "probes/memory_rules.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
 namespace {
 
-enum class Flow { kPlain, kGd, kSgd };
-
+using Slope = std::function<at::Tensor(const at::Tensor& theta)>;
+using Along = std::function<at::Tensor(const at::Tensor& own, const at::Tensor& mean)>;
 using Order = std::vector<int64_t>;
 
 /// The batches of the step's epoch, in double.
@@ -79,26 +87,42 @@ class Epoch {
     return oracle_.Evaluate(batches_[static_cast<size_t>(k)], theta).Mean();
   }
 
-  /// Gradient [p] of the flow's loss, with `strength` for eps / n.
-  at::Tensor Gradient(Flow flow, double strength, const at::Tensor& theta) const {
-    const bool modified = flow != Flow::kPlain;
-    const double weight = 1 / static_cast<double>(size());
+  /// What it finds on each batch at theta [p]: with graphs.
+  std::vector<Gradients> Evaluate(const at::Tensor& theta) const {
     std::vector<Gradients> evaluated;
-    const at::Tensor g = at::zeros_like(theta);
     for (const Batch& batch : batches_) {
-      evaluated.push_back(oracle_.Evaluate(batch, theta, /*keep_graph=*/modified));
-      g.add_(evaluated.back().Mean(), weight);
+      evaluated.push_back(oracle_.Evaluate(batch, theta, /*keep_graph=*/true));
     }
-    if (!modified) return g;
+    return evaluated;
+  }
+
+  /// grad C [p].
+  at::Tensor Gradient(const at::Tensor& theta) const {
+    const at::Tensor g = at::zeros_like(theta);
+    for (int64_t k = 0; k < size(); ++k) g.add_(Gradient(k, theta), weight());
+    return g;
+  }
+
+  /// grad C and (1/m) sum_k H_k v_k [p], with the v_k that `along` makes of grad C_k and grad C.
+  std::pair<at::Tensor, at::Tensor> WithProduct(const at::Tensor& theta, const Along& along) const {
+    const std::vector<Gradients> evaluated = Evaluate(theta);
+    const at::Tensor g = at::zeros_like(theta);
+    for (const Gradients& of_batch : evaluated) g.add_(of_batch.Mean(), weight());
     const at::Tensor product = at::zeros_like(theta);
     for (const Gradients& of_batch : evaluated) {
-      const at::Tensor& v = flow == Flow::kSgd ? of_batch.Mean() : g;
-      product.add_(oracle_.HessianVectorProduct(of_batch, v), weight);
+      product.add_(oracle_.HessianVectorProduct(of_batch, along(of_batch.Mean(), g)), weight());
     }
-    return g.add(product, strength / 2);
+    return {g, product};
+  }
+
+  /// H_k v [p], of what Evaluate found.
+  at::Tensor Product(const Gradients& of_batch, const at::Tensor& v) const {
+    return oracle_.HessianVectorProduct(of_batch, v, /*again=*/true);
   }
 
  private:
+  double weight() const { return 1 / static_cast<double>(size()); }
+
   const Oracle& oracle_;
   std::vector<Batch> batches_;
 };
@@ -108,6 +132,7 @@ struct Pace {
   double learning_rate;  // eps
   int64_t n;             // steps on each batch
   double time;           // m eps
+  int64_t steps;         // m n
 
   double step() const { return learning_rate / static_cast<double>(n); }
 };
@@ -122,26 +147,9 @@ at::Tensor SgdEnd(const Epoch& epoch, const Pace& pace, const Order& order,
   return w;
 }
 
-/// Where the heavy ball ends that has rolled for a while.
-at::Tensor HeavyBallEnd(const Epoch& epoch, const Pace& pace, double beta,
-                        const at::Tensor& theta) {
-  // g + (s / 2) H g with s = 2 (eps / n) / (1 - beta)
-  const double strength = 2 * pace.step() / (1 - beta);
-  at::Tensor velocity = epoch.Gradient(Flow::kGd, strength, theta).mul(-pace.step());
-  at::Tensor w = theta;
-  for (int64_t i = 0; i < epoch.size() * pace.n; ++i) {
-    const at::Tensor g = epoch.Gradient(Flow::kPlain, 0, w);
-    velocity = velocity.mul(beta).sub(g, (1 - beta) * pace.step());
-    w = w.add(velocity);
-  }
-  return w;
-}
-
 at::Tensor GdEnd(const Epoch& epoch, const Pace& pace, const at::Tensor& theta) {
   at::Tensor w = theta;
-  for (int64_t i = 0; i < epoch.size() * pace.n; ++i) {
-    w = w.sub(epoch.Gradient(Flow::kPlain, 0, w), pace.step());
-  }
+  for (int64_t i = 0; i < pace.steps; ++i) w = w.sub(epoch.Gradient(w), pace.step());
   return w;
 }
 
@@ -151,10 +159,9 @@ struct Estimate {
   at::Tensor error;
 };
 
-at::Tensor RungeKutta(const Epoch& epoch, Flow flow, double strength, double time, int64_t steps,
-                      const at::Tensor& theta) {
-  const double h = time / static_cast<double>(steps);
-  const auto slope = [&](const at::Tensor& w) { return epoch.Gradient(flow, strength, w).neg(); };
+/// Where d theta / dt = -slope(theta) arrives.
+at::Tensor RungeKutta(const Slope& slope, double time, int64_t steps, const at::Tensor& theta) {
+  const double h = -time / static_cast<double>(steps);
   at::Tensor w = theta;
   for (int64_t i = 0; i < steps; ++i) {
     const at::Tensor k1 = slope(w);
@@ -166,11 +173,8 @@ at::Tensor RungeKutta(const Epoch& epoch, Flow flow, double strength, double tim
   return w;
 }
 
-Estimate FlowEnd(const Epoch& epoch, Flow flow, double strength, double time, int64_t substeps,
-                 const at::Tensor& theta) {
-  const auto end = [&](int64_t steps) {
-    return RungeKutta(epoch, flow, strength, time, steps, theta);
-  };
+/// The end of a flow that is integrated in so many steps, or as many for each of its pieces.
+Estimate FlowEnd(const std::function<at::Tensor(int64_t steps)>& end, int64_t substeps) {
   const at::Tensor coarse = end(substeps);
   const at::Tensor fine = end(2 * substeps);
   const at::Tensor difference = fine.sub(coarse);
@@ -221,6 +225,112 @@ Estimate MeanSgdEnd(const Epoch& epoch, const Pace& pace, const Orders& orders,
   return {mean, orders.all ? at::zeros_like(squares) : squares.div(divisor).sqrt()};
 }
 
+/// A rule with memory on the losses of an epoch.
+class Remembering {
+ public:
+  using Make = std::function<std::unique_ptr<MemoryRule>()>;
+
+  Remembering(const Epoch& epoch, const Pace& pace, Make make)
+      : epoch_(epoch), pace_(pace), make_(std::move(make)), formulas_(make_()) {}
+
+  const MemoryRule& formulas() const { return *formulas_; }
+
+  // On C, settled.
+
+  at::Tensor SettledEnd(const at::Tensor& theta) const {
+    const auto rule = make_();
+    const auto [g, h_u] = OfEpoch(theta);
+    rule->Settle(g, h_u, pace_.step());
+    at::Tensor w = theta;
+    for (int64_t i = 0; i < pace_.steps; ++i) {
+      w = w.sub(rule->Next(Constant(epoch_.Gradient(w))).value, pace_.step());
+    }
+    return w;
+  }
+
+  /// u [p].
+  at::Tensor PlainSlope(const at::Tensor& theta) const {
+    return formulas_->Direction(epoch_.Gradient(theta));
+  }
+
+  /// f [p], equation 2 of probes/memory_rules.h.
+  at::Tensor SettledSlope(const at::Tensor& theta) const {
+    const auto [g, h_u] = OfEpoch(theta);
+    const at::Tensor correction = formulas_->Scale(g).mul(formulas_->Factors(g)).mul(h_u);
+    return formulas_->Direction(g).add(correction, pace_.step() / 2);
+  }
+
+  /// The A that a settled end shows which is so far [p] from that of u's flow.
+  at::Tensor Factor(const at::Tensor& off, const at::Tensor& theta) const {
+    const auto [g, h_u] = OfEpoch(theta);
+    const at::Tensor unit =
+        h_u.dot(formulas_->Scale(g).mul(h_u)).mul(-pace_.time * pace_.step() / 2);
+    return Ratio(off.dot(h_u), unit);
+  }
+
+  // On one batch after the other, fresh.
+
+  at::Tensor FreshEnd(const at::Tensor& theta) const {
+    const auto rule = make_();
+    at::Tensor w = theta;
+    for (int64_t i = 0; i < pace_.steps; ++i) {
+      w = w.sub(rule->Next(Constant(epoch_.Gradient(i / pace_.n, w))).value, pace_.step());
+    }
+    return w;
+  }
+
+  /// Where the flows of u_n, or of f_n (`modified`), arrive one after the other.
+  at::Tensor FreshFlowEnd(bool modified, int64_t substeps, const at::Tensor& theta) const {
+    at::Tensor w = theta;
+    for (int64_t n = 0; n < pace_.steps; ++n) {
+      const auto slope = [&](const at::Tensor& at) { return FreshSlope(n, modified, at); };
+      w = RungeKutta(slope, pace_.step(), substeps, w);
+    }
+    return w;
+  }
+
+ private:
+  static Dual Constant(const at::Tensor& g) { return {g, at::zeros_like(g)}; }
+
+  /// grad C and H u [p].
+  std::pair<at::Tensor, at::Tensor> OfEpoch(const at::Tensor& theta) const {
+    return epoch_.WithProduct(
+        theta, [&](const at::Tensor&, const at::Tensor& g) { return formulas_->Direction(g); });
+  }
+
+  /// By equation 1 of probes/memory_rules.h u_n, or f_n [p].
+  at::Tensor FreshSlope(int64_t n, bool modified, const at::Tensor& theta) const {
+    const std::vector<Gradients> evaluated = epoch_.Evaluate(theta);
+    const auto of_step = [&](int64_t j) -> const Gradients& {
+      return evaluated[static_cast<size_t>(j / pace_.n)];
+    };
+    std::vector<at::Tensor> u;
+    auto rule = make_();
+    for (int64_t j = 0; j <= n; ++j) u.push_back(rule->Next(Constant(of_step(j).Mean())).value);
+    if (!modified) return u.back();
+    std::vector<Dual> g(u.size());
+    at::Tensor way = u.back().div(2);  // u_j + ... + u_{n-1} + u_n / 2
+    for (int64_t j = n; j >= 0; --j) {
+      if (j < n) way = way.add(u[static_cast<size_t>(j)]);
+      g[static_cast<size_t>(j)] = {of_step(j).Mean(), epoch_.Product(of_step(j), way)};
+    }
+    rule = make_();
+    Dual d;
+    for (const Dual& changing : g) d = rule->Next(changing);
+    return d.value.add(d.change, pace_.step());
+  }
+
+  const Epoch& epoch_;
+  Pace pace_;
+  Make make_;
+  std::unique_ptr<MemoryRule> formulas_;
+};
+
+constexpr const char* kSettled = "settled";
+constexpr const char* kFresh = "fresh";
+
+at::Tensor Distance(const at::Tensor& a, const at::Tensor& b) { return a.sub(b).norm(); }
+
 class ModifiedFlow : public Probe {
  public:
   ModifiedFlow() : Probe(Cadence::EveryEpochs(1)) {}
@@ -237,6 +347,8 @@ class ModifiedFlow : public Probe {
     CheckSize(network.table.size(), max_parameters_, "parameters", path + ".max_parameters");
   }
 
+  void Check(const std::string& path) const override { rules_.Check(path); }
+
   std::vector<std::string> Values() const override {
     std::vector<std::string> values;
     for (int64_t k = 0; k <= halvings_; ++k) {
@@ -244,9 +356,12 @@ class ModifiedFlow : public Probe {
                                 "sgd_se", "gd_to_plain", "gd_to_gd", "flow_error"}) {
         values.push_back("halved" + std::to_string(k) + "." + value);
       }
-      if (momentum_ == 0) continue;
-      for (const char* flow : {"plain", "gd", "heavy_ball"}) {
-        values.push_back("halved" + std::to_string(k) + ".heavy_ball_to_" + flow);
+      for (const std::string& rule : rules_.names()) {
+        const std::string stem = "halved" + std::to_string(k) + "." + rule;
+        values.push_back(stem + "_to_plain");
+        if (Settled() && rules_.Make(rule)->HasScalar()) values.push_back(stem + "_to_gd");
+        values.push_back(stem + "_to_" + rule);
+        if (Settled()) values.push_back(stem + "_factor");
       }
     }
     return values;
@@ -260,7 +375,8 @@ class ModifiedFlow : public Probe {
     std::vector<at::Tensor> rows;
     for (int64_t k = 0; k <= halvings_; ++k) {
       const double learning_rate = std::ldexp(learning_rate_, -static_cast<int>(k));
-      const Pace pace{learning_rate, n_, learning_rate * static_cast<double>(epoch.size())};
+      const Pace pace{learning_rate, n_, learning_rate * static_cast<double>(epoch.size()),
+                      n_ * epoch.size()};
       rows.push_back(RowOf(epoch, pace, orders, theta));
     }
     return at::cat(rows);
@@ -286,15 +402,15 @@ class ModifiedFlow : public Probe {
                    .min = 1,
                    .max = 1e6},
                   n_);
-    visitor.Visit(
-        {.name = "momentum",
-         .help = "beta: also where the heavy ball ends, on the loss of the whole epoch and "
-                 "at GD's pace, which costs another flow",
-         .paper = "Ghosh et al. 2023",
-         .min = 0,
-         .max = 1,
-         .below_max = true},
-        momentum_);
+    rules_.Fields(visitor, "how far an epoch ends from two flows, at GD's pace,");
+    visitor.Visit({.name = "averages",
+                   .help = "of the rules with memory: settled, as after a long while, on the loss "
+                           "of the whole epoch; or fresh, from 0 on, on the epoch's batches in "
+                           "their order, where each evaluation of a flow costs a product with a "
+                           "Hessian for every step so far",
+                   .paper = "Cattaneo et al. 2024",
+                   .allowed = {kSettled, kFresh}},
+                  averages_);
     visitor.Visit({.name = "orders",
                    .help = "the mean is over all orders of the batches where there are at most so "
                            "many, else over so many random ones, in pairs of opposite order; each "
@@ -339,41 +455,83 @@ class ModifiedFlow : public Probe {
                 "Make the problem smaller, or raise the limit if you have the time.");
   }
 
+  bool Settled() const { return averages_ == kSettled; }
+
   at::Tensor RowOf(const Epoch& epoch, const Pace& pace, const Orders& orders,
                    const at::Tensor& theta) const {
     const Estimate sgd = MeanSgdEnd(epoch, pace, orders, theta);
     const at::Tensor gd = GdEnd(epoch, pace, theta);
-    const auto end = [&](Flow flow, double factor) {
-      return FlowEnd(epoch, flow, factor * pace.step(), pace.time, substeps_, theta);
+    const auto modified = [&](const Along& along) {
+      return End(
+          [&, along](const at::Tensor& w) {
+            const auto [g, product] = epoch.WithProduct(w, along);
+            return g.add(product, pace.step() / 2);
+          },
+          pace, theta);
     };
-    const Estimate plain = end(Flow::kPlain, 0);
-    const Estimate gd_flow = end(Flow::kGd, 1);
-    const Estimate sgd_flow = end(Flow::kSgd, 1);
-    const auto distance = [](const at::Tensor& a, const at::Tensor& b) { return a.sub(b).norm(); };
-    const at::Tensor error = at::maximum(plain.error, at::maximum(gd_flow.error, sgd_flow.error));
+    const Estimate plain = End([&](const at::Tensor& w) { return epoch.Gradient(w); }, pace, theta);
+    const Estimate gd_flow = modified([](const at::Tensor&, const at::Tensor& g) { return g; });
+    const Estimate sgd_flow = modified([](const at::Tensor& g, const at::Tensor&) { return g; });
     std::vector<at::Tensor> row = {at::full({}, pace.learning_rate, theta.options()),
-                                   distance(sgd.value, theta),
-                                   distance(sgd.value, plain.value),
-                                   distance(sgd.value, gd_flow.value),
-                                   distance(sgd.value, sgd_flow.value),
+                                   Distance(sgd.value, theta),
+                                   Distance(sgd.value, plain.value),
+                                   Distance(sgd.value, gd_flow.value),
+                                   Distance(sgd.value, sgd_flow.value),
                                    sgd.error,
-                                   distance(gd, plain.value),
-                                   distance(gd, gd_flow.value),
-                                   error};
-    if (momentum_ == 0) return at::stack(row);
-    const at::Tensor ball = HeavyBallEnd(epoch, pace, momentum_, theta);
-    const Estimate ball_flow = end(Flow::kGd, (1 + momentum_) / (1 - momentum_));
-    row.back() = at::maximum(error, ball_flow.error);
-    for (const Estimate& flow : {plain, gd_flow, ball_flow}) {
-      row.push_back(distance(ball, flow.value));
+                                   Distance(gd, plain.value),
+                                   Distance(gd, gd_flow.value)};
+    const size_t place = row.size();
+    at::Tensor error = at::maximum(plain.error, at::maximum(gd_flow.error, sgd_flow.error));
+    for (const std::string& name : rules_.names()) {
+      const Remembering rule(epoch, pace, [&] { return rules_.Make(name); });
+      const at::Tensor own = Settled() ? AddSettled(rule, pace, plain, gd_flow, theta, row)
+                                       : AddFresh(rule, theta, row);
+      error = at::maximum(error, own);
     }
+    row.insert(row.begin() + static_cast<std::ptrdiff_t>(place), error);
     return at::stack(row);
+  }
+
+  Estimate End(const Slope& slope, const Pace& pace, const at::Tensor& theta) const {
+    return FlowEnd([&](int64_t steps) { return RungeKutta(slope, pace.time, steps, theta); },
+                   substeps_);
+  }
+
+  /// Adds a settled rule's values to `row`; the error of its flows' ends.
+  at::Tensor AddSettled(const Remembering& rule, const Pace& pace, const Estimate& of_c,
+                        const Estimate& of_gd, const at::Tensor& theta,
+                        std::vector<at::Tensor>& row) const {
+    const bool momentum = rule.formulas().HasScalar();
+    const at::Tensor end = rule.SettledEnd(theta);
+    const auto slope = [&](const at::Tensor& w) { return rule.PlainSlope(w); };
+    const Estimate plain = momentum ? of_c : End(slope, pace, theta);
+    const Estimate own =
+        End([&](const at::Tensor& w) { return rule.SettledSlope(w); }, pace, theta);
+    row.push_back(Distance(end, plain.value));
+    if (momentum) row.push_back(Distance(end, of_gd.value));
+    row.push_back(Distance(end, own.value));
+    row.push_back(rule.Factor(end.sub(plain.value), theta));
+    return at::maximum(plain.error, own.error);
+  }
+
+  at::Tensor AddFresh(const Remembering& rule, const at::Tensor& theta,
+                      std::vector<at::Tensor>& row) const {
+    const at::Tensor end = rule.FreshEnd(theta);
+    at::Tensor error = at::zeros({}, theta.options());
+    for (const bool modified : {false, true}) {
+      const Estimate flow = FlowEnd(
+          [&](int64_t steps) { return rule.FreshFlowEnd(modified, steps, theta); }, substeps_);
+      row.push_back(Distance(end, flow.value));
+      error = at::maximum(error, flow.error);
+    }
+    return error;
   }
 
   double learning_rate_ = 0;
   int64_t halvings_ = 0;
   int64_t n_ = 1;
-  double momentum_ = 0;
+  MemoryRules rules_;
+  std::string averages_ = kSettled;
   int64_t orders_ = 120;
   int64_t substeps_ = 4;
   int64_t max_parameters_ = 10'000;
@@ -384,7 +542,9 @@ class ModifiedFlow : public Probe {
 const Registration<Probe, ModifiedFlow> kRegistration(
     "modified_flow",
     "the mean SGD iterate after an epoch against gradient flow on modified losses; small problems",
-    {.base = R"({"every": 7, "substeps": 1, "orders": 4})", .variants = {R"({"momentum": 0.5})"}});
+    {.base = R"({"every": 7, "substeps": 1, "orders": 4})",
+     .variants = {R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"], "epsilon": 0.1})",
+                  R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh"})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -181,6 +181,53 @@ TEST(ImplicitRegularizer, PartitionsAreAFunctionOfSeedAndStep) {
   EXPECT_NE(shuffled(1, 0), shuffled(1, 3));
 }
 
+/// Rules with memory: Ghosh et al.'s multiple of gradient descent's regularizer, and of Cattaneo et
+/// al.'s correction, coordinate by coordinate, what there is in its place.
+TEST(ImplicitRegularizer, OfRulesWithMemoryAgainstLoops) {
+  for (uint64_t index = 0; index < 6; ++index) {
+    const RandomMlp random = Small(7, index);
+    const OracleUnderTest it(random, at::kDouble);
+    const double beta = 0.3 + 0.1 * static_cast<double>(index);
+    const double epsilon = std::pow(10.0, -static_cast<double>(index));
+    const Named values = Measure(it, {{0, 1, 2}, {3, 4, 5}, {6}},
+                                 {{"momentum", beta},
+                                  {"rules", {"nesterov", "rmsprop", "adam"}},
+                                  {"beta1", 0.5},
+                                  {"beta2", 0.9},
+                                  {"epsilon", epsilon}});
+    const Vector g = oracle::MeanGradient(random.mlp, random.theta, random.examples);
+    const double squared_norm = oracle::Dot(g, g);
+    const double bound = 1e-11;
+    EXPECT_NEAR(values.at("heavy_ball.regularizer"), (1 + beta) / (1 - beta) * squared_norm / 4,
+                bound * squared_norm);
+    EXPECT_NEAR(values.at("nesterov.regularizer"),
+                (1 - beta + 2 * beta * beta) / (1 - beta) * squared_norm / 4, bound * squared_norm);
+    Vector u = g;
+    double norm = 0;
+    for (double& value : u) {
+      norm += std::abs(value) - epsilon * std::log(1 + std::abs(value) / epsilon);
+      value /= std::abs(value) + epsilon;
+    }
+    const Vector h_u = oracle::MeanHessianVector(random.mlp, random.theta, random.examples, u);
+    for (const auto& [rule, phi] : {std::pair{"rmsprop", 1.}, std::pair{"adam", 3.}}) {
+      double lowers = 0;
+      double scale = 0;
+      double raised = 0;
+      for (size_t j = 0; j < g.size(); ++j) {
+        const double metric = std::abs(g[j]) + epsilon;
+        const double factor = phi - 19 + 19 * epsilon / metric;
+        lowers += h_u[j] * h_u[j] / metric * factor;
+        scale += h_u[j] * h_u[j] / metric;
+        raised += factor < 0 ? 1. / static_cast<double>(g.size()) : 0;
+      }
+      const std::string name = rule;
+      EXPECT_NEAR(values.at(name + ".one_norm"), norm, bound * norm) << name;
+      EXPECT_NEAR(values.at(name + ".factor"), lowers / scale, bound * 19) << name;
+      EXPECT_NEAR(values.at(name + ".raised"), raised, bound) << name;
+    }
+  }
+}
+
 /// The batches are those of the step's whole epoch, wherever in it the step is.
 TEST(ImplicitRegularizer, TakesTheBatchesOfTheEpochOfTheStep) {
   Json config = SyntheticConfig({{"dtype", "float64"}});  // 7 steps an epoch

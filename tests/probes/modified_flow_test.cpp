@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "tests/expect_error.h"
 #include "tests/oracles.h"
@@ -70,6 +71,10 @@ class Twin {
   }
   Vector Gradient(const Vector& theta) const {  // of C
     return Mean([&](size_t k) { return Gradient(k, theta); });
+  }
+  /// H v of C.
+  Vector Product(const Vector& theta, const Vector& v) const {
+    return Mean([&](size_t k) { return HessianVector(k, theta, v); });
   }
   /// Of C + (strength / 4) |grad C|^2.
   Vector GdGradient(double strength, const Vector& theta) const {
@@ -405,61 +410,300 @@ TEST(ModifiedFlow, TheMeanIterateIsOfThirdOrderFromItsOwnModifiedFlow) {
   }
 }
 
-/// The heavy ball of Twin's gradients, from the velocity that it has after a while.
-Vector HeavyBallEnd(const Twin& twin, double step, double beta, int steps, const Vector& theta) {
-  Vector velocity =
-      oracle::Plus(Vector(theta.size()), -step, twin.GdGradient(2 * step / (1 - beta), theta));
-  Vector at = theta;
-  for (int i = 0; i < steps; ++i) {
-    velocity = oracle::Plus(oracle::Plus(Vector(theta.size()), beta, velocity), -(1 - beta) * step,
-                            twin.Gradient(at));
-    at = oracle::Plus(at, 1, velocity);
+// ---- Rules with memory
+
+/// The slopes of these distances, each within 0.1 of its own.
+void ExpectSlopes(const Named& values, int halvings, const std::map<std::string, double>& slopes) {
+  for (const auto& [name, slope] : slopes) {
+    EXPECT_NEAR(Slope(values, name, halvings), slope, 0.1) << name;
   }
+  for (int k = 0; k <= halvings; ++k) {
+    const std::string halved = "halved" + std::to_string(k) + ".";
+    for (const auto& [name, slope] : slopes) {
+      EXPECT_LT(values.at(halved + "flow_error"), 1e-2 * values.at(halved + name)) << name;
+    }
+  }
+}
+
+/// One number's moves by its gradients, over -rate, at the pace of gradient descent: a rule by name.
+struct MemoryLoop {
+  std::string rule;
+  double beta1;  // momentum
+  double beta2 = 0;
+  double epsilon = 1;
+  bool corrects = false;
+  Vector mean = {};
+  Vector square = {};
+  int steps = 0;
+
+  bool adaptive() const { return rule == "adam" || rule == "rmsprop"; }
+  double mean_decay() const { return rule == "rmsprop" ? 0 : beta1; }
+
+  void Add(const Vector& g) {
+    ++steps;
+    mean.resize(g.size());
+    square.resize(g.size());
+    for (size_t i = 0; i < g.size(); ++i) {
+      mean[i] = mean_decay() * mean[i] + (1 - mean_decay()) * g[i];
+      square[i] = beta2 * square[i] + (1 - beta2) * g[i] * g[i];
+    }
+  }
+  Vector Move(const Vector& g) {
+    Add(g);
+    Vector move = mean;
+    for (size_t i = 0; i < g.size(); ++i) {
+      if (rule == "nesterov") move[i] = (1 - beta1) * g[i] + beta1 * mean[i];
+      if (!adaptive()) continue;
+      const bool correct = corrects && rule == "adam";
+      const double m = mean[i] / (correct ? 1 - std::pow(beta1, steps) : 1);
+      const double q = square[i] / (correct ? 1 - std::pow(beta2, steps) : 1);
+      move[i] = m / (std::sqrt(q) + epsilon);
+    }
+    return move;
+  }
+
+  Vector Direction(Vector g) const {  // u
+    for (double& value : g) value /= adaptive() ? std::abs(value) + epsilon : 1;
+    return g;
+  }
+  /// f: equation 2 of probes/memory_rules.h.
+  Vector Modified(const Vector& g, const Vector& h_u, double step) const {
+    const auto phi = [](double beta) { return (1 + beta) / (1 - beta); };
+    Vector f = Direction(g);
+    for (size_t i = 0; i < g.size(); ++i) {
+      double factor = phi(mean_decay());
+      double scale = 1;
+      if (rule == "nesterov") factor = (1 - beta1 + 2 * beta1 * beta1) / (1 - beta1);
+      if (adaptive()) {
+        scale = 1 / (std::abs(g[i]) + epsilon);
+        factor += -phi(beta2) + phi(beta2) * epsilon * scale;
+      }
+      f[i] += step / 2 * scale * factor * h_u[i];
+    }
+    return f;
+  }
+};
+
+/// Where the rule ends that has seen the gradients g + k step H u for the last 2,000 steps.
+Vector SettledEnd(const Twin& twin, MemoryLoop loop, double step, int steps, const Vector& theta) {
+  const Vector g = twin.Gradient(theta);
+  const Vector h_u = twin.Product(theta, loop.Direction(g));
+  for (int k = 2000; k > 0; --k) loop.Add(oracle::Plus(g, k * step, h_u));
+  Vector at = theta;
+  for (int i = 0; i < steps; ++i) at = oracle::Plus(at, -step, loop.Move(twin.Gradient(at)));
   return at;
 }
 
-TEST(ModifiedFlow, TheHeavyBallIsItsDefinition) {
+const std::vector<std::string> kRules = {"heavy_ball", "nesterov", "rmsprop", "adam"};
+
+TEST(ModifiedFlow, SettledRulesAreTheirDefinitions) {
   const RandomMlp random = Tanh(1, 3);
   const Batches batches = Cut(12, 4);
   const Twin twin(random, batches);
-  const double beta = 0.6;
-  const Named values = Measure(
-      random, batches, {{"learning_rate", 0.1}, {"n", 2}, {"substeps", 2}, {"momentum", beta}});
-  const Vector ball = HeavyBallEnd(twin, 0.05, beta, 6, random.theta);
-  for (const auto& [name, strength] :
-       {std::pair{"plain", 0.}, std::pair{"gd", 0.05}, std::pair{"heavy_ball", 0.05 * 4}}) {
-    const auto gradient = [&](const Vector& at) { return twin.GdGradient(strength, at); };
-    const Vector end = Twin::FlowEnd(gradient, 0.3, 4, random.theta);
-    EXPECT_NEAR(values.at(std::string("halved0.heavy_ball_to_") + name), Distance(ball, end),
-                1e-13 * oracle::Norm(end))
-        << name;
+  constexpr double kStep = 0.01;
+  const Named values = Measure(random, batches,
+                               {{"learning_rate", 2 * kStep},
+                                {"n", 2},
+                                {"substeps", 2},
+                                {"momentum", 0.6},
+                                {"rules", {"nesterov", "rmsprop", "adam"}},
+                                {"beta1", 0.6},
+                                {"beta2", 0.9},
+                                {"epsilon", 0.1}});
+  for (const std::string& rule : kRules) {
+    const MemoryLoop loop{rule, 0.6, 0.9, 0.1};
+    const Vector end = SettledEnd(twin, loop, kStep, 6, random.theta);
+    const auto flow = [&](const auto& gradient) {
+      return Twin::FlowEnd(gradient, 6 * kStep, 4, random.theta);
+    };
+    const Vector plain = flow([&](const Vector& at) { return loop.Direction(twin.Gradient(at)); });
+    const Vector own = flow([&](const Vector& at) {
+      const Vector g = twin.Gradient(at);
+      return loop.Modified(g, twin.Product(at, loop.Direction(g)), kStep);
+    });
+    const auto distance = [&](const std::string& to) {
+      return values.at(std::string("halved0.").append(rule).append("_to_").append(to));
+    };
+    // The sums of 2,000 terms are rounded as often; the weights of what they leave out are 1e-92.
+    const double bound = 1e-12 * oracle::Norm(end);
+    EXPECT_NEAR(distance("plain"), Distance(end, plain), bound) << rule;
+    EXPECT_NEAR(distance(rule), Distance(end, own), bound) << rule;
+    if (loop.adaptive()) continue;
+    const Vector gd = flow([&](const Vector& at) { return twin.GdGradient(kStep, at); });
+    EXPECT_NEAR(distance("gd"), Distance(end, gd), bound) << rule;
   }
 }
 
-/// Only C + (1 + beta) / (1 - beta) (eta / 4) |grad C|^2 is followed to third order, and the distance
-/// from the flow of C is that factor times plain gradient descent's.
-TEST(ModifiedFlow, TheHeavyBallIsOfThirdOrderFromItsOwnModifiedFlow) {
+/// Each follows its own modified flow alone to third order: theirs, of Ghosh et al. and of Cattaneo
+/// et al., and gradient descent's is none of them.
+TEST(ModifiedFlow, SettledRulesAreOfThirdOrderFromTheirOwnModifiedFlows) {
   constexpr int kHalvings = 4;
-  for (const double beta : {0.5, 0.75}) {
+  for (uint64_t index = 0; index < 2; ++index) {
+    const RandomMlp random = Tanh(index, 4);
+    SCOPED_TRACE(random.Text());
+    const Named values = Measure(random, Cut(16, 8),
+                                 {{"learning_rate", 4e-3},
+                                  {"halvings", kHalvings},
+                                  {"n", 2},
+                                  {"substeps", 2},
+                                  {"momentum", 0.75},
+                                  {"rules", {"nesterov", "rmsprop", "adam"}},
+                                  {"beta1", 0.6},
+                                  {"beta2", 0.9},
+                                  {"epsilon", 0.5}});
+    ExpectSlopes(values, kHalvings,
+                 {{"heavy_ball_to_plain", 2},
+                  {"heavy_ball_to_gd", 2},
+                  {"heavy_ball_to_heavy_ball", 3},
+                  {"nesterov_to_plain", 2},
+                  {"nesterov_to_gd", 2},
+                  {"nesterov_to_nesterov", 3},
+                  {"rmsprop_to_plain", 2},
+                  {"rmsprop_to_rmsprop", 3},
+                  {"adam_to_plain", 2},
+                  {"adam_to_adam", 3}});
+  }
+}
+
+/// The distance from the flow of C is (1 + beta) / (1 - beta) times plain gradient descent's, or
+/// with Nesterov's momentum (1 - beta + 2 beta^2) / (1 - beta) times.
+TEST(ModifiedFlow, TheFactorsOfMomentumAreMeasured) {
+  for (const double beta : {0.5, 0.75, 0.9}) {
     for (uint64_t index = 0; index < 2; ++index) {
-      const RandomMlp random = Tanh(index, 4);
-      const Named values = Measure(random, Cut(16, 8),
-                                   {{"learning_rate", 0.02},
-                                    {"halvings", kHalvings},
+      const Named values = Measure(Tanh(index, 4), Cut(16, 8),
+                                   {{"learning_rate", 1e-4},
                                     {"n", 2},
                                     {"substeps", 2},
-                                    {"momentum", beta}});
-      SCOPED_TRACE(random.Text() + ", momentum " + std::to_string(beta));
-      const auto expect = [&](const std::string& name, double slope) {
-        EXPECT_NEAR(Slope(values, name, kHalvings), slope, 0.1) << name;
+                                    {"momentum", beta},
+                                    {"rules", {"nesterov"}}});
+      const auto expect = [&](const std::string& rule, double factor) {
+        EXPECT_NEAR(values.at("halved0." + rule + "_to_plain") / values.at("halved0.gd_to_plain"),
+                    factor, 0.01 * factor);
+        EXPECT_NEAR(values.at("halved0." + rule + "_factor"), factor, 0.01 * factor);
       };
-      expect("heavy_ball_to_plain", 2);
-      expect("heavy_ball_to_gd", 2);
-      expect("heavy_ball_to_heavy_ball", 3);
-      const double factor =
-          values.at("halved4.heavy_ball_to_plain") / values.at("halved4.gd_to_plain");
-      EXPECT_NEAR(factor, (1 + beta) / (1 - beta), 0.02 * factor);
+      expect("heavy_ball", (1 + beta) / (1 - beta));
+      expect("nesterov", (1 - beta + 2 * beta * beta) / (1 - beta));
     }
+  }
+}
+
+/// The heavy ball made explicit: gradient descent on C + (lambda / 4) |grad C|^2 with lambda = 2 beta
+/// / (1 - beta) eps ends at a third-order distance from it.
+TEST(ModifiedFlow, GradientDescentWithThePenaltyOfTheHeavyBallFollowsIt) {
+  const RandomMlp random = Tanh(0, 3);
+  const Twin twin(random, Cut(12, 4));
+  constexpr double kBeta = 0.75;
+  std::vector<double> plain;
+  std::vector<double> penalized;
+  for (const double step : {4e-3, 2e-3, 1e-3}) {
+    const Vector ball = SettledEnd(twin, {"heavy_ball", kBeta}, step, 4, random.theta);
+    const auto distance = [&](double lambda) {
+      Vector at = random.theta;
+      for (int i = 0; i < 4; ++i) at = oracle::Plus(at, -step, twin.GdGradient(lambda, at));
+      return Distance(ball, at);
+    };
+    plain.push_back(distance(0));
+    penalized.push_back(distance(2 * kBeta / (1 - kBeta) * step));
+  }
+  EXPECT_NEAR(std::log2(plain[0] / plain[2]) / 2, 2, 0.1);
+  EXPECT_NEAR(std::log2(penalized[0] / penalized[2]) / 2, 3, 0.1);
+}
+
+/// Adam's factor between -phi(beta2) + phi(beta1), with an epsilon far below every gradient, and
+/// phi(beta1), far above: measured it is what implicit_regularizer says, and changes its sign, which
+/// it does not where beta2 = beta1.
+TEST(ModifiedFlow, AdamsRegularizerChangesItsSignWithEpsilon) {
+  const RandomMlp random = Tanh(0, 4);
+  const Batches batches = Cut(16, 8);
+  const auto factors = [&](double epsilon, double beta1, double beta2) {
+    Json fields = {{"rules", {"adam"}}, {"epsilon", epsilon}, {"beta1", beta1}, {"beta2", beta2}};
+    const OracleUnderTest it(random, at::kDouble);
+    std::vector<at::Tensor> tensors;
+    for (const auto& batch : batches) tensors.push_back(at::tensor(batch, at::kLong));
+    const double said =
+        LoneProbe("implicit_regularizer", fields, it, 1, std::make_unique<GivenBatches>(tensors))
+            .Measure(0)
+            .at("adam.factor");
+    fields["learning_rate"] = 1e-4 * (epsilon + 0.01);
+    const double measured = Measure(random, batches, fields).at("halved0.adam_factor");
+    return std::pair(said, measured);
+  };
+  for (const auto& [epsilon, beta1, beta2, least, most] :
+       std::vector<std::tuple<double, double, double, double, double>>{
+           {1e-5, 0.5, 0.9, -16, -15.5},  // phi(0.5) = 3, phi(0.9) = 19
+           {1e-2, 0.5, 0.9, -15.5, -3},
+           {100, 0.5, 0.9, 2.9, 3},
+           {1e-5, 0, 0.9, -18, -17.5},
+           {1e-5, 0.9, 0.5, 15.9, 16.1},
+           {1e-2, 0.5, 0.5, 0, 3},
+           {1e-5, 0.5, 0.5, 0, 0.1}}) {
+    const auto [said, measured] = factors(epsilon, beta1, beta2);
+    EXPECT_GE(said, least) << epsilon;
+    EXPECT_LE(said, most) << epsilon;
+    EXPECT_NEAR(measured, said, 0.02 * (std::abs(said) + 0.1)) << epsilon;
+  }
+}
+
+/// On mini-batches from the first step on, with and without correction for the bias.
+TEST(ModifiedFlow, FreshRulesAreTheirDefinitions) {
+  const RandomMlp random = Tanh(1, 3);
+  const Batches batches = Cut(12, 4);
+  const Twin twin(random, batches);
+  constexpr double kStep = 0.01;
+  const Named values = Measure(random, batches,
+                               {{"learning_rate", 2 * kStep},
+                                {"n", 2},
+                                {"substeps", 2},
+                                {"momentum", 0.6},
+                                {"rules", {"nesterov", "rmsprop", "adam"}},
+                                {"averages", "fresh"},
+                                {"beta1", 0.6},
+                                {"beta2", 0.9},
+                                {"epsilon", 0.1}});
+  for (const std::string& rule : kRules) {
+    const MemoryLoop fresh{rule, 0.6, 0.9, 0.1, true};
+    MemoryLoop loop = fresh;
+    Vector end = random.theta;
+    Vector plain = random.theta;
+    for (size_t n = 0; n < 6; ++n) {
+      end = oracle::Plus(end, -kStep, loop.Move(twin.Gradient(n / 2, end)));
+      const auto u = [&](const Vector& at) {
+        MemoryLoop frozen = fresh;
+        for (size_t j = 0; j < n; ++j) frozen.Add(twin.Gradient(j / 2, at));
+        return frozen.Move(twin.Gradient(n / 2, at));
+      };
+      plain = Twin::FlowEnd(u, kStep, 4, plain);
+    }
+    EXPECT_NEAR(values.at("halved0." + rule + "_to_plain"), Distance(end, plain),
+                1e-13 * oracle::Norm(end))
+        << rule;
+  }
+}
+
+TEST(ModifiedFlow, FreshRulesAreOfThirdOrderFromTheFlowsOfTheirSteps) {
+  constexpr int kHalvings = 3;
+  for (uint64_t index = 0; index < 2; ++index) {
+    const RandomMlp random = Tanh(index, 3);
+    SCOPED_TRACE(random.Text());
+    const Named values = Measure(random, Cut(12, 4),
+                                 {{"learning_rate", 4e-3},
+                                  {"halvings", kHalvings},
+                                  {"substeps", 1},
+                                  {"momentum", 0.75},
+                                  {"rules", {"nesterov", "rmsprop", "adam"}},
+                                  {"averages", "fresh"},
+                                  {"beta1", 0.6},
+                                  {"beta2", 0.9},
+                                  {"epsilon", 0.5}});
+    ExpectSlopes(values, kHalvings,
+                 {{"heavy_ball_to_plain", 2},
+                  {"heavy_ball_to_heavy_ball", 3},
+                  {"nesterov_to_plain", 2},
+                  {"nesterov_to_nesterov", 3},
+                  {"rmsprop_to_plain", 2},
+                  {"rmsprop_to_rmsprop", 3},
+                  {"adam_to_plain", 2},
+                  {"adam_to_adam", 3}});
   }
 }
 
@@ -539,6 +783,17 @@ TEST(ModifiedFlow, LargeProblemsAndBatchNormalizationAreRefused) {
                 {"probes[0].max_parameters", "110004"});
   ExpectRefused({{"name", "resnet18"}, {"channels", 2}, {"norm", "batch"}}, Json::object(),
                 {"probes[0]", "batch normalization", "skipinit"});
+}
+
+TEST(ModifiedFlow, RulesThatAreNoneAreRefused) {
+  const auto expect = [](const Json& fields, const std::vector<std::string>& parts) {
+    Json config = SyntheticConfig();
+    config["probes"] = {{{"name", "modified_flow"}, {"learning_rate", 0.1}}};
+    config["probes"][0].update(fields);
+    ExpectError(ErrorKind::kConfig, parts, [&] { ReadRunConfig(config); });
+  };
+  expect({{"rules", {"nesterov"}}}, {"probes[0].rules", "nesterov", "momentum above 0"});
+  expect({{"rules", {"adam", "adam"}}}, {"probes[0].rules", "twice"});
 }
 
 }  // namespace
