@@ -343,9 +343,8 @@ int Resolve(const Arguments& arguments) {
   const Experiment experiment(*config);
   Json resolved = ResolvedConfig(*config);
   if (arguments.layers) {
-    resolved["model"] = {{"name", "layers"}};
     const DataShape& shape = experiment.shape();
-    resolved["model"].update(config->model->AsLayers(shape.shape, shape.classes, "model"));
+    resolved["model"] = config->model->AsLayers(shape.shape, shape.classes, "model");
   }
   std::printf("%s\n", resolved.dump(2).c_str());
   return 0;

@@ -47,6 +47,15 @@ MODELS: dict[str, dict[str, Any]] = {
     "wide_resnet_ghost": {"name": "wide_resnet", "depth": 10, "width": 1, "channels": 3, "norm": "ghost",
                           "ghost_batch_size": 3},
     "wide_resnet_skipinit": {"name": "wide_resnet", "depth": 10, "width": 1, "channels": 3, "norm": "skipinit"},
+    "layers": {"name": "layers", "ghost_batch_size": 3, "layers": [
+        {"name": "conv2d", "channels": 4, "kernel": 4, "stride": 2, "padding": 3, "bias": False},
+        {"name": "batch_norm"}, {"name": "relu"},
+        {"name": "repeat", "times": 2, "label": "blocks", "layers": [
+            {"name": "residual", "branch": [{"name": "conv2d", "channels": 5}, {"name": "tanh"}],
+             "shortcut": [{"name": "conv2d", "channels": 5, "kernel": 1}]},
+            {"name": "max_pool", "size": 3, "stride": 1}]},
+        {"name": "flatten"}, {"name": "linear", "units": 6}, {"name": "batch_norm"}, {"name": "identity"},
+        {"name": "linear", "bias": False}]},
 }  # fmt: skip
 STEPS = 5
 
@@ -88,7 +97,7 @@ class Twins(unittest.TestCase):
         for name, run in self.runs.items():
             for step in (0, STEPS - 1):
                 with self.subTest(name, step=step):
-                    snapshot, module = run.snapshot(step), run.module(step, SHAPE)
+                    snapshot, module = run.snapshot(step), run.module(step)
                     batch = snapshot["batch.updating"]
                     loss = functional.cross_entropy(module(torch.tensor(self.x[batch])), torch.tensor(self.y[batch]))
                     loss.backward()
@@ -101,7 +110,7 @@ class Twins(unittest.TestCase):
     def test_evaluations_at_the_last_checkpoint(self) -> None:
         for name, run in self.runs.items():
             with self.subTest(name):
-                module = run.module(shape=SHAPE).eval()
+                module = run.module().eval()
                 assert run.evaluations is not None
                 with torch.no_grad():
                     logits = module(torch.tensor(self.x[5:19]))
@@ -112,7 +121,7 @@ class Twins(unittest.TestCase):
                 self.assertAlmostEqual(accuracy, run.evaluations["test_accuracy"][-1], places=12)
 
     def test_the_state_fits_a_network_of_the_same_layers(self) -> None:
-        state = self.runs["mlp"].module(0, SHAPE).state_dict()
+        state = self.runs["mlp"].module(0).state_dict()
         self.assertEqual([*state][:2], ["linear1.weight", "linear1.bias"])
         hand_made = nn.Sequential(
             nn.Flatten(), nn.Linear(768, 8), nn.Tanh(), nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 3)
@@ -121,11 +130,23 @@ class Twins(unittest.TestCase):
         theta = nn.utils.parameters_to_vector(hand_made.parameters())
         np.testing.assert_array_equal(theta.detach().numpy(), self.runs["mlp"].snapshot(0)["theta"])
 
-    def test_what_the_config_does_not_tell_must_be_given(self) -> None:
-        with self.assertRaisesRegex(Error, "shape of an example"):
+    def test_a_layer_without_a_twin_is_named(self) -> None:
+        folder = self.runs["mlp"].folder
+        network = json.loads((folder / "network.json").read_text())
+        self.addCleanup((folder / "network.json").write_text, json.dumps(network))
+        changed = json.loads(json.dumps(network))
+        changed["model"]["layers"][0]["name"] = "swish"
+        (folder / "network.json").write_text(json.dumps(changed))
+        with self.assertRaisesRegex(Error, "'swish' has no twin .* flatten"):
             self.runs["mlp"].module(0)
-        with self.assertRaisesRegex(Error, "theta has .* numbers, but the network"):
-            self.runs["mlp"].module(0, (3, 16, 15))
+        changed["model"]["layers"][0] = {"name": "linear", "units": 4, "bias": True}
+        changed["shape"] = [768]
+        (folder / "network.json").write_text(json.dumps(changed))
+        with self.assertRaisesRegex(Error, "layers have .* parameters, but theta has"):
+            self.runs["mlp"].module(0)
+        (folder / "network.json").unlink()
+        with self.assertRaisesRegex(Error, "no such file.*--resume"):
+            self.runs["mlp"].module(0)
 
 
 if __name__ == "__main__":

@@ -193,15 +193,19 @@ class Run:
         """theta and the states of rule, schedule and probes, of the last checkpoint or that of a step."""
         return snapshots.tensors_at(self.folder / "checkpoints", step)
 
-    def module(self, step: int | None = None, shape: Sequence[int] | None = None, classes: int | None = None) -> Any:
+    def module(self, step: int | None = None) -> Any:
         """The network as a `torch.nn.Module`, with theta of the snapshot of a step or of the last checkpoint.
 
         Its `state_dict()` is what PyTorch keeps. Batch normalization's running statistics, which `eval()` needs, are in
-        checkpoints only. Data sets that the config doesn't tell the shape of need `shape`, of an example, and `classes`.
+        checkpoints only.
         """
         twin = need("sgdscope.twin", "a network in PyTorch", "torch")
+        path = self.folder / "network.json"
+        if not path.is_file():
+            hint = "`sgdscope run ... --resume` writes it for a run of an earlier version"
+            raise Error(str(path), "no such file, and it tells the network's layers", hint, DATA)
         arrays = (self.checkpoint() if step is None else self.snapshot(step)).arrays
-        return twin.module_of(self.config, arrays, shape, classes)
+        return twin.module_of(json.loads(path.read_text(encoding="utf-8")), arrays)
 
     def columns(self) -> list[str]:
         """Every name that --columns accepts for this run."""

@@ -25,7 +25,7 @@ class AlexNet : public Model {
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
 
-  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
+  Json Listed(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     constexpr int64_t kStrides = 16;  // of the first convolution and the three pools
     CheckImages(name_, shape, kStrides, path);
     Json layers = Json::array();

@@ -57,7 +57,7 @@ class ConvNet : public Model {
                 "Only odd kernels keep the image's size with the same padding on all sides.");
   }
 
-  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
+  Json Listed(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     CheckShape(shape, path);
     Json layers = Json::array();
     for (size_t i = 0; i < channels_.size(); ++i) {

@@ -31,6 +31,8 @@ std::string Joined(const std::string& outer, const std::string& inner) {
   return outer.empty() ? inner : outer + "." + inner;
 }
 
+constexpr const char* kName = "layers";
+
 class Layers : public Model {
  public:
   void Fields(FieldVisitor& visitor) override {
@@ -50,7 +52,7 @@ class Layers : public Model {
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
 
-  Json AsLayers(const Shape&, int64_t, const std::string&) override {
+  Json Listed(const Shape&, int64_t, const std::string&) override {
     return WriteFields([this](FieldVisitor& visitor) { Fields(visitor); });
   }
 
@@ -86,8 +88,14 @@ class Layers : public Model {
   std::string init_ = "torch_default";
 };
 
+std::unique_ptr<Layers> Read(const Json& fields, const std::string& path) {
+  auto layers = std::make_unique<Layers>();
+  ReadFields(fields, path, [&](FieldVisitor& visitor) { layers->Fields(visitor); });
+  return layers;
+}
+
 const Registration<Model, Layers> kRegistration(
-    "layers", "a network of your own, as a list of layers (sgdscope list layers)",
+    kName, "a network of your own, as a list of layers (sgdscope list layers)",
     {.base = R"({"layers": [{"name": "flatten"}, {"name": "linear", "units": 4},
                             {"name": "tanh"}, {"name": "linear"}]})",
      .variants = {
@@ -118,10 +126,14 @@ Shape AppendLayers(const LayerList& list, const Shape& in, const Site& around, C
 }
 
 Network Model::Build(const Shape& shape, int64_t classes, const std::string& path) {
-  Layers layers;
-  ReadFields(AsLayers(shape, classes, path), path,
-             [&](FieldVisitor& visitor) { layers.Fields(visitor); });
-  return layers.Build(shape, classes, path);
+  return Read(Listed(shape, classes, path), path)->Build(shape, classes, path);
+}
+
+Json Model::AsLayers(const Shape& shape, int64_t classes, const std::string& path) {
+  const auto layers = Read(Listed(shape, classes, path), path);
+  Json json = {{"name", kName}};
+  json.update(WriteFields([&](FieldVisitor& visitor) { layers->Fields(visitor); }));
+  return json;
 }
 
 }  // namespace sgdscope

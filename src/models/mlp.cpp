@@ -26,7 +26,7 @@ class Mlp : public Model {
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
 
-  Json AsLayers(const std::vector<int64_t>&, int64_t, const std::string&) override {
+  Json Listed(const std::vector<int64_t>&, int64_t, const std::string&) override {
     Json layers = Json::array({{{"name", "flatten"}}});
     for (const int64_t hidden : hidden_) {
       layers.push_back({{"name", "linear"}, {"units", hidden}, {"bias", bias_}});

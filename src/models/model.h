@@ -46,13 +46,17 @@ struct Network {
 /// A family of networks; leaves register by the name in the config.
 class Model : public Configurable {
  public:
-  /// The network for examples of `shape` and `classes` outputs as the fields of the model `layers`,
-  /// which builds the same one. Error kConfig at `path` where the fields don't fit them.
-  virtual Json AsLayers(const std::vector<int64_t>& shape, int64_t classes,
-                        const std::string& path) = 0;
-  /// Builds it, with the same errors.
+  /// Builds the network for examples of `shape` and `classes` outputs. Error kConfig at `path` where
+  /// the fields don't fit them.
   virtual Network Build(const std::vector<int64_t>& shape, int64_t classes,
                         const std::string& path);
+  /// The same network as a model `layers`, every default written out; with the same errors.
+  Json AsLayers(const std::vector<int64_t>& shape, int64_t classes, const std::string& path);
+
+ protected:
+  /// The fields of that model, of which defaults may be left out.
+  virtual Json Listed(const std::vector<int64_t>& shape, int64_t classes,
+                      const std::string& path) = 0;
 };
 
 /// How weights start; biases start at 0 except for torch_default. Parameters with a `start` of

@@ -24,7 +24,7 @@ class ResNet : public Model {
 
   void Check(const std::string& path) const override { norm_.Check(path); }
 
-  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
+  Json Listed(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     CheckImages(kind_.name, shape, int64_t{1} << (kind_.blocks.size() - 1), path);
     Json layers = Json::array();
     AppendNormed("conv", {channels_, 3, 1}, layers);

@@ -53,7 +53,7 @@ class Vgg final : public Model {
                 "\"channels\": [64, 128].");
   }
 
-  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
+  Json Listed(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     constexpr size_t kMostStacks = 30;  // far more than any image has room for
     CheckImages("vgg", shape, int64_t{1} << std::min(depths_.size(), kMostStacks), path);
     Json layers = Json::array();

@@ -49,7 +49,7 @@ class WideResNet : public Model {
                     std::to_string(below + 2 * kGroups) + ".");
   }
 
-  Json AsLayers(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
+  Json Listed(const std::vector<int64_t>& shape, int64_t, const std::string& path) override {
     CheckImages("wide_resnet", shape, int64_t{1} << (kGroups - 1), path);
     Json layers = Json::array();
     norm_.AppendConvolution("conv", {channels_, 3, 1}, layers);

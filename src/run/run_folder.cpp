@@ -108,9 +108,10 @@ std::vector<fs::path> RunFolder::RunFiles() const {
   add_steps(checkpoints(),
             [](const fs::path& name) { return IsStepName(name.string(), kCheckpointDigits); });
   add_steps(snapshots(), IsSnapshotName);
-  for (const fs::path& file : {config(), manifest(), metrics(), eval(), learned(), label_noise(),
-                               log(), Temporary(config()), Temporary(manifest()),
-                               Temporary(learned()), Temporary(label_noise())}) {
+  for (const fs::path& file :
+       {config(), manifest(), network(), metrics(), eval(), learned(), label_noise(), log(),
+        Temporary(config()), Temporary(manifest()), Temporary(network()), Temporary(learned()),
+        Temporary(label_noise())}) {
     if (Exists(file)) files.push_back(file);
   }
   return files;

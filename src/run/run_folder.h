@@ -41,6 +41,7 @@ class RunFolder {
 
   std::filesystem::path config() const { return path_ / "config.json"; }
   std::filesystem::path manifest() const { return path_ / "manifest.json"; }
+  std::filesystem::path network() const { return path_ / "network.json"; }
   std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
   std::filesystem::path eval() const { return path_ / "eval.csv"; }
   std::filesystem::path learned() const { return path_ / "learned.csv"; }

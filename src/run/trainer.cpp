@@ -54,6 +54,7 @@ void Trainer::Open() {
   }
   if (!folder_.earlier() || !Resume()) Begin();
   if (train.corrupt.defined()) WriteLabelNoise(folder_.label_noise(), train);
+  WriteNetwork();
   metrics_.emplace(experiment_, *metrics_csv_);
 }
 
@@ -90,6 +91,15 @@ bool Trainer::Resume() {
   experiment_.sampler().BeginAt(checkpoint->batches_begin);
   console_.Info("resuming at step " + std::to_string(start_));
   return true;
+}
+
+void Trainer::WriteNetwork() const {
+  const DataShape& shape = experiment_.shape();
+  const Json network = {
+      {"shape", shape.shape},
+      {"classes", shape.classes},
+      {"model", experiment_.config().model->AsLayers(shape.shape, shape.classes, "model")}};
+  WriteFileAtomically(folder_.network(), network.dump(2) + "\n");
 }
 
 void Trainer::Begin() {

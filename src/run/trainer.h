@@ -44,6 +44,9 @@ class Trainer {
   /// The state and the CSVs as the last checkpoint has them; all is checked before anything is cut
   /// back. False if the run was stopped before its first checkpoint.
   bool Resume();
+  /// For readers of the run: the shape of an example, the classes, and the network as a list of
+  /// layers.
+  void WriteNetwork() const;
   /// New CSVs, and the state in front of the first step: drawn, from a file, or of a fork.
   void Begin();
   void BeginWithGivenWeights();

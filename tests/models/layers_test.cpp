@@ -113,7 +113,10 @@ TEST(LayerLists, AModelAsAListIsTheSameNetwork) {
   ReadFields(fields, "model", [&](FieldVisitor& visitor) { built_in->Fields(visitor); });
   const Shape shape = {2, 9, 8};
   const Network expected = built_in->Build(shape, 3, "model");
-  const Network network = Build(built_in->AsLayers(shape, 3, "model").dump(), shape, 3);
+  Json list = built_in->AsLayers(shape, 3, "model");
+  EXPECT_EQ(list["name"], "layers");
+  list.erase("name");
+  const Network network = Build(list.dump(), shape, 3);
   EXPECT_EQ(Names(network), Names(expected));
   EXPECT_EQ(network.init, expected.init);
   EXPECT_EQ(network.root->Describe(), expected.root->Describe());
