@@ -22,7 +22,7 @@ std::string BytesOf(const std::vector<Number>& numbers) {
 /// A whole number in so many bytes, the lowest first.
 inline std::string LittleEndian(uint64_t number, int bytes) {
   std::string text;
-  for (int i = 0; i < bytes; ++i) text.push_back(static_cast<char>(number >> 8 * i));
+  for (int i = 0; i < bytes; ++i, number >>= 8) text.push_back(static_cast<char>(number));
   return text;
 }
 
