@@ -1,9 +1,10 @@
-// What a step costs. For the two-layer networks of `inherent_noise` figure 3: the plain step, the
-// step with the three-batch Taylor probe, the step with separate_updates, exact over all weights or
-// sampled, and a row of metrics.csv. For the network of `coherent_gradients` figure 4
-// (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few other
-// robust estimators, per-example numbers, clipping, noise, sharpness-aware steps, explicit SGD and
-// the inverse covariance cost; the plain and the winsorized step also with tanh.
+// What a step costs, beside what the processor can multiply and add at most (Peak). For a network
+// of seven narrow layers: the plain step. For the two-layer networks of `inherent_noise` figure 3:
+// the plain step, the step with the three-batch Taylor probe, the step with separate_updates, exact
+// over all weights or sampled, and a row of metrics.csv. For the network of `coherent_gradients`
+// figure 4 (784-256-256-256-10): the plain step, the winsorized step by percentile, and what a few
+// other robust estimators, per-example numbers, clipping, noise, sharpness-aware steps, explicit
+// SGD and the inverse covariance cost; the plain and the winsorized step also with tanh.
 // For a convolutional network on images like MNIST's (argument 1: channels) and CIFAR-10's (3): the
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
 // plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
