@@ -27,7 +27,7 @@ class Reader : public FieldVisitor {
   void Group(const Field& field, const FieldsFunction& fields) override {
     const Place place = PlaceOf(field, "an object");
     if (const Json* json = Find(place)) {
-      ReadFields(*json, place.path, fields);
+      ReadObject(*json, place, fields);
     } else {
       ReadAbsent([&] { ReadFields(Json::object(), place.path, fields); });
     }
@@ -37,7 +37,7 @@ class Reader : public FieldVisitor {
     const Place place = PlaceOf(field, "an object");
     const Json* json = Find(place);
     given = json != nullptr;
-    if (given) ReadFields(*json, place.path, fields);
+    if (given) ReadObject(*json, place, fields);
   }
 
   void Choose(const Field& field, AnyChoice& choice) override {
@@ -101,6 +101,12 @@ class Reader : public FieldVisitor {
                     place.field.help));
     }
     return nullptr;
+  }
+
+  /// What is no object meets the help of the group, which says what it is for.
+  static void ReadObject(const Json& json, const Place& place, const FieldsFunction& fields) {
+    if (!json.is_object()) place.Fail(json);
+    ReadFields(json, place.path, fields);
   }
 
   void Missing(const Error& error) {

@@ -13,9 +13,7 @@ EpochMean::EpochMean(int64_t steps_per_epoch, at::Device device)
     : steps_per_epoch_(steps_per_epoch),
       sum_(at::zeros({}, at::device(device).dtype(at::kDouble))) {}
 
-void EpochMean::BeginAt(int64_t step) {
-  if (step % steps_per_epoch_ != 0) sum_.fill_(kUnknown);
-}
+void EpochMean::Forget() { sum_.fill_(kUnknown); }
 
 void EpochMean::Add(int64_t step, const at::Tensor& loss) {
   // Not cleared where it is read: a run that resumes there reads it again.

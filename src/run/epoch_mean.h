@@ -15,9 +15,9 @@ class EpochMean {
  public:
   EpochMean(int64_t steps_per_epoch, at::Device device);
 
-  /// Says that the steps of the epoch that `step` lies in, before it, are not known: this epoch has
-  /// no mean.
-  void BeginAt(int64_t step);
+  /// Says that no earlier step is known: neither the epoch that has just ended nor one that is
+  /// under way will have a mean.
+  void Forget();
   /// Takes in the loss of a step: a scalar, double.
   void Add(int64_t step, const at::Tensor& loss);
   /// The mean over the epoch that ended before `step`; nothing if none did, or not all of it is

@@ -135,7 +135,7 @@ void Trainer::BeginAsFork() {
   SetWeights(checkpoint.state.at("theta"), {});
   const Carried carried = CarryState(*fork_, folder_.resolved(), State());
   const bool epoch_known = std::ranges::find(carried.taken, EpochMean::kSum) != carried.taken.end();
-  if (epoch_mean_ && !epoch_known) epoch_mean_->BeginAt(start_);
+  if (epoch_mean_ && !epoch_known) epoch_mean_->Forget();
   experiment_.config().update->BeginAt(carried.update ? checkpoint.update_begin : start_);
   experiment_.sampler().BeginAt(carried.batches ? checkpoint.batches_begin : start_);
   Json record = fork_->Record();

@@ -61,6 +61,8 @@ TEST(Cli, ConfigErrorsExitWith2AndNamePathAndRemedy) {
   ExpectFailure({"validate", config, "--set", "epochs=1"}, 2,
                 {"both steps and epochs", "exactly one"});
   ExpectFailure({"validate", config, "--set", "data.path"}, 2, {"data.path", "no '='"});
+  ExpectFailure({"validate", config, "--set", "checkpoint.keep=all"}, 2,
+                {"checkpoint.keep: found \"all\", must be an object", "{\"all\": true}"});
   ExpectFailure({"validate", config, "--output", "\xff"}, 2, {"output", "UTF-8"});
   WriteFileAtomically(folder / "broken.json", "{\n  \"name\": \"x\",,\n}");
   ExpectFailure({"describe", (folder / "broken.json").string()}, 2, {"broken.json:2:"});

@@ -60,6 +60,12 @@ std::vector<std::string> Tail(const fs::path& csv, int64_t step) {
   return lines;
 }
 
+/// Of a checkpoint.
+std::string NameOf(int64_t step) {
+  const std::string digits = std::to_string(step);
+  return "step_" + std::string(kCheckpointDigits - digits.size(), '0') + digits + ".safetensors";
+}
+
 std::map<std::string, at::Tensor> TensorsAt(const fs::path& run, int64_t step) {
   return LoadCheckpoint(run / "checkpoints", step).state;
 }
@@ -244,7 +250,7 @@ TEST(ForkState, ThatIsNotCarriedBeginsAsAtStepZero) {
                               {"checkpoint", {{"every_steps", 1}, {"keep", {{"all", true}}}}}});
   config.erase("batch_size");
   TrainInto(folder / "parent", config);
-  const std::string name = "checkpoints/step_0000000000000010.safetensors";
+  const std::string name = "checkpoints/" + NameOf(kStep);
   size_t count = 0;
   for (const LeafCase& rule : AllLeaves<UpdateRule>()) {
     const std::string label = std::to_string(count++);
@@ -303,14 +309,14 @@ TEST(ForkProbes, HaveNoEarlierBatchesThanThoseOfTheRun) {
 
 TEST(ForkEpochMean, OfAnEpochThatBeganBeforeTheForkIsNotKnown) {
   EpochMean mean(4, at::kCPU);
-  mean.BeginAt(6);
+  mean.Forget();
   for (const int64_t step : {6, 7, 8, 9, 10, 11}) {
     EXPECT_FALSE(step > 6 && mean.Before(step).has_value()) << step;
     mean.Add(step, at::scalar_tensor(static_cast<double>(step), at::kDouble));
   }
   EXPECT_EQ(mean.Before(12), 9.5);
-  mean.BeginAt(12);
-  EXPECT_EQ(mean.Before(12), 9.5);
+  mean.Forget();  // at the end of an epoch
+  EXPECT_FALSE(mean.Before(12).has_value());
 }
 
 // ---- What is refused
@@ -359,7 +365,7 @@ TEST_F(ForkErrors, AForkThatWouldNotTakeAStepIsRefused) {
 }
 
 TEST_F(ForkErrors, DamagedCheckpointsAreRefused) {
-  const fs::path file = Parent() / "checkpoints/step_0000000000000020.safetensors";
+  const fs::path file = Parent() / "checkpoints" / NameOf(20);
   std::string content = ReadFile(file);
   content[content.size() - 5] ^= 4;
   WriteFileAtomically(file, content);
@@ -404,6 +410,7 @@ class ForkCommand : public testing::Test {
 TEST_F(ForkCommand, KilledAndResumedEndsWithTheSameBytes) {
   ASSERT_EQ(Run(Arguments("whole")).status, 0);
   const fs::path whole = folder_ / "whole";
+  ASSERT_EQ(ReadJson(whole / "manifest.json")["steps_done"], 300);
   Stream stream(1, "kill");
   const fs::path stopped = folder_ / "stopped";
   fs::create_directories(stopped / "checkpoints");
@@ -433,6 +440,30 @@ TEST_F(ForkCommand, KilledAndResumedEndsWithTheSameBytes) {
   const std::string last = "checkpoints/" + CheckpointNames(whole).back();
   EXPECT_TRUE(ReadFile(whole / last) == ReadFile(stopped / last));
   EXPECT_EQ(ReadJson(whole / "manifest.json")["fork"], ReadJson(stopped / "manifest.json")["fork"]);
+}
+
+/// As if it had been killed after any of them.
+TEST_F(ForkCommand, ResumedAtAnyOfItsCheckpointsEndsWithTheSameBytes) {
+  ASSERT_EQ(Run(Arguments("fork")).status, 0);
+  const fs::path fork = folder_ / "fork";
+  const std::string metrics = ReadFile(fork / "metrics.csv");
+  const fs::path last = fork / "checkpoints" / CheckpointNames(fork).back();
+  const std::string end = ReadFile(last);
+  fs::remove_all(parent_);
+  for (const int64_t step : {200, 100}) {
+    for (const int64_t later : CheckpointSteps(fork / "checkpoints")) {
+      if (later > step) fs::remove(fork / "checkpoints" / NameOf(later));
+    }
+    Json manifest = ReadJson(fork / "manifest.json");
+    manifest["status"] = "running";
+    WriteFileAtomically(fork / "manifest.json", manifest.dump(2));
+    const Ended ended = RunProgram({"run", (fork / "config.json").string(), "--resume"});
+    ASSERT_EQ(ended.status, 0) << ended.err;
+    EXPECT_NE(ended.err.find("resuming at step " + std::to_string(step)), std::string::npos)
+        << ended.err;
+    EXPECT_TRUE(ReadFile(fork / "metrics.csv") == metrics) << step;
+    EXPECT_TRUE(ReadFile(last) == end) << step;
+  }
 }
 
 /// As if it had been killed before its first checkpoint: its manifest tells where it begins.
