@@ -26,6 +26,7 @@ from sgdscope.files import replacing
 from sgdscope.optional import need
 
 SPLITS = ("train", "test")
+READING = "the reading of images"  # needs Pillow
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -64,7 +65,8 @@ def pixels_of(path: Path, image_module: Any, options: argparse.Namespace) -> np.
     """An image as [channels, height, width] of bytes."""
     try:
         with image_module.open(path) as file:
-            image = file.convert("L" if options.grey else "RGB")
+            turned = need("PIL.ImageOps", READING, "pillow").exif_transpose(file)  # as the camera was held
+            image = turned.convert("L" if options.grey else "RGB")
     except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
         raise Error(str(path), f"cannot be read: {error}", "mend it or take it away", DATA) from None
     if options.size is not None:
@@ -97,7 +99,7 @@ def write_split(split: str, images: Sequence[tuple[Path, int]], image_module: An
 
 def convert(options: argparse.Namespace) -> list[Path]:
     """Writes the arrays of all splits; the files of inputs."""
-    image_module = need("PIL.Image", "the reading of images", "pillow")
+    image_module = need("PIL.Image", READING, "pillow")
     endings = [ending.lower() for ending in image_module.registered_extensions()]
     parted = (options.source / "train").is_dir() and (options.source / "test").is_dir()
     sources = {split: options.source / split for split in SPLITS} if parted else {"train": options.source}

@@ -153,6 +153,19 @@ class Images(Arrays):
         self.assertEqual(self.call("--size", "3")[0], 0)
         self.assertEqual(self.made()[0].reshape(2, -1).tolist(), [[0] * 27, [255] * 27])
 
+    def test_photographs_are_turned_as_the_camera_was_held(self) -> None:
+        from PIL import Image
+
+        self.save("a/1.png", (2, 3), (0, 0, 0))
+        image = Image.new("RGB", (3, 2))
+        image.putpixel((0, 0), (255, 255, 255))
+        self.save("b/1.png", (2, 3), (0, 0, 0))
+        exif = image.getexif()
+        exif[0x0112] = 6  # orientation: a quarter turn clockwise brings it upright
+        image.save(self.root / "photos" / "b" / "1.png", exif=exif)
+        self.assertEqual(self.call("--grey")[0], 0)
+        self.assertEqual(self.made()[0][1].tolist(), [[[0, 255], [0, 0], [0, 0]]])
+
     def test_what_cannot_be_converted(self) -> None:
         self.save("a/1.png", (5, 4), (0, 0, 0))
         status, _, errors = self.call()
