@@ -1,12 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 // Plain arrays in, plain arrays out, with the instructions of the processor that is found at run
 // time (simd.cpp, reduce.cpp). Each function has a slow, obvious twin in the tests. The reductions
 // on a GPU: cuda.h.
 
 namespace sgdscope::kernels {
+
+/// The instructions that these functions use on this processor, as Highway names them ("AVX3"): with
+/// others, sums may be rounded in another way.
+std::string InstructionSet();
 
 /// out[i, j] = (float(in[index[i], j]) - shift[c]) / scale[c], c = j / pixels; rounded after the
 /// subtraction and after the division. in: [N, channels * pixels]; out: [n, channels * pixels].

@@ -190,6 +190,8 @@ void RowDotsImpl(const float* a, const float* b, int64_t n, int64_t m, double* o
   }
 }
 
+const char* InstructionSetImpl() { return hwy::TargetName(HWY_TARGET); }
+
 }  // namespace sgdscope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -199,6 +201,7 @@ namespace sgdscope::kernels {
 HWY_EXPORT(CrossEntropyChangesImpl);
 HWY_EXPORT(GatherNormalizeImpl);
 HWY_EXPORT(RowDotsImpl);
+HWY_EXPORT(InstructionSetImpl);
 
 void CrossEntropyChanges(const LogitMoves& moves, double* changes) {
   HWY_DYNAMIC_DISPATCH(CrossEntropyChangesImpl)(moves, changes);
@@ -213,6 +216,8 @@ void GatherNormalize(const uint8_t* in, const int64_t* index, int64_t n, int64_t
 void RowDots(const float* a, const float* b, int64_t n, int64_t m, double* out) {
   HWY_DYNAMIC_DISPATCH(RowDotsImpl)(a, b, n, m, out);
 }
+
+std::string InstructionSet() { return HWY_DYNAMIC_DISPATCH(InstructionSetImpl)(); }
 
 }  // namespace sgdscope::kernels
 #endif  // HWY_ONCE

@@ -8,6 +8,7 @@
 #include "core/blas.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "kernels/kernels.h"
 
 namespace sgdscope {
 namespace {
@@ -46,6 +47,7 @@ Json Versions() {
   versions["libtorch"] = TORCH_VERSION;
   versions["blas"] = BlasDescription();
   versions["cpu_capability"] = CpuCapability();
+  versions["kernels"] = kernels::InstructionSet();
   versions["cuda"] = at::hasCUDA() ? at::detail::getCUDAHooks().showConfig() : "none";
   return versions;
 }

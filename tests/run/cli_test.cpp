@@ -340,7 +340,7 @@ TEST(Cli, ARunLeavesAFolderThatSaysEverything) {
   EXPECT_EQ(manifest["device"], "cpu");
   EXPECT_EQ(manifest["threads"], 1);
   EXPECT_EQ(manifest["versions"]["sgdscope"], SGDSCOPE_VERSION);
-  for (const std::string version : {"libtorch", "blas", "cpu_capability", "cuda"}) {
+  for (const std::string version : {"libtorch", "blas", "cpu_capability", "kernels", "cuda"}) {
     EXPECT_NE(manifest["versions"].value(version, ""), "") << version;
   }
   EXPECT_TRUE(manifest["data"].is_array());
