@@ -137,7 +137,7 @@ class Twins(unittest.TestCase):
         changed = json.loads(json.dumps(network))
         changed["model"]["layers"][0]["name"] = "swish"
         (folder / "network.json").write_text(json.dumps(changed))
-        with self.assertRaisesRegex(Error, "'swish' has no twin .* flatten"):
+        with self.assertRaisesRegex(Error, "(?s)'swish' has no twin .* flatten"):
             self.runs["mlp"].module(0)
         changed["model"]["layers"][0] = {"name": "linear", "units": 4, "bias": True}
         changed["shape"] = [768]
@@ -145,7 +145,7 @@ class Twins(unittest.TestCase):
         with self.assertRaisesRegex(Error, "layers have .* parameters, but theta has"):
             self.runs["mlp"].module(0)
         (folder / "network.json").unlink()
-        with self.assertRaisesRegex(Error, "no such file.*--resume"):
+        with self.assertRaisesRegex(Error, "(?s)no such file.*--resume"):
             self.runs["mlp"].module(0)
 
 
