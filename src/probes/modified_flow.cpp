@@ -543,10 +543,10 @@ const Registration<Probe, ModifiedFlow> kRegistration(
     "modified_flow",
     "the mean SGD iterate after an epoch against gradient flow on modified losses; small problems",
     // With beta2 near 1 the settled flows of large moves blow up, and rounding with them.
-    {.base = R"({"every": 7, "substeps": 1, "orders": 4})",
+    {.base = R"({"every": 13, "substeps": 1, "orders": 4})",
      .variants = {
          R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"], "epsilon": 0.1, "beta2": 0.75})",
-         R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh"})"}});
+         R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh", "every": 29})"}});
 
 }  // namespace
 }  // namespace sgdscope
