@@ -6,6 +6,7 @@ import csv
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def _by_arrow(table: Table, names: Sequence[str]) -> dict[str, np.ndarray] | Non
             return None
     if read.column("step").null_count:
         return None
-    return {name: read.column(name).to_numpy() for name in names}
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(lambda name: read.column(name).to_numpy(), names)))
 
 
 def _size_of_whole_lines(path: Path) -> int:
