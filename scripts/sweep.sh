@@ -2,7 +2,7 @@
 # Runs the jobs of a job file, several at a time, and makes a table of their results. Called again it goes on: done and
 # diverged jobs are left alone, begun ones resumed.
 #
-#   scripts/sweep.sh JOBS [-j N] [--threads T] | JOBS --collect
+#   scripts/sweep.sh JOBS [-j N] [--threads T] [--dry-run] | JOBS --collect
 #
 #   JOBS       a file with one 'sgdscope run CONFIG ... --output DIR' a line, as scripts/grid.sh prints; quoted as for a
 #              shell, though nothing is expanded; relative paths hold from the folder where you call this; empty lines and
@@ -11,6 +11,7 @@
 #              there are jobs in the file
 #   --threads  of each job; default: the cores divided by N. A line or config that sets threads, and a run that is resumed,
 #              keep theirs. The last bits of results depend on it.
+#   --dry-run  check all jobs, and say which would run and how; run and write nothing. Exit status: 1 if one is wrong
 #   --collect  run nothing, only make the table of what there is; also while a sweep is at work
 #
 # With several GPUs each job on cuda gets one of them (those of CUDA_VISIBLE_DEVICES, if that is set).
@@ -30,6 +31,7 @@ while (($#)); do
     -j[0-9]*) slots=${1#-j} && shift ;; # as make takes it
     --threads) needs_value "$@" && threads=$2 && shift 2 ;;
     --collect) mode=collect && shift ;;
+    --dry-run) mode=dry && shift ;;
     --help) help && exit ;;
     -*) die "there is no option $1; see scripts/sweep.sh --help" ;;
     *) is_given JOBS "$1" && [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
@@ -137,6 +139,16 @@ run_all() {
 if [[ $mode == collect ]]; then
   collect "$jobs"
   exit
+fi
+if [[ $mode == dry ]]; then
+  resolve_jobs "$jobs"
+  read_plan <(printf '%s\n' "$resolved")
+  share_machine
+  ((${#pending[@]} == 0)) || for line in "${pending[@]}"; do
+    printf '%s: %s\n' "$line" "$(sed -n "${line}p" -- "$jobs")"
+  done
+  tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $slots at a time, threads of each: $threads; nothing was run"
+  exit $((${tally[failed]:-0} > 0))
 fi
 open_sweep "$jobs"
 take_jobs

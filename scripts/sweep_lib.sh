@@ -35,12 +35,17 @@ pending=()           # of those jobs that are to be run: not refused, and neithe
 declare -A device=() # by line
 declare -A tally=()  # jobs by status: those that need no run, and those that ended since
 
-# Has the program resolve the jobs, as their configs are now, and takes the sweep for this process alone.
-open_sweep() { # open_sweep JOBS
-  local locked=0
+# Has the program resolve the jobs, as their configs are now.
+resolve_jobs() { # resolve_jobs JOBS
   [[ $1 ]] || die "needs a job file, such as scripts/grid.sh prints; see ${0##*/} --help"
   need_program
   resolved=$(sweep_jobs resolve "$sgdscope" "$1") || exit
+}
+
+# The same, and takes the sweep for this process alone.
+open_sweep() { # open_sweep JOBS
+  local locked=0
+  resolve_jobs "$1"
   sweep=${1%.jobs}.sweep
   { mkdir -p -- "$sweep/logs" && exec {sweep_lock}>"$sweep/.lock"; } ||
     die "cannot write into $sweep, where the table and the logs go (the reason is above); have $1 where you may write"
@@ -54,13 +59,18 @@ are_same_jobs() { cmp --silent -- <(printf '%s\n' "$resolved") "$sweep/jobs.json
 # Jobs are run from a copy of all that they ask for, so that editing a job file or a config changes nothing under a sweep.
 # Logs are named by line: with other jobs they begin anew.
 take_jobs() {
-  local plan line status where words
   if ! are_same_jobs; then
     rm -rf -- "$sweep/configs" "$sweep"/logs/*.log
     { printf '%s\n' "$resolved" >"$sweep/jobs.part" && mv -- "$sweep/jobs.part" "$sweep/jobs.jsonl"; } ||
       die "cannot write into $sweep (the reason is above)"
   fi
-  plan=$(sweep_jobs list "$sweep/jobs.jsonl") || exit
+  read_plan "$sweep/jobs.jsonl"
+}
+
+# Which of the resolved jobs are done and which are to be run.
+read_plan() { # read_plan FILE
+  local plan line status where words
+  plan=$(sweep_jobs list "$1") || exit
   while IFS=$'\t' read -r line status where words; do
     # shellcheck disable=SC2034  # used by sweep.sh
     lines+=("$line") device[$line]=$where

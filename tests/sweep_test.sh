@@ -41,6 +41,12 @@ check "and no place" exits 1 "$grid" small.json --seeds 1
 : >starts
 twelve_jobs 'it'\''s "here"' >twelve.jobs
 sed -i "s/'it's \"here\"/'it'\\\\''s \"here\"/" twelve.jobs # in the two lines that are not the grid's
+check "a dry run" exits 1 "$sweep" twelve.jobs --dry-run
+check "says which jobs would run" says "12 jobs, 11 of them to run, "
+check "each as it stands" says "$(sed -n 2p twelve.jobs)"
+check "and what is wrong" says "line 13 (update.learning_rat=0.1): failed: update.learning_rat: unknown key"
+check "runs nothing" equal "$(started)" 0
+check "and writes nothing" absent twelve.sweep
 check "a sweep with failures says so" exits 1 "$sweep" twelve.jobs
 check_table twelve.sweep/sweep.csv
 check "at the end too" says "12 jobs: 10 done, 1 diverged, 1 failed; the table: twelve.sweep/sweep.csv"

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Says which setting of some runs is the best, and which ones are not told from it.
+
+    scripts/summary.py runs/mine* [--column eval.test_accuracy] [--lowest] [--by FIELD...]
+
+A setting is what the configs of its runs have in common, seed and names left aside; --by names the fields that tell settings
+apart. What counts of a run is its last value of the column. Runs that are not done are counted and left out. A setting is
+`behind` the best where Student's t over the seeds that both have says so, with 95 % certainty for all pairs of settings together
+(Bonferroni), as any of them might have come out as the best. Exit status: 0 said, 2 wrong usage, 3 unusable data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import sgdscope
+from sgdscope.errors import DATA, Error, exit_status_of, note
+from sgdscope.runs import Run
+from sgdscope.statistics import LEVEL, ROUNDING, interval, standard_error
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="summary.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "--column", default="eval.test_accuracy", help="a column; those of eval.csv with eval. in front"
+    )
+    parser.add_argument("--lowest", action="store_true", help="the lowest value is the best")
+    parser.add_argument("--by", nargs="+", metavar="FIELD", help="fields of the config, say update.learning_rate")
+    return parser.parse_args(arguments)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the runs of a setting came to: the last value by seed, and how many runs have none, by status."""
+
+    setting: tuple[Any, ...]
+    values: dict[Any, float]
+    others: Counter[str]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.values.values())))
+
+    def cells(self) -> list[str]:
+        """Mean, error and interval, and the seeds that they are of."""
+        values = list(self.values.values())
+        others = "".join(f", {count} {status}" for status, count in sorted(self.others.items()))
+        if not values:
+            return ["-", "", f"0 seeds{others}"]
+        if len(values) == 1:
+            return [f"{values[0]:.6g}", "", f"1 seed{others}"]
+        low, high = interval(values)
+        error = standard_error(values)
+        error = error if error > ROUNDING else 0
+        return [f"{self.mean:.6g} ± {error:.2g}", f"{low:.6g} … {high:.6g}", f"{len(values)} seeds{others}"]
+
+
+def result_of(setting: tuple[Any, ...], runs: Sequence[Run], column: str) -> Result:
+    """The last values of the runs that are done."""
+    values: dict[Any, float] = {}
+    others: Counter[str] = Counter()
+    for run in runs:
+        status, seed = str(run.manifest().get("status", "without a manifest")), run.config.get("seed")
+        if status != "done":
+            others[status] += 1
+            continue
+        table, name = run.find(column)
+        measured = table[name][~np.isnan(table[name])]
+        if not len(measured):
+            others["without a value"] += 1
+        elif seed in values:
+            raise Error(
+                str(run.folder), f"another run of this setting has the seed {seed}", "leave one of them out", DATA
+            )
+        else:
+            values[seed] = float(measured[-1])
+    return Result(setting, values, others)
+
+
+def compared(best: Result, other: Result, pairs: int) -> str:
+    """Whether `other` is behind the best, as one of so many pairs."""
+    seeds = [seed for seed in best.values if seed in other.values]
+    if len(seeds) < 2:
+        return "not decided: fewer than 2 seeds in common"
+    low, high = interval([best.values[seed] - other.values[seed] for seed in seeds], LEVEL / pairs)
+    return "behind" if low > ROUNDING or high < -ROUNDING else "not told from it"
+
+
+def table_of(keys: Sequence[str], results: Sequence[Result], column: str) -> str:
+    """A line for each setting, the best first."""
+    pairs = len(results) * (len(results) - 1) // 2
+    rows = [[*keys, column, "95 % interval", "", ""]]
+    for i, result in enumerate(results):
+        verdict = "best" if i == 0 else compared(results[0], result, pairs) if result.values else ""
+        rows.append([*(str(value) for value in result.setting), *result.cells(), verdict])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def summarize(options: argparse.Namespace) -> str:
+    """The table of all settings."""
+    runs = sgdscope.read(*options.runs)
+    for why in runs.left_out.values():
+        note(why)
+    keys = runs.differing() if options.by is None else options.by
+    results = [result_of(setting, of_it, options.column) for setting, of_it in runs.settings(keys).items()]
+    if not any(result.values for result in results):
+        statuses = sum((result.others for result in results), Counter[str]())
+        told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+        raise Error(
+            ", ".join(options.runs), f"no run has an end to compare: {told or 'no runs'}", "wait for them", DATA
+        )
+    sign = 1 if options.lowest else -1
+    results.sort(key=lambda result: (not result.values, sign * result.mean if result.values else 0))
+    return table_of(keys, results, options.column)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table; the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_status_of(lambda: print(summarize(parse_arguments(given))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

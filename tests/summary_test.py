@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Tests scripts/summary.py on made-up runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import unittest
+
+import numpy as np
+
+from run_folders import NAN, RunFolders
+
+# isort: split
+import summary
+from sgdscope.statistics import LEVEL, interval
+
+
+class Summary(RunFolders):
+    def add(self, rate: float, seed: int, accuracy: float, status: str = "done", folder: str = "") -> str:
+        config = {"seed": seed, "update": {"name": "sgd", "learning_rate": rate}}
+        metrics = {"step": [0, 1], "epoch": [0, 0], "loss": [2.0, 1.0]}
+        evaluations = {"step": [0, 1, 2], "epoch": [0, 0, 1], "test_accuracy": [0.1, accuracy, NAN]}
+        name = folder or f"rate{rate},seed={seed}"
+        return self.make(name, metrics, evaluations, config=config, manifest={"status": status})
+
+    def say(self, *arguments: str) -> tuple[int, list[str], str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = summary.main([f"{self.root}/*", *arguments])
+        return status, out.getvalue().splitlines(), err.getvalue()
+
+    def test_the_best_comes_first_and_says_who_is_behind(self) -> None:
+        noise = np.array([0.010, -0.004, 0.007, -0.011, 0.002])  # of a seed, in every setting
+        own = np.array([0.001, -0.001, 0.0005, 0.0, -0.0005])
+        for seed in range(5):
+            self.add(0.1, seed, 0.90 + noise[seed])
+            self.add(0.05, seed, 0.90 - 0.0002 + noise[seed] + own[seed])  # not told apart
+            self.add(0.01, seed, 0.89 + noise[seed] + own[seed])  # far less than the spread, but each seed has less
+        status, lines, _ = self.say()
+        self.assertEqual(status, 0)
+        self.assertRegex(lines[0], r"^update.learning_rate +eval.test_accuracy +95 % interval$")
+        self.assertRegex(lines[1], r"^0.1 +0.9008 ± 0.0038 .* 5 seeds +best$")
+        self.assertRegex(lines[2], r"^0.05 .* not told from it$")
+        self.assertRegex(lines[3], r"^0.01 .* behind$")
+        low, high = interval([0.9 + x for x in noise])
+        self.assertIn(f"{low:.6g} … {high:.6g}", lines[1])
+        _, lines, _ = self.say("--lowest")
+        self.assertRegex(lines[1], r"^0.01 .* best$")
+
+    def test_a_lead_must_hold_for_all_pairs_together(self) -> None:
+        lead = np.array([0.010, 0.016, 0.004, 0.012, 0.003])
+        self.assertGreater(interval(lead, LEVEL)[0], 0)
+        self.assertLess(interval(lead, LEVEL / 15)[0], 0)  # of six settings
+        for seed in range(5):
+            self.add(0.1, seed, 0.9)
+            self.add(0.2, seed, 0.9 - lead[seed])
+        self.assertRegex(self.say()[1][2], r"^0.2 .* behind$")
+        for rate in (0.3, 0.4, 0.5, 0.6):
+            for seed in range(5):
+                self.add(rate, seed, 0.1)
+        self.assertRegex(self.say()[1][2], r"^0.2 .* not told from it$")
+
+    def test_what_is_not_done_is_counted_and_left_out(self) -> None:
+        for seed in range(3):
+            self.add(0.1, seed, 0.8)
+        self.add(0.1, 3, 0.99, status="running")
+        self.add(9.0, 0, 0.99, status="diverged")
+        self.add(0.2, 0, 0.7)
+        status, lines, _ = self.say()
+        self.assertEqual(status, 0)
+        self.assertRegex(lines[1], r"^0.1 +0.8 ± 0 .* 3 seeds, 1 running +best$")
+        self.assertRegex(lines[2], r"^0.2 +0.7 +1 seed +not decided: fewer than 2 seeds in common$")
+        self.assertRegex(lines[3], r"^9.0 +- +0 seeds, 1 diverged$")
+
+    def test_what_cannot_be_compared_is_said(self) -> None:
+        self.add(0.1, 1, 0.8)
+        self.add(0.1, 1, 0.9, folder="again")
+        status, _, err = self.say()
+        self.assertEqual(status, 3)
+        self.assertRegex(err, "another run of this setting has the seed 1")
+        status, _, err = self.say("--column", "eval.test_acuracy")
+        self.assertEqual(status, 2)
+        self.assertRegex(err, "did you mean eval.test_accuracy")
+        status, _, err = self.say("--by", "update.learning")
+        self.assertEqual(status, 2)
+        self.assertRegex(err, "no config has the field")
+
+    def test_runs_at_work_have_no_end_yet(self) -> None:
+        self.add(0.1, 1, 0.8, status="running")
+        status, _, err = self.say()
+        self.assertEqual(status, 3)
+        self.assertRegex(err, "no run has an end to compare: 1 running")
+
+
+if __name__ == "__main__":
+    unittest.main()
