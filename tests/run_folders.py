@@ -46,7 +46,7 @@ def named(figure: Figure, name: str, size: str = "quick") -> Setting:
 def csv_text(columns: Mapping[str, Sequence[float]]) -> str:
     """A CSV file as the program writes it: shortest numbers, empty cells for NaN."""
     rows = zip(*[np.asarray(values).tolist() for values in columns.values()])
-    lines = [",".join("" if value != value else repr(value) for value in row) for row in rows]
+    lines = [",".join(map(repr, row)).replace("nan", "") for row in rows]
     return "".join(line + "\n" for line in [",".join(columns), *lines])
 
 

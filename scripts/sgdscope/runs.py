@@ -21,6 +21,7 @@ NOT_BEGUN = "the run has only just begun, or failed before its first row: manife
 
 EVAL_PREFIX = "eval."
 READ_BYTES = 1 << 20  # what is split at a time; larger is slower, because it leaves the cache
+SMALL = 1 << 20  # bytes of a file of which all columns are read at once: most of the time goes into splitting its lines
 LARGE = (
     1 << 24
 )  # bytes of a file that pyarrow reads, if it is here: to import it takes as long as to read a smaller one
@@ -70,9 +71,18 @@ class Table:
         if self.end >= LARGE and (by_arrow := _by_arrow(self, wanted)) is not None:
             self.values |= by_arrow
             return
-        indices = [self.columns.index(name) for name in wanted]
+        if not self.values and self.end < SMALL:
+            try:
+                return self._read(self.columns)
+            except Error:
+                pass  # only what is asked for needs to be sound
+        self._read(wanted)
+
+    def _read(self, names: Sequence[str]) -> None:
+        """Reads these columns from the lines of the file."""
+        indices = [self.columns.index(name) for name in names]
         parts = [_parse(self, text, line, indices) for text, line in _lines(self)]
-        self.values |= dict(zip(wanted, np.concatenate(parts, axis=1)))
+        self.values |= dict(zip(names, np.concatenate(parts, axis=1)))
 
     def has_rows(self) -> bool:
         """Whether there is a whole row below the header; from then on the rows are those that there are now."""
