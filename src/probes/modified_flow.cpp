@@ -545,8 +545,8 @@ const Registration<Probe, ModifiedFlow> kRegistration(
     // With beta2 near 1 the settled flows of large moves blow up, and rounding with them.
     {.base = R"({"every": 13, "substeps": 1, "orders": 4})",
      .variants = {
-         R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"], "epsilon": 0.1, "beta2": 0.75})",
-         R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh", "every": 29})"}});
+         R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"], "epsilon": 0.1, "beta2": 0.75, "every": 29})",
+         R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh", "every": 99})"}});
 
 }  // namespace
 }  // namespace sgdscope
