@@ -216,17 +216,22 @@ def _make_line(run: Run, index: int, column: str, x_axis: XAxis, smooth_rows: in
 
 
 def thin_out(line: Line, pixel_columns: int = PIXEL_COLUMNS) -> Line:
-    """The points that can be seen: the first, last, lowest and highest of each pass through a column of pixels."""
-    if line.x.size <= 4 * pixel_columns:
-        return line
-    width = np.ptp(line.x) / pixel_columns or 1.0
-    column = ((line.x - line.x.min()) / width).astype(np.int64)
+    """The points of a line that can be seen."""
+    seen = visible(line.x, line.y, pixel_columns)
+    return Line(line.x[seen], line.y[seen])
+
+
+def visible(x: np.ndarray, y: np.ndarray, pixel_columns: int) -> np.ndarray:
+    """Which points can be seen: the first, last, lowest and highest of each pass through a column of pixels."""
+    if x.size <= 4 * pixel_columns:
+        return np.arange(x.size)
+    width = np.ptp(x) / pixel_columns or 1.0
+    column = ((x - x.min()) / width).astype(np.int64)
     begin = np.flatnonzero(np.diff(column, prepend=column[0] - 1))
-    end = np.append(begin[1:], line.x.size)
+    end = np.append(begin[1:], x.size)
     keep = [begin, end - 1]
     for extreme in (np.minimum, np.maximum):
-        hits = np.flatnonzero(line.y == np.repeat(extreme.reduceat(line.y, begin), end - begin))
+        hits = np.flatnonzero(y == np.repeat(extreme.reduceat(y, begin), end - begin))
         _, first = np.unique(np.searchsorted(begin, hits, side="right"), return_index=True)
         keep.append(hits[first])
-    chosen = np.unique(np.concatenate(keep))
-    return Line(line.x[chosen], line.y[chosen])
+    return np.unique(np.concatenate(keep))
