@@ -55,7 +55,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if not 0 <= options.port <= 65535:
         raise Error("--port", f"found {options.port}, expected 0 to 65535", f"say --port {PORT}")
     for name in options.runs:
-        if not watching.glob.has_magic(name) and not os.path.isdir(name):
+        if not watching.is_pattern(name) and not os.path.isdir(name):
             hint = "give the folder that `sgdscope run` wrote or one that holds such; for runs to come, a pattern in quotes"
             raise Error(name, "is no folder" if os.path.exists(name) else "no such folder", hint)
     return options

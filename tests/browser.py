@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -91,9 +92,10 @@ class Browser:
 
     def _next(self) -> bytes:
         while b"\0" not in self._rest:
-            more = self._from.read(1 << 16)
+            answers, _, _ = select.select([self._from], [], [], 2 * WAIT_SECONDS)
+            more = self._from.read(1 << 16) if answers else b""
             if not more:
-                raise RuntimeError("the browser has ended")
+                raise RuntimeError("the browser has ended, or does not answer")
             self._rest += more
         message, _, self._rest = self._rest.partition(b"\0")
         return message

@@ -201,6 +201,14 @@ class Looking(RunFolders):
         page = Page(Watch(folders), "loss", hidden=[0])
         self.assertEqual([curve["run"] for curve in page.poll()], [1])
 
+    def test_a_folder_is_one_run_by_whichever_names(self) -> None:
+        folder = self.make("with [brackets]", rows_of(0, 3))
+        inside = os.path.relpath(folder)
+        page = Page(Watch([folder, inside, str(self.root), str(self.root / "with*")]), "loss")
+        page.poll()
+        self.assertEqual(list(page.statuses()), ["with [brackets]"])
+        self.assertEqual(watch.parse_arguments([folder]).runs, [folder])
+
     def test_labels_begin_where_the_folders_part(self) -> None:
         self.assertEqual(labels_of(map(Path, ("/r/x/a", "/r/x/b/c"))), ["a", "b/c"])
         self.assertEqual(labels_of([Path("/r/x/a")]), ["a"])

@@ -114,7 +114,8 @@ class Follower:
             offset = min(column.offset for column in columns.values())
             behind = [name for name, column in columns.items() if column.offset == offset]
             ahead = [column.offset for column in columns.values() if column.offset > offset]
-            if not self._read_block(offset, min(ahead, default=self._stat[1]), behind):
+            end = min(ahead, default=self._stat[1])
+            if offset >= end or not self._read_block(offset, end, behind):
                 return False
             if time.monotonic() > deadline:
                 return True
@@ -363,8 +364,13 @@ def labels_of(folders: Iterable[Path]) -> list[str]:
 def folders_of(patterns: Sequence[str]) -> Iterator[Path]:
     """The run folders that match a pattern, are given by name, or lie in a folder that does or is."""
     for pattern in patterns:
-        for found in glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else [pattern]:
-            yield from _runs_in(Path(found), DEPTH)
+        for found in glob.glob(pattern, recursive=True) if is_pattern(pattern) else [pattern]:
+            yield from _runs_in(Path(os.path.abspath(found)), DEPTH)
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for any that match it; a folder of that very name comes first."""
+    return glob.has_magic(name) and not os.path.isdir(name)
 
 
 def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
