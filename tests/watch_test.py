@@ -204,9 +204,10 @@ class Looking(RunFolders):
     def test_a_folder_is_one_run_by_whichever_names(self) -> None:
         folder = self.make("with [brackets]", rows_of(0, 3))
         inside = os.path.relpath(folder)
-        page = Page(Watch([folder, inside, str(self.root), str(self.root / "with*")]), "loss")
-        page.poll()
-        self.assertEqual(list(page.statuses()), ["with [brackets]"])
+        for names in ([folder], [folder, inside, str(self.root), str(self.root / "with*")]):
+            page = Page(Watch(names), "loss")
+            page.poll()
+            self.assertEqual(list(page.statuses()), ["with [brackets]"])
         self.assertEqual(watch.parse_arguments([folder]).runs, [folder])
 
     def test_labels_begin_where_the_folders_part(self) -> None:
@@ -387,6 +388,13 @@ class Serving(RunFolders):
             _, errors = process.communicate(timeout=60)
         self.assertEqual((process.returncode, errors), (0, ""))
 
+    def drag(self, page: browser.Browser, begin: float, end: float) -> None:
+        """Drags the mouse over a part of the first picture, which is given as shares of its width."""
+        box = page.value("document.querySelector('canvas').getBoundingClientRect().toJSON()")
+        for kind, share in (("mousePressed", begin), ("mouseMoved", end), ("mouseReleased", end)):
+            where = {"x": box["left"] + share * box["width"], "y": box["top"] + box["height"] / 2}
+            page.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **where)
+
     @unittest.skipUnless(browser.PROGRAM, "needs Chromium")
     def test_a_browser_draws_picks_columns_and_follows(self) -> None:
         first = self.make("sweep/a", rows_of(0, 50), manifest={"status": "running"})
@@ -405,6 +413,12 @@ class Serving(RunFolders):
                 with open(f"{first}/metrics.csv", "a") as file:
                     file.write(lines_of(50, 60))
                 page.until("$('panels').firstChild.plot?.all[0].x.length === 60")
+                self.assertEqual(page.value("curves.get('0 loss').y"), falling_loss(60).tolist())
+                self.drag(page, 0.5, 0.75)
+                page.until("$('panels').firstChild.plot?.all[0]?.x.length < 20")
+                self.assertGreater(page.value("curves.get('0 loss').x[0]"), 25)
+                page.value("$('whole').click()")
+                page.until("$('panels').firstChild.plot?.all[0]?.x.length === 60")
                 self.make("sweep/b", rows_of(0, 70))
                 page.until("$('panels').firstChild.plot?.all[1]?.x.length === 70 && $('runs').children.length === 2")
                 page.value("$('runs').querySelector('input').click()")
