@@ -31,6 +31,14 @@ constexpr int kMostRows = 12;
 constexpr int kMostRows = 6;
 #endif
 
+// Whether numbers that a mask leaves out are neither read nor written: elsewhere Highway reads whole
+// vectors, and writes back what it has read.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+constexpr bool kMasks = true;
+#else
+constexpr bool kMasks = false;
+#endif
+
 template <class T>
 using Tag = hn::ScalableTag<T>;
 
@@ -41,15 +49,22 @@ HWY_NOINLINE void PutTile(const Product<T>& p, const T* sums, int64_t rows, int6
   const Tag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto zero = hn::Zero(d);
+  HWY_ALIGN T part[HWY_MAX_BYTES / sizeof(T)] = {};
   for (int64_t v = 0; v < vectors; ++v) {
-    const bool whole = count >= (v + 1) * lanes;
-    const auto exist = hn::FirstN(d, static_cast<size_t>(std::min(count - v * lanes, lanes)));
+    const int64_t there = std::clamp<int64_t>(count - v * lanes, 0, lanes);
+    const bool whole = there == lanes;
+    const auto exist = hn::FirstN(d, static_cast<size_t>(there));
     const auto load = [&](const T* from) {
-      return whole ? hn::LoadU(d, from) : hn::MaskedLoad(exist, d, from);
+      if (whole) return hn::LoadU(d, from);
+      if constexpr (kMasks) return hn::MaskedLoad(exist, d, from);
+      std::copy_n(from, there, part);
+      return hn::Load(d, part);
     };
     const auto store = [&](auto values, T* to) {
       if (whole) return hn::StoreU(values, d, to);
-      hn::BlendedStore(values, exist, d, to);
+      if constexpr (kMasks) return hn::BlendedStore(values, exist, d, to);
+      hn::Store(values, d, part);
+      std::copy_n(part, there, to);
     };
     for (int64_t r = 0; r < rows; ++r) {
       auto sum = hn::Load(d, sums + (r * vectors + v) * lanes);
