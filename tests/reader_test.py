@@ -156,7 +156,7 @@ class LiveRuns(Reader):
             file.write("3000,0,1.5,,\n3001,0,-inf,,\n3002,0,7.2")
         slow, fast = open_run(folder), open_run(folder)
         slow.metrics.load(slow.metrics.columns)
-        with mock.patch("sgdscope.runs.LARGE", 0), mock.patch("sgdscope.runs._parse", None):
+        with mock.patch("sgdscope.runs.LARGE", 0), mock.patch("sgdscope.runs.parse", None):
             fast.metrics.load(fast.metrics.columns)
         for name in slow.metrics.columns:
             self.assertEqual(slow.metrics[name].tobytes(), fast.metrics[name].tobytes(), name)
