@@ -24,7 +24,6 @@ std::string ShapeText(const Shape& shape);
 struct Construction {
   Network network;
   int64_t classes;              // outputs of the network
-  int64_t ghost_batch_size;     // examples that are normalized together; 0: the whole batch
   std::set<std::string> names;  // of all layers with parameters
 };
 

@@ -138,7 +138,7 @@ class BatchNorm : public LayerSpec {
     Network& network = site.construction.network;
     if (NumbersOf(in) == in[0]) network.fewest_normalized = 2;
     site.sequence.Append(MakeBatchNorm(network.table, network.statistics, site.name, in[0],
-                                       site.construction.ghost_batch_size));
+                                       network.ghost_batch_size));
     return in;
   }
 

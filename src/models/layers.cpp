@@ -57,10 +57,10 @@ class Layers : public Model {
   }
 
   Network Build(const Shape& shape, int64_t classes, const std::string& path) override {
-    Construction construction{{}, classes, ghost_batch_size_.value_or(0), {}};
+    Construction construction{{}, classes, {}};
     construction.network.init = init_;
     construction.network.statistics_momentum = statistics_momentum_;
-    construction.network.ghost_batch_size = construction.ghost_batch_size;
+    construction.network.ghost_batch_size = ghost_batch_size_.value_or(0);
     auto sequence = std::make_unique<Sequence>();
     Count count;
     const std::string list = path + ".layers";

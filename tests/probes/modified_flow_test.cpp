@@ -496,20 +496,25 @@ Vector SettledEnd(const Twin& twin, MemoryLoop loop, double step, int steps, con
 
 const std::vector<std::string> kRules = {"heavy_ball", "nesterov", "rmsprop", "adam"};
 
+/// Fields for two epochs in steps of this size, in two substeps, of all rules.
+Json AllRules(double step, const std::string& averages) {
+  return {{"learning_rate", 2 * step},
+          {"n", 2},
+          {"substeps", 2},
+          {"momentum", 0.6},
+          {"rules", {"nesterov", "rmsprop", "adam"}},
+          {"averages", averages},
+          {"beta1", 0.6},
+          {"beta2", 0.9},
+          {"epsilon", 0.1}};
+}
+
 TEST(ModifiedFlow, SettledRulesAreTheirDefinitions) {
   const RandomMlp random = Tanh(1, 3);
   const Batches batches = Cut(12, 4);
   const Twin twin(random, batches);
   constexpr double kStep = 0.01;
-  const Named values = Measure(random, batches,
-                               {{"learning_rate", 2 * kStep},
-                                {"n", 2},
-                                {"substeps", 2},
-                                {"momentum", 0.6},
-                                {"rules", {"nesterov", "rmsprop", "adam"}},
-                                {"beta1", 0.6},
-                                {"beta2", 0.9},
-                                {"epsilon", 0.1}});
+  const Named values = Measure(random, batches, AllRules(kStep, "settled"));
   for (const std::string& rule : kRules) {
     const MemoryLoop loop{rule, 0.6, 0.9, 0.1};
     const Vector end = SettledEnd(twin, loop, kStep, 6, random.theta);
@@ -650,16 +655,7 @@ TEST(ModifiedFlow, FreshRulesAreTheirDefinitions) {
   const Batches batches = Cut(12, 4);
   const Twin twin(random, batches);
   constexpr double kStep = 0.01;
-  const Named values = Measure(random, batches,
-                               {{"learning_rate", 2 * kStep},
-                                {"n", 2},
-                                {"substeps", 2},
-                                {"momentum", 0.6},
-                                {"rules", {"nesterov", "rmsprop", "adam"}},
-                                {"averages", "fresh"},
-                                {"beta1", 0.6},
-                                {"beta2", 0.9},
-                                {"epsilon", 0.1}});
+  const Named values = Measure(random, batches, AllRules(kStep, "fresh"));
   for (const std::string& rule : kRules) {
     const MemoryLoop fresh{rule, 0.6, 0.9, 0.1, true};
     MemoryLoop loop = fresh;
