@@ -225,16 +225,21 @@ class InherentNoise(Runs):
 
     def test_fig3_without_a_common_range_is_not_decided(self) -> None:
         for units in (64, 2000, 8000):
-            self.make_taylor(f"fc{units},seed=1", units)
+            self.make_taylor(f"fc{units},seed=1", units, config={"seed": 1})
         late = self.root / "runs" / "fc8000,seed=1" / "metrics.csv"
         rows = [line.split(",") for line in late.read_text().splitlines()]
         column = rows[0].index("taylor.updating.cum_dot")
         for row in rows[1:-1]:
             row[column] = ""
         late.write_text("".join(",".join(row) + "\n" for row in rows))
-        claim = fig3.claims(self.results_of(("fc64", 1), ("fc2000", 1), ("fc8000", 1)))[0]
+        results = self.results_of(("fc64", 1), ("fc2000", 1), ("fc8000", 1))
+        claim = fig3.claims(results)[0]
         self.assertEqual(claim.verdict, Verdict.OPEN)
         self.assertTrue("no reduction in loss" in claim.reason or "has no taylor" in claim.reason, claim.reason)
+        for picture in fig3.draw(results).values():  # the panels of what all have gone through are there all the same
+            drawn = [len([line for line in axes.lines if len(line.get_xdata()) > 2]) for axes in picture.get_axes()]
+            self.assertEqual(drawn, [3] * 6 + [0, 3, 3])
+            self.assertIn("no stage of training", picture.get_axes()[6].texts[0].get_text())
 
     def test_lags_come_from_the_config_and_the_claim_is_about_each(self) -> None:
         probes = [

@@ -44,7 +44,11 @@ def draw_sums(
         for column, (_, symbol, heading) in enumerate(VALUES):
             axes = grid[row, column]
             axes.axhline(0, color="#999999", linewidth=0.8, zorder=1)
-            draw_lines(axes, lines[3 * row + column], [looks[run.label] for run in runs])
+            of_runs = lines[3 * row + column]
+            draw_lines(axes, of_runs, [looks[run.label] for run in runs])
+            if not any(line.x.size for line in of_runs):
+                words = "no stage of training that all networks\nhave gone through with it measured"
+                axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=9, color="#666666")
             axes.set_ylabel(symbol.replace("{X}", letter), fontsize=11)
             if row == 0:
                 axes.set_title(heading)
@@ -65,21 +69,21 @@ def _looks(runs: Sequence[Run], largest_first: Sequence[str]) -> dict[str, Strok
 
 def draw_over_reduction(runs: Sequence[Run], largest_first: Sequence[str]) -> Picture:
     """The paper's grid: over the reduction in loss."""
-    lines = [sums_from_common_start(runs, column) for column in COLUMNS]
+    lines = [sums_of_each_seed(runs, column) for column in COLUMNS]
     label = f"reduction in training loss so far\n({refined_loss(runs[0]).source})"
     return draw_sums(runs, lines, largest_first, label, None)
 
 
 def draw_over_fraction(runs: Sequence[Run], largest_first: Sequence[str], curve: LossOf = refined_loss) -> Picture:
     """Draws the sums over the fraction by which the training loss has fallen."""
-    lines = [sums_from_common_start(runs, column, fraction(curve)) for column in COLUMNS]
+    lines = [sums_of_each_seed(runs, column, fraction(curve)) for column in COLUMNS]
     label = f"fraction by which the training loss has fallen\n({curve(runs[0]).source})"
     return draw_sums(runs, lines, largest_first, label, None)
 
 
 def draw_over_loss(runs: Sequence[Run], largest_first: Sequence[str], curve: LossOf = refined_loss) -> Picture:
     """Draws the sums over the training loss, in place of its reduction."""
-    lines = [sums_from_common_start(runs, column, fall(curve)) for column in COLUMNS]
+    lines = [sums_of_each_seed(runs, column, fall(curve)) for column in COLUMNS]
     losses = [[Line(-line.x, line.y) for line in of_runs] for of_runs in lines]
     label = f"training loss, falling to the right\n({curve(runs[0]).source})"
     figure = draw_sums(runs, losses, largest_first, label, None)
@@ -114,6 +118,23 @@ def fraction(curve: LossOf = refined_loss) -> Progress:
         return losses.reduction(run.metrics["step"]) / losses.losses[0]
 
     return of
+
+
+def sums_of_each_seed(runs: Sequence[Run], column: str, progress: Progress = reduction) -> list[Line]:
+    """A cumulative column of each run, counted from where it has begun in all runs of its seed.
+
+    Runs of a seed whose networks have no stage of training in common, as it is in short ones, have an empty line.
+    """
+    lines = [Line(np.empty(0), np.empty(0))] * len(runs)
+    for seed in {run.config["seed"] for run in runs}:
+        at = [i for i, run in enumerate(runs) if run.config["seed"] == seed]
+        try:
+            found = sums_from_common_start([runs[i] for i in at], column, progress)
+        except TooLittle:
+            continue
+        for i, line in zip(at, found):
+            lines[i] = line
+    return lines
 
 
 def sums_from_common_start(runs: Sequence[Run], column: str, progress: Progress = reduction) -> list[Line]:
