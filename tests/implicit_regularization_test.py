@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import math
 import unittest
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study
 
 # isort: split
-from papers.implicit_regularization import CHANCE, fig1, fig2, fig3, fig4, fig5, fig6, fig7, modified_flow
+from papers.implicit_regularization import CHANCE, fig1, fig2, fig3, fig4, fig5, fig6, fig7, modified_flow, variance
 from papers.implicit_regularization._curves import (
     ACCURACY,
     Curve,
@@ -109,7 +110,7 @@ class Jobs(Made):
             by_name: dict[str, list[int | None]] = {}
             for job in jobs:
                 by_name.setdefault(job.name, []).append(job.seed)
-            del by_name[modified_flow.NAME]
+            del by_name[modified_flow.NAME], by_name[variance.NAME]
             self.assertEqual({tuple(found) for found in by_name.values()}, {tuple(range(1, seeds + 1))})
 
     def test_figures_share_their_runs(self) -> None:
@@ -515,6 +516,43 @@ class ModifiedFlow(Made):
             modified_flow.order("sgd", "sgd_to_sgd")(run)
         with self.assertRaisesRegex(TooLittle, "no other.halved0"):
             modified_flow.distances(run, "other", "sgd_to_sgd")
+
+
+class Variance(Made):
+    def make_runs(self, orders: Mapping[str, float]) -> None:
+        """Numbers that are exact powers of the learning rate."""
+        for seed in SEEDS:
+            columns = {"step": [0], "epoch": [0], "loss": [1.0]}
+            for k in range(6):
+                rate = 0.1 / 2**k
+                numbers = {name: seed * rate**power for name, power in orders.items()}
+                numbers |= {"learning_rate": rate, "flow_error": 1e-12}
+                columns |= {f"{variance.LABEL}.halved{k}.{name}": [value] for name, value in numbers.items()}
+            self.make(f"runs/{variance.NAME},seed={seed}", columns)
+
+    def test_what_the_paper_says(self) -> None:
+        orders = {"redrawn_spread": 1, "once_spread": 2, "mirrored_spread": 3, "mirrored_to_sgd": 3}
+        self.make_runs({**orders, "sgd_to_plain": 2, "sgd_to_sgd": 3})
+        self.assert_verdicts(variance.FIGURE, *[HOLDS] * 4)
+        for claim in self.judge(variance.FIGURE):
+            for part in claim.parts:
+                self.assertAlmostEqual(part.summary.mean, claim.about, places=9)
+        self.assert_drawn(variance.FIGURE, [3 * len(SEEDS) + 3, 3 * len(SEEDS) + 2])
+
+    def test_variance_at_first_order_whatever_the_sampling(self) -> None:
+        self.make_runs(dict.fromkeys([*variance.SCATTER, *variance.FLOWS], 1.0))
+        self.assert_verdicts(variance.FIGURE, HOLDS, FAILS, FAILS, FAILS)
+
+    def test_a_bias_of_another_order_is_not_that_of_the_paper(self) -> None:
+        orders = {"redrawn_spread": 1, "once_spread": 2, "mirrored_spread": 2, "mirrored_to_sgd": 2}
+        self.make_runs({**orders, "sgd_to_plain": 3, "sgd_to_sgd": 3})
+        self.assert_verdicts(variance.FIGURE, HOLDS, FAILS, FAILS, FAILS)
+
+    def test_the_config_asks_for_what_is_drawn(self) -> None:
+        (setting,) = study(variance.FIGURE).settings
+        (probe,) = json.loads(dict(word.split("=", 1) for word in setting.overrides)["probes"])
+        self.assertEqual((probe["name"], probe["label"]), ("modified_flow", variance.LABEL))
+        self.assertGreater(probe["sequences"], 1)
 
 
 class Missing(Made):

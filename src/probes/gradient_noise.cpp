@@ -1,6 +1,7 @@
 // The noise of gradients at fixed theta: noise_enhancement, equations 4 and 10, without eta^2.
-// K = `draws` batches b_k of as many examples as the step's batch has, all distinct, are drawn from
-// the training set, independently of one another and of the step's batch, and augmented like it.
+// K = `draws` batches b_k of `batch_size` examples (left out: of as many as the step's batch has), all
+// distinct, are drawn from the training set, independently of one another and of the step's batch,
+// and augmented like it.
 // Of plain SGD (prefix sgd) x_k = grad L_{b_k}; of the run's estimator (prefix estimator)
 // x_k = g(b_k), where it also draws anew what it draws itself:
 //   trace     sum_k |x_k - mean x|^2 / (K - 1), unbiased for the trace of x's covariance
@@ -20,6 +21,7 @@
 //   kurtosis_error  the jackknife over the draws, for these directions
 
 #include <cmath>
+#include <optional>
 
 #include "config/registry.h"
 #include "core/error.h"
@@ -137,8 +139,9 @@ class GradientNoise : public Probe {
     Draws estimator(directions_);
     Draws sgd(directions_);
     Stream stream(seed_, "gradient_noise", static_cast<uint64_t>(view.step));
+    const int64_t size = batch_size_.value_or(view.batch.size());
     for (int64_t k = 0; k < draws_; ++k) {
-      const at::Tensor indices = DrawDistinct(stream, view.batch.size(), examples_);
+      const at::Tensor indices = DrawDistinct(stream, size, examples_);
       // At random: never the same at two steps or for two batches.
       const auto draw = static_cast<int64_t>(stream.Bits64() >> 1);
       const Batch batch = view.oracle.Load(view.sampler.Augmented(indices, augment_seed_, draw));
@@ -170,6 +173,14 @@ class GradientNoise : public Probe {
                    .max = 1e6},
                   draws_);
     visitor.Visit(
+        {.name = "batch_size",
+         .help = "examples of each drawn batch; left out: as many as the step's batch has",
+         .unit = "examples",
+         .paper = "noise_enhancement, equation 11",
+         .min = 1,
+         .max = 1e9},
+        batch_size_);
+    visitor.Visit(
         {.name = "projections",
          .help = "random directions along which the noise's kurtosis is taken; each is kept "
                  "at 8 bytes a parameter; 0: no kurtosis",
@@ -183,16 +194,19 @@ class GradientNoise : public Probe {
     seed_ = context.seed;
     augment_seed_ = Stream(context.seed, "gradient_noise.augment").Bits64();
     examples_ = context.examples;
-    if (context.sampler.batch_size() < context.examples) return;
+    const int64_t size = batch_size_.value_or(context.sampler.batch_size());
+    if (size < context.examples) return;
     throw Error(ErrorKind::kConfig, context.path,
-                "draws batches of " + std::to_string(context.sampler.batch_size()) +
+                "draws batches of " + std::to_string(size) +
                     " distinct examples, and there are only " + std::to_string(context.examples) +
                     " training examples: all draws would be the same",
-                "Lower batch_size, with a sampler other than full, or remove the probe.");
+                "Give the probe a lower batch_size, or lower that of the run, with a sampler other "
+                "than full, or remove the probe.");
   }
 
  private:
   int64_t draws_ = 20;
+  std::optional<int64_t> batch_size_;
   int64_t projections_ = 8;
   uint64_t seed_ = 0;
   uint64_t augment_seed_ = 0;

@@ -21,6 +21,17 @@
 // Where the loss is smooth, sgd_to_sgd and gd_to_gd are of third order in eps, the other distances
 // from flows of second. All in double.
 //
+// With `sequences` > 0, how single sequences of batches scatter (section 2.2), by so many random ones
+// of each kind, which are the same for all learning rates:
+//   once_spread      root of the mean squared distance from their mean of where epochs end that take
+//                    each batch once
+//   redrawn_spread   the same where each batch is drawn anew, from all examples of the epoch
+//   mirrored_spread  the same after two epochs, of which the second has the batches of the first in
+//                    reverse
+//   mirrored_to_sgd  root of their mean squared distance from the end of the sgd flow for the time
+//                    2 m eps; flow_error is then also that of this flow
+// Where the loss is smooth, they are of second, first, third and third order.
+//
 // Rules with memory (probes/memory_rules.h: the heavy ball where momentum is above 0, and `rules`)
 // take m n steps at GD's pace, s = eps / n, and so do their flows:
 //   plain   u, the flow to first order: with momentum that of C
@@ -60,6 +71,7 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "data/distinct.h"
 #include "probes/memory_rules.h"
 #include "probes/probe.h"
 
@@ -70,11 +82,11 @@ using Slope = std::function<at::Tensor(const at::Tensor& theta)>;
 using Along = std::function<at::Tensor(const at::Tensor& own, const at::Tensor& mean)>;
 using Order = std::vector<int64_t>;
 
-/// The batches of the step's epoch, in double.
+/// Batches, each given by its examples, in double.
 class Epoch {
  public:
-  explicit Epoch(const StepView& view) : oracle_(view.oracle) {
-    for (const at::Tensor& examples : BatchesOfEpoch(view)) {
+  Epoch(const Oracle& oracle, const std::vector<at::Tensor>& batches) : oracle_(oracle) {
+    for (const at::Tensor& examples : batches) {
       batches_.push_back(oracle_.Load(examples));
       batches_.back().inputs = batches_.back().inputs.to(at::kDouble);
     }
@@ -190,6 +202,8 @@ struct Orders {
   bool all;  // of the m! orders, each once
 };
 
+Order Reverse(const Order& order) { return {order.rbegin(), order.rend()}; }
+
 /// All of them where there are at most `most`.
 Orders ChooseOrders(int64_t batches, int64_t most, Stream& stream) {
   int64_t count = 1;
@@ -207,22 +221,61 @@ Orders ChooseOrders(int64_t batches, int64_t most, Stream& stream) {
   return orders;
 }
 
+/// Numbers [p] that come one after the other: their mean, and how they scatter around it.
+class Scatter {
+ public:
+  explicit Scatter(const at::Tensor& theta)
+      : mean_(at::zeros_like(theta)), squares_(at::zeros({}, theta.options())) {}
+
+  void Add(const at::Tensor& value) {
+    const at::Tensor from_old = value.sub(mean_);
+    mean_ = mean_.add(from_old, 1 / ++count_);
+    squares_ = squares_.add(from_old.dot(value.sub(mean_)));
+  }
+
+  const at::Tensor& Mean() const { return mean_; }
+  /// The root of the mean squared distance from the mean, which is unbiased before the root.
+  at::Tensor Deviation() const { return squares_.div(count_ - 1).sqrt(); }
+  /// The same of the mean.
+  at::Tensor StandardError() const { return squares_.div(count_ * (count_ - 1)).sqrt(); }
+
+ private:
+  at::Tensor mean_;
+  at::Tensor squares_;  // sum of |value - mean|^2
+  double count_ = 0;
+};
+
 /// E w and its standard error.
 Estimate MeanSgdEnd(const Epoch& epoch, const Pace& pace, const Orders& orders,
                     const at::Tensor& theta) {
-  at::Tensor mean = at::zeros_like(theta);
-  at::Tensor squares = at::zeros({}, theta.options());  // sum of |end of a pair - mean|^2
-  double count = 0;
+  Scatter ends(theta);  // of the pairs
   for (const Order& order : orders.pairs) {
-    const Order reverse(order.rbegin(), order.rend());
-    const at::Tensor end =
-        SgdEnd(epoch, pace, order, theta).add(SgdEnd(epoch, pace, reverse, theta)).div(2);
-    const at::Tensor from_old = end.sub(mean);
-    mean = mean.add(from_old, 1 / ++count);
-    squares = squares.add(from_old.dot(end.sub(mean)));
+    ends.Add(
+        SgdEnd(epoch, pace, order, theta).add(SgdEnd(epoch, pace, Reverse(order), theta)).div(2));
   }
-  const double divisor = count * (count - 1);
-  return {mean, orders.all ? at::zeros_like(squares) : squares.div(divisor).sqrt()};
+  return {ends.Mean(), orders.all ? at::zeros({}, theta.options()) : ends.StandardError()};
+}
+
+/// Random sequences of batches.
+struct Sequences {
+  std::vector<Order> once;     // each batch once
+  std::vector<Epoch> redrawn;  // each batch of distinct examples of the epoch, whatever others have
+};
+
+Sequences DrawSequences(const Oracle& oracle, const std::vector<at::Tensor>& batches, int64_t count,
+                        Stream& stream) {
+  const at::Tensor examples = at::cat(batches);
+  Sequences sequences;
+  for (int64_t i = 0; i < count; ++i) {
+    sequences.once.push_back(Permutation(stream, static_cast<int64_t>(batches.size())));
+    std::vector<at::Tensor> redrawn;
+    for (const at::Tensor& batch : batches) {
+      const at::Tensor places = DrawDistinct(stream, batch.size(0), examples.size(0));
+      redrawn.push_back(examples.index_select(0, places));
+    }
+    sequences.redrawn.emplace_back(oracle, redrawn);
+  }
+  return sequences;
 }
 
 /// A rule with memory on the losses of an epoch.
@@ -363,21 +416,30 @@ class ModifiedFlow : public Probe {
         values.push_back(stem + "_to_" + rule);
         if (Settled()) values.push_back(stem + "_factor");
       }
+      if (sequences_ == 0) continue;
+      for (const char* value :
+           {"once_spread", "redrawn_spread", "mirrored_spread", "mirrored_to_sgd"}) {
+        values.push_back("halved" + std::to_string(k) + "." + value);
+      }
     }
     return values;
   }
 
   at::Tensor Measure(const StepView& view) override {
-    const Epoch epoch(view);
+    const std::vector<at::Tensor> batches = BatchesOfEpoch(view);
+    const Epoch epoch(view.oracle, batches);
     const at::Tensor theta = view.theta.to(at::kDouble);
-    Stream stream(seed_, "modified_flow", static_cast<uint64_t>(view.step));
+    const auto step = static_cast<uint64_t>(view.step);
+    Stream stream(seed_, "modified_flow", step);
     const Orders orders = ChooseOrders(epoch.size(), orders_, stream);
+    Stream of_sequences(seed_, "modified_flow.sequences", step);
+    const Sequences sequences = DrawSequences(view.oracle, batches, sequences_, of_sequences);
     std::vector<at::Tensor> rows;
     for (int64_t k = 0; k <= halvings_; ++k) {
       const double learning_rate = std::ldexp(learning_rate_, -static_cast<int>(k));
       const Pace pace{learning_rate, n_, learning_rate * static_cast<double>(epoch.size()),
                       n_ * epoch.size()};
-      rows.push_back(RowOf(epoch, pace, orders, theta));
+      rows.push_back(RowOf(epoch, pace, orders, sequences, theta));
     }
     return at::cat(rows);
   }
@@ -419,6 +481,14 @@ class ModifiedFlow : public Probe {
                    .min = 4,
                    .max = 1e5},
                   orders_);
+    visitor.Visit({.name = "sequences",
+                   .help = "also how single random sequences of batches scatter, by so many of "
+                           "each kind, which cost three epochs together; 0: none, else at "
+                           "least 2",
+                   .paper = "implicit_regularization, section 2.2",
+                   .min = 0,
+                   .max = 1e5},
+                  sequences_);
     visitor.Visit({.name = "substeps",
                    .help = "Runge-Kutta steps of a flow; its end is taken from a finer run of "
                            "twice as many, and its error also from one of half as many where the "
@@ -443,6 +513,10 @@ class ModifiedFlow : public Probe {
     CheckSize(context.sampler.steps_per_epoch(), max_batches_, "batches an epoch",
               context.path + ".max_batches");
     seed_ = context.seed;
+    if (sequences_ != 1) return;
+    throw Error(ErrorKind::kConfig, context.path + ".sequences",
+                "1, and a single sequence does not scatter",
+                "Give 2 or more, or 0 to do without them.");
   }
 
  private:
@@ -458,20 +532,12 @@ class ModifiedFlow : public Probe {
   bool Settled() const { return averages_ == kSettled; }
 
   at::Tensor RowOf(const Epoch& epoch, const Pace& pace, const Orders& orders,
-                   const at::Tensor& theta) const {
+                   const Sequences& sequences, const at::Tensor& theta) const {
     const Estimate sgd = MeanSgdEnd(epoch, pace, orders, theta);
     const at::Tensor gd = GdEnd(epoch, pace, theta);
-    const auto modified = [&](const Along& along) {
-      return End(
-          [&, along](const at::Tensor& w) {
-            const auto [g, product] = epoch.WithProduct(w, along);
-            return g.add(product, pace.step() / 2);
-          },
-          pace, theta);
-    };
     const Estimate plain = End([&](const at::Tensor& w) { return epoch.Gradient(w); }, pace, theta);
-    const Estimate gd_flow = modified([](const at::Tensor&, const at::Tensor& g) { return g; });
-    const Estimate sgd_flow = modified([](const at::Tensor& g, const at::Tensor&) { return g; });
+    const Estimate gd_flow = ModifiedEnd(epoch, OfMean, pace, theta);
+    const Estimate sgd_flow = ModifiedEnd(epoch, OfBatch, pace, theta);
     std::vector<at::Tensor> row = {at::full({}, pace.learning_rate, theta.options()),
                                    Distance(sgd.value, theta),
                                    Distance(sgd.value, plain.value),
@@ -488,6 +554,9 @@ class ModifiedFlow : public Probe {
                                        : AddFresh(rule, theta, row);
       error = at::maximum(error, own);
     }
+    if (!sequences.once.empty()) {
+      error = at::maximum(error, AddSequences(epoch, sequences, pace, theta, row));
+    }
     row.insert(row.begin() + static_cast<std::ptrdiff_t>(place), error);
     return at::stack(row);
   }
@@ -495,6 +564,44 @@ class ModifiedFlow : public Probe {
   Estimate End(const Slope& slope, const Pace& pace, const at::Tensor& theta) const {
     return FlowEnd([&](int64_t steps) { return RungeKutta(slope, pace.time, steps, theta); },
                    substeps_);
+  }
+
+  static at::Tensor OfBatch(const at::Tensor& own, const at::Tensor&) { return own; }
+  static at::Tensor OfMean(const at::Tensor&, const at::Tensor& mean) { return mean; }
+
+  /// Of the flow on gradient descent's modified loss (along = OfMean), or on SGD's (OfBatch).
+  Estimate ModifiedEnd(const Epoch& epoch, const Along& along, const Pace& pace,
+                       const at::Tensor& theta) const {
+    const auto slope = [&](const at::Tensor& w) {
+      const auto [g, product] = epoch.WithProduct(w, along);
+      return g.add(product, pace.step() / 2);
+    };
+    return End(slope, pace, theta);
+  }
+
+  /// Adds how single sequences scatter to `row`; the error of the flow of two epochs.
+  at::Tensor AddSequences(const Epoch& epoch, const Sequences& sequences, const Pace& pace,
+                          const at::Tensor& theta, std::vector<at::Tensor>& row) const {
+    Pace two_epochs = pace;
+    two_epochs.time *= 2;
+    const Estimate flow = ModifiedEnd(epoch, OfBatch, two_epochs, theta);
+    Scatter once(theta);
+    Scatter redrawn(theta);
+    Scatter mirrored(theta);
+    at::Tensor off = at::zeros({}, theta.options());
+    for (size_t i = 0; i < sequences.once.size(); ++i) {
+      const Order& order = sequences.once[i];
+      const at::Tensor end = SgdEnd(epoch, pace, order, theta);
+      const at::Tensor end_of_two = SgdEnd(epoch, pace, Reverse(order), end);
+      once.Add(end);
+      redrawn.Add(SgdEnd(sequences.redrawn[i], pace, order, theta));
+      mirrored.Add(end_of_two);
+      off = off.add(end_of_two.sub(flow.value).square().sum());
+    }
+    const auto count = static_cast<double>(sequences.once.size());
+    row.insert(row.end(), {once.Deviation(), redrawn.Deviation(), mirrored.Deviation(),
+                           off.div(count).sqrt()});
+    return flow.error;
   }
 
   /// Adds a settled rule's values to `row`; the error of its flows' ends.
@@ -533,6 +640,7 @@ class ModifiedFlow : public Probe {
   MemoryRules rules_;
   std::string averages_ = kSettled;
   int64_t orders_ = 120;
+  int64_t sequences_ = 0;
   int64_t substeps_ = 4;
   int64_t max_parameters_ = 10'000;
   int64_t max_batches_ = 100;
@@ -545,6 +653,7 @@ const Registration<Probe, ModifiedFlow> kRegistration(
     // With beta2 near 1 the settled flows of large moves blow up, and rounding with them.
     {.base = R"({"every": 13, "substeps": 1, "orders": 4})",
      .variants = {
+         R"({"sequences": 2, "every": 23})",
          R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"], "epsilon": 0.1, "beta2": 0.75, "every": 29})",
          R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh", "every": 99})"}});
 

@@ -296,6 +296,20 @@ TEST(GradientNoise, KurtosisIsThatOfTheExamples) {
   estimator.ExpectUnbiased(0.5, "estimator.kurtosis");
 }
 
+/// The size of the drawn batches is the probe's where it has one: at the same weights, the values
+/// are those of a run in such batches.
+TEST(GradientNoise, DrawsBatchesOfItsOwnSize) {
+  const Json mean = {{"name", "mean"}};
+  Json config = Config(3, mean, 9, 20, 4);
+  config["probes"][0]["batch_size"] = 2;
+  ShortRun with(config);
+  ShortRun small(Config(3, mean, 2, 20, 4));
+  ShortRun large(Config(3, mean, 9, 20, 4));
+  const Named values = ByName(with.probe(0), with.stepper().Step(0).probes[0]);
+  EXPECT_EQ(values, ByName(small.probe(0), small.stepper().Step(0).probes[0]));
+  EXPECT_NE(values, ByName(large.probe(0), large.stepper().Step(0).probes[0]));
+}
+
 /// With a single class every loss and its gradient are 0.
 TEST(GradientNoise, WithoutNoiseHasNoRatioAndNoKurtosis) {
   Json config = Config(1, {{"name", "mean"}}, 7, 5, 2);
@@ -325,6 +339,7 @@ TEST(GradientNoise, RefusesWhatMakesNoSense) {
   refused(with("draws", 4), {"probes[0].draws", "4", "5"});
   refused(with("projections", -1), {"probes[0].projections", "-1"});
   refused({{"batch_size", 45}}, {"probes[0]", "45 distinct", "batch_size"});
+  refused(with("batch_size", 45), {"probes[0]", "45 distinct", "batch_size"});
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "data/distinct.h"
 #include "tests/expect_error.h"
 #include "tests/oracles.h"
 #include "tests/probes/lone_probe.h"
@@ -90,15 +91,18 @@ class Twin {
     });
   }
 
+  Vector SgdEnd(const std::vector<size_t>& order, double learning_rate, int n, Vector at) const {
+    for (const size_t k : order) {
+      for (int i = 0; i < n; ++i) at = oracle::Plus(at, -learning_rate / n, Gradient(k, at));
+    }
+    return at;
+  }
   Vector MeanSgdEnd(double learning_rate, int n, const Vector& theta) const {
     Vector mean(theta.size());
     const auto orders = AllOrders(batches_.size());
     for (const auto& order : orders) {
-      Vector at = theta;
-      for (const size_t k : order) {
-        for (int i = 0; i < n; ++i) at = oracle::Plus(at, -learning_rate / n, Gradient(k, at));
-      }
-      mean = oracle::Plus(mean, 1. / static_cast<double>(orders.size()), at);
+      mean = oracle::Plus(mean, 1. / static_cast<double>(orders.size()),
+                          SgdEnd(order, learning_rate, n, theta));
     }
     return mean;
   }
@@ -749,6 +753,81 @@ TEST(ModifiedFlow, TheStandardErrorIsOfThirdOrder) {
   }
 }
 
+// ---- Single sequences of batches
+
+/// The root of the mean squared distance from a place, with one degree of freedom less where that
+/// is the mean.
+double Spread(const std::vector<Vector>& ends, const Vector& from, double degrees) {
+  double squares = 0;
+  for (const Vector& end : ends) squares += std::pow(Distance(end, from), 2);
+  return std::sqrt(squares / degrees);
+}
+
+double SpreadAroundMean(const std::vector<Vector>& ends) {
+  const auto count = static_cast<double>(ends.size());
+  Vector mean(ends[0].size());
+  for (const Vector& end : ends) mean = oracle::Plus(mean, 1 / count, end);
+  return Spread(ends, mean, count - 1);
+}
+
+TEST(ModifiedFlow, SequencesAreTheirDefinitions) {
+  constexpr double kRate = 0.05;
+  constexpr int kSteps = 2;
+  constexpr int kSequences = 3;
+  const RandomMlp random = Tanh(0, 3);
+  const Batches batches = Cut(12, 4);
+  Json fields = {{"learning_rate", 2 * kRate}, {"halvings", 1}, {"n", kSteps}, {"substeps", 2}};
+  const Named without = Measure(random, batches, fields);
+  fields["sequences"] = kSequences;
+  const Named values = Measure(random, batches, fields);
+  const Twin twin(random, batches);
+  Stream stream(1, "modified_flow.sequences", 0);
+  std::vector<Vector> once, redrawn, mirrored;
+  for (int i = 0; i < kSequences; ++i) {
+    std::vector<size_t> order;
+    for (const int64_t k : Permutation(stream, 3)) order.push_back(static_cast<size_t>(k));
+    Batches drawn;
+    for (size_t k = 0; k < batches.size(); ++k) {
+      const at::Tensor places = DrawDistinct(stream, 4, 12);
+      drawn.emplace_back(places.data_ptr<int64_t>(), places.data_ptr<int64_t>() + 4);
+    }
+    once.push_back(twin.SgdEnd(order, kRate, kSteps, random.theta));
+    redrawn.push_back(Twin(random, drawn).SgdEnd(order, kRate, kSteps, random.theta));
+    std::ranges::reverse(order);
+    mirrored.push_back(twin.SgdEnd(order, kRate, kSteps, once.back()));
+  }
+  const auto of_sgd = [&](const Vector& at) { return twin.SgdGradient(kRate / kSteps, at); };
+  const Vector flow = Twin::FlowEnd(of_sgd, 2 * kRate * 3, 4, random.theta);
+  // As in AgainstPlainLoops.
+  const double bound =
+      Epsilon(at::kDouble) * (64 * oracle::Norm(random.theta) + 8 * random.Sums() * 10 * 6 * kRate);
+  EXPECT_NEAR(values.at("halved1.once_spread"), SpreadAroundMean(once), bound);
+  EXPECT_NEAR(values.at("halved1.redrawn_spread"), SpreadAroundMean(redrawn), bound);
+  EXPECT_NEAR(values.at("halved1.mirrored_spread"), SpreadAroundMean(mirrored), bound);
+  EXPECT_NEAR(values.at("halved1.mirrored_to_sgd"), Spread(mirrored, flow, kSequences), bound);
+  EXPECT_GT(values.at("halved1.flow_error"), without.at("halved1.flow_error"));
+  for (const auto& [name, value] : without) {
+    if (!name.ends_with("flow_error")) EXPECT_EQ(values.at(name), value) << name;
+  }
+}
+
+/// Section 2.2: with each batch once the iterates vary at second order only, and not even there
+/// where the second epoch goes backwards.
+TEST(ModifiedFlow, SequencesScatterAtTheOrdersOfThePaper) {
+  constexpr int kHalvings = 4;
+  const Json fields = {
+      {"learning_rate", 0.04}, {"halvings", kHalvings}, {"substeps", 2}, {"sequences", 20}};
+  for (uint64_t index = 0; index < 2; ++index) {
+    const RandomMlp random = Tanh(index, 4);
+    const Named values = Measure(random, Cut(16, 4), fields);
+    SCOPED_TRACE(random.Text());
+    EXPECT_NEAR(Slope(values, "redrawn_spread", kHalvings), 1, 0.2);
+    EXPECT_NEAR(Slope(values, "once_spread", kHalvings), 2, 0.2);
+    EXPECT_NEAR(Slope(values, "mirrored_spread", kHalvings), 3, 0.2);
+    EXPECT_NEAR(Slope(values, "mirrored_to_sgd", kHalvings), 3, 0.2);
+  }
+}
+
 // ---- The run around it
 
 /// In a float32 run the flows are in float64: third order is seen down to learning rates at which
@@ -775,6 +854,7 @@ TEST(ModifiedFlow, LargeProblemsAndBatchNormalizationAreRefused) {
   const Json mlp = {{"name", "mlp"}, {"hidden", {8}}};  // 6 * 8 + 8 + 8 * 4 + 4 parameters
   ExpectRefused(mlp, {{"max_parameters", 91}}, {"probes[0].max_parameters", "92", "91", "raise"});
   ExpectRefused(mlp, {{"max_batches", 6}}, {"probes[0].max_batches", "7", "6", "raise"});
+  ExpectRefused(mlp, {{"sequences", 1}}, {"probes[0].sequences", "1", "2 or more"});
   ExpectRefused({{"name", "mlp"}, {"hidden", {10000}}}, Json::object(),
                 {"probes[0].max_parameters", "110004"});
   ExpectRefused({{"name", "resnet18"}, {"channels", 2}, {"norm", "batch"}}, Json::object(),
