@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from run_folders import RunFolders, study
+from run_folders import NAN, SEEDS, RunFolders, study
 
 # isort: split
-from papers.noise_enhancement import fig1, fig2, fig3
+from papers.noise_enhancement import fig1, fig2, fig3, noise
 from papers.noise_enhancement._curves import (
     Curve,
     Means,
@@ -36,6 +36,7 @@ from sgdscope.figure import Figure
 from sgdscope.plan import Reproduction
 from sgdscope.plots.style import house_style
 from sgdscope.report import write_report
+from sgdscope.runs import open_run
 from sgdscope.studies import Setting, read_json
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
@@ -271,12 +272,59 @@ class Figures(Made):
         self.assert_drawn(fig3.FIGURE, [2, 2, 2], size="full")
 
 
+class Noise(Made):
+    def make_runs(self, enhanced: float, reduced: float, of: Callable[[Setting, str], Sequence[float]]) -> None:
+        """Traces by so many times what the equations say, and the kurtosis at both moments by setting and kind of noise."""
+        for setting in study(noise.FIGURE).settings:
+            for seed in SEEDS:
+                trace = np.array([2.0, NAN, 5.0]) * (1 + 0.01 * seed)
+                strong = enhanced * noise.factor(setting) * trace
+                rows = {"step": [0, 500, 1000], "epoch": [0, 12, 25], "loss": [2.3, 1.0, 0.5]}
+                rows |= {f"{noise.PLAIN}.trace": trace, f"{noise.ENHANCED}.trace": strong}
+                rows[f"{noise.REDUCED}.trace"] = strong / enhanced * reduced
+                for kind in (noise.ENHANCED, noise.REDUCED):
+                    first, last = of(setting, kind)
+                    rows[f"{kind}.kurtosis"] = np.array([first, NAN, last]) + 0.001 * seed * (kind == noise.REDUCED)
+                self.make(f"runs/{setting.name},seed={seed}", rows, manifest=MANIFEST)
+
+    def test_what_the_paper_says(self) -> None:
+        self.make_runs(
+            1.0, 1.0, lambda s, kind: (0.2, 40 / s["reduced"] + 2) if kind == noise.REDUCED else (0.1, 0.5)
+        )
+        self.assert_verdicts(noise.FIGURE, *[HOLDS] * 5)
+        strength, effective, suppressed, *_ = self.judge(noise.FIGURE)
+        for claim in (strength, effective):
+            np.testing.assert_allclose([part.summary.mean for part in claim.parts], 1.0)
+            self.assertEqual(len(claim.parts), 6)
+        np.testing.assert_allclose([part.summary.mean for part in suppressed.parts], [2.5, 3.5, 11.5], atol=0.01)
+        with house_style():
+            (picture,) = noise.FIGURE.draw(self.results(noise.FIGURE)).values()
+        self.assertEqual([len(axes.lines) for axes in picture.axes], [1 + 2 * 2 * (3 + 1)] * 2)
+
+    def test_noise_of_another_strength_that_becomes_gaussian(self) -> None:
+        self.make_runs(0.8, 1.2, lambda s, kind: (2.0, 0.1 if kind == noise.REDUCED else 0.5))
+        self.assert_verdicts(noise.FIGURE, *[FAILS] * 5)
+
+    def test_the_smaller_batches_are_the_effective_ones(self) -> None:
+        for size in ("quick", "full"):
+            for setting in study(noise.FIGURE, size).settings:
+                self.assertEqual(setting["reduced"] * noise.factor(setting), 100)
+                self.assertIn("batch_size=100", setting.overrides)
+
+    def test_a_run_that_ended_too_early_gives_no_number(self) -> None:
+        name = study(noise.FIGURE).settings[0].name
+        rows = {"step": [0], "epoch": [0], "loss": [2.3], f"{noise.REDUCED}.kurtosis": [1.0]}
+        run = open_run(self.make(f"runs/{name},seed=1", rows))
+        with self.assertRaisesRegex(TooLittle, "at 1 steps, of which it takes 2"):
+            noise.at(run, f"{noise.REDUCED}.kurtosis", noise.LAST)
+
+
 class Missing(Made):
     def test_without_runs_nothing_is_decided(self) -> None:
         for figure in FIGURES:
             for claim in self.judge(figure):
                 self.assertEqual(claim.verdict, OPEN, claim.says)
-                self.assertIn("not run yet, and", claim.reason)
+                self.assertIn("not run yet", claim.reason)
             self.assertEqual(list(figure.tables(self.results(figure))), [])
             with self.assertRaises(TooLittle):
                 figure.draw(self.results(figure))
