@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import unittest
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study
 
 # isort: split
 from papers.generalization_gap import (
+    anisotropy,
     explicit,
     gap,
     gaussian,
@@ -168,6 +169,16 @@ class Gap(Made):
         self.make_runs(1.0, 1.0, (0.0, 3.0), 0.5)
         self.assertEqual([claim.verdict for claim in self.judge(gap.FIGURE)], [HOLDS] * 8 + [FAILS, HOLDS, HOLDS])
 
+    def test_a_first_epoch_that_was_not_measured_at_every_step_gives_no_sum(self) -> None:
+        step = np.arange(0, 400, 2)
+        values = {f"generalization_gap.{name}": np.ones(step.size) for name in ("average", "measured")}
+        for name, epoch in (("every_second", step // 100), ("short", 0 * step)):
+            self.make(name, {"step": step, "epoch": epoch, "loss": np.ones(step.size), **values})
+        with self.assertRaisesRegex(TooLittle, "every_second measures 50 of the first epoch's 100 steps"):
+            gap.average_at_first(open_run(str(self.root / "every_second")))
+        with self.assertRaisesRegex(TooLittle, "short ends within its first epoch"):
+            gap.average_at_first(open_run(str(self.root / "short")))
+
     def test_the_picture(self) -> None:
         self.make_runs(1.0, 1.0, (0.0, 3.0), 1.0)
         picture = self.draw(gap.FIGURE)
@@ -222,7 +233,11 @@ class Realizations(Made):
         left, right = self.draw(realizations.FIGURE).axes
         points = [line.get_ydata() for line in left.lines if len(line.get_xdata()) == self.FEW]
         np.testing.assert_allclose(points[0], 1.0, atol=0.05)
-        self.assertEqual(sum(len(line.get_xdata()) == 30 for line in right.lines), 2 * 3)
+        lines = [line.get_xdata() for line in right.lines if len(line.get_xdata()) > 2]
+        self.assertEqual(len(lines), 2 * 3)
+        for x in lines:  # the first step, to which nothing measured leads, is a point of its own
+            self.assertEqual((x[0], x.size), (101, 29))
+        self.assertEqual(sum(list(line.get_xdata()) == [1] for line in right.lines), 2 * 3)
 
     def test_every_training_set_is_the_batch_and_belongs_to_a_seed(self) -> None:
         for size in SIZES:
@@ -258,6 +273,43 @@ class Gaussian(Made):
     def test_noise_that_does_not_become_gaussian(self) -> None:
         self.make_runs(0.1, 1)
         self.assert_verdicts(gaussian.FIGURE, FAILS, FAILS)
+
+
+class Anisotropy(Made):
+    def make_runs(self, spectrum: Callable[[int], np.ndarray]) -> None:
+        """Σ with this spectrum, of so many gradients; at the last step three times as large."""
+        for count, name in anisotropy.NAMES.items():
+            for seed in QUICK:
+                values = spectrum(count) * (1 + 0.01 * seed * np.arange(count - 1) / count)
+                trace = float(values.sum())
+                rank = trace**2 / float((values**2).sum())
+                rows = {"covariance.trace": [trace, NAN, 3 * trace], "covariance.effective_rank": [rank, NAN, rank]}
+                for i, value in enumerate(values[: anisotropy.SPECTRUM], 1):
+                    rows[f"covariance.eigenvalue{i}"] = [value, NAN, 3 * value]
+                self.make_run(f"{name},seed={seed}", {"step": [0, 200, 400], **rows}, config={"batch_size": count})
+
+    def test_few_directions_that_have_most(self) -> None:
+        self.make_runs(lambda count: np.arange(1.0, count) ** -2)
+        self.assert_verdicts(anisotropy.FIGURE, *[HOLDS] * 3)
+        left, right = self.draw(anisotropy.FIGURE).axes
+        self.assertEqual([len(axes.lines) for axes in (left, right)], [4 * len(QUICK) + 4, 4 * len(QUICK) + 2])
+        self.assertAlmostEqual(right.lines[0].get_ydata()[9], np.sum(np.arange(1.0, 11) ** -2) / 1.64, delta=0.02)
+
+    def test_noise_that_is_alike_in_all_directions(self) -> None:
+        self.make_runs(lambda count: np.ones(count - 1))
+        self.assert_verdicts(anisotropy.FIGURE, *[FAILS] * 3)
+
+    def test_directions_that_only_more_gradients_would_show(self) -> None:
+        """A rank far below the number of gradients that grows with it says nothing of Σ."""
+        self.make_runs(lambda count: np.concatenate([np.ones(count // 20), np.full(count - 1 - count // 20, 1e-9)]))
+        self.assert_verdicts(anisotropy.FIGURE, HOLDS, FAILS, FAILS)
+
+    def test_the_probe_has_as_many_eigenvalues_as_are_drawn(self) -> None:
+        for setting in study(anisotropy.FIGURE).settings:
+            words = dict(word.split("=", 1) for word in setting.overrides)
+            (probe,) = json.loads(words["probes"])
+            self.assertEqual(probe["spectrum"], anisotropy.SPECTRUM)
+            self.assertEqual(setting.name, anisotropy.NAMES[int(words["batch_size"])])
 
 
 class GradientStatistics(Made):

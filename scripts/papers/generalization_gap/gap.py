@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from papers.generalization_gap import measured_rows, within
-from sgdscope.claims import NONE, Claim, Sample
+from sgdscope.claims import NONE, Claim, Sample, TooLittle
 from sgdscope.figure import Figure
-from sgdscope.plots.lines import Line
+from sgdscope.plots.lines import Line, steps_per_epoch
 from sgdscope.plots.panels import draw_lines
 from sgdscope.plots.style import COLOURS, RED, Axes, Picture, Stroke, add_header, new_figure, shades
 from sgdscope.results import Results
@@ -113,14 +113,19 @@ def explained(run: Run) -> Sample:
 def average_at_first(run: Run) -> Sample:
     """The average form's sum over the first epoch, whose examples are all new to the weights, over the measured one."""
     step, average, measured = changes(run, "average", "measured")
-    first = step < _epoch(run)
+    epoch = _epoch(run)
+    first = step < epoch
+    if np.count_nonzero(first) < epoch:
+        raise TooLittle(f"{run.folder.name} measures {np.count_nonzero(first)} of the first epoch's {epoch:.0f} steps")
     return Sample(float(average[first].sum() / measured[first].sum()), steps=int(first.sum()))
 
 
 def _epoch(run: Run) -> float:
     """Steps of the first epoch."""
-    run.metrics.load(["step", "epoch"])
-    return float(run.metrics["step"][run.metrics["epoch"] >= 1].min())
+    length = steps_per_epoch(run)
+    if length is None:
+        raise TooLittle(f"{run.folder.name} ends within its first epoch")
+    return length
 
 
 def correction_share_grows(run: Run) -> Sample:

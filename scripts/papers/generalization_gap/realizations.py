@@ -58,7 +58,7 @@ def draw(results: Results) -> dict[str, Picture]:
         "average": Stroke("average form η tr Σ/N", COLOURS[0]),
         "correction": Stroke("correction of section 4", COLOURS[2]),
     }
-    for place, (examples, name, dash) in enumerate(zip(EXAMPLES, NAMES, DASHES)):
+    for place, (examples, name, dash, marker) in enumerate(zip(EXAMPLES, NAMES, DASHES, "os")):
         runs = results.runs(name)
         ratios = [of_known(run) for run in runs]
         left.plot(np.full(len(ratios), place), ratios, "o", color="#999999", markersize=3, alpha=0.6)
@@ -69,8 +69,10 @@ def draw(results: Results) -> dict[str, Picture]:
         )  # fmt: skip
         for value, look in looks.items():
             step, means = changes(runs[0], value)[0], np.mean([changes(run, value)[1] / known(run) for run in runs], 0)
-            right.plot(step + 1, means, color=look.colour, linestyle=dash, linewidth=1.2)
-        right.plot([], [], color="#444444", linestyle=dash, label=f"N = {examples}")
+            # The first step stands apart: nothing between it and the next one is measured, where most changes.
+            right.plot(step[1:] + 1, means[1:], color=look.colour, linestyle=dash, linewidth=1.2)
+            right.plot(step[:1] + 1, means[:1], marker, color=look.colour, markersize=4, fillstyle="none")
+        right.plot([], [], color="#444444", linestyle=dash, marker=marker, fillstyle="none", label=f"N = {examples}")
     left.axhline(1, color=RED, linewidth=1.0)
     left.set_xticks(range(len(EXAMPLES)), [f"N = {examples}" for examples in EXAMPLES])
     left.set(xlim=(-0.5, len(EXAMPLES) - 0.5), ylabel="δε / (η tr Σ/N) of the first step")
@@ -134,8 +136,8 @@ FIGURE = Figure(
     "leaves open whether δε and δg self-average. It shows no picture: this one is ours.",
     shows={
         "realizations": "Left: each grey point is a training set; with it stand mean and 95 % interval, and the known mean "
-        "as a line. Right: means over the training sets in the course of training by gradient descent; the average form goes "
-        "on although the training gradient falls to 0, and the correction takes it back."
+        "as a line. Right: means over the training sets in the course of training by gradient descent, of its first step and "
+        "from step 100 on; the average form goes on although the training gradient falls to 0, and the correction takes it back."
     },
     departures=(
         "A linear model with quadratic loss on Gaussian inputs, labels that say nothing of them, as in "
