@@ -8,10 +8,11 @@ import json
 import math
 import unittest
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study
+from run_folders import NAN, SEEDS, SIZES, RunFolders, csv_text, named, study
 
 # isort: split
 from papers.coherent_gradients import (
@@ -29,6 +30,7 @@ from papers.coherent_gradients import (
     fig4,
     full_batch_and_width,
     noise_name,
+    patterns,
     steps_until,
 )
 from sgdscope.catalogue import figures, jobs_of
@@ -555,6 +557,52 @@ class FullBatchAndWidth(Made):
                 self.assertEqual(words["batch_size"], words["data.train_limit"])
 
 
+class Patterns(Made):
+    DIGITS, EXAMPLES = 4, 800
+
+    def make_runs(self, sooner: float) -> None:
+        """Random labels of random digits; those that are common are right sooner, or later where that is negative."""
+        for seed in SEEDS:
+            random = np.random.default_rng(seed)
+            digit, label = random.integers(self.DIGITS, size=(2, self.EXAMPLES))
+            label[digit == 1] = random.integers(self.DIGITS + 3, size=np.count_nonzero(digit == 1)) % self.DIGITS
+            examples = patterns.Examples(digit, label, np.zeros(self.EXAMPLES))
+            first = np.round(100 * np.exp(-3 * sooner * (examples.common - 1) + 0.3 * random.standard_normal(digit.size)))
+            first[random.random(digit.size) < 0.1] = NAN  # never
+            folder = self.make(f"runs/{patterns.NAME},seed={seed}", {"step": [0], "epoch": [0], "loss": [2.3]})
+            columns = {"example": np.arange(digit.size), "label": label, "original_label": digit, "first_right": first}
+            (Path(folder) / "learned.csv").write_text(csv_text(columns))
+
+    def test_patterns_that_are_learned_first(self) -> None:
+        self.make_runs(1.0)
+        self.assert_verdicts(patterns.FIGURE, HOLDS)
+        with house_style():
+            (picture,) = patterns.FIGURE.draw(self.results(patterns.FIGURE)).values()
+        left, right = picture.axes
+        self.assertEqual(len(left.lines), 3 * len(SEEDS))
+        for least, most in zip(left.lines[::3], left.lines[2::3]):
+            self.assertLess(np.median(most.get_xdata()), np.median(least.get_xdata()))
+            self.assertAlmostEqual(most.get_ydata()[-1], 0.9, delta=0.05)  # the others are never right
+        self.assertEqual(sum(line.get_xdata().size for line in right.lines[:-1]), self.DIGITS**2 * len(SEEDS))
+
+    def test_patterns_that_are_learned_last(self) -> None:
+        self.make_runs(-1.0)
+        self.assert_verdicts(patterns.FIGURE, FAILS)
+
+    def test_without_patterns_nothing_is_decided(self) -> None:
+        self.make_runs(0.0)
+        self.assert_verdicts(patterns.FIGURE, OPEN)
+        self.assertAlmostEqual(self.judge(patterns.FIGURE)[0].measured.summary.mean, 0, delta=0.05)
+
+    def test_what_is_common_does_not_depend_on_how_common_digit_and_label_are(self) -> None:
+        digit, label = np.repeat([0, 0, 1, 1], [60, 30, 20, 10]), np.repeat([0, 1, 0, 1], [60, 30, 20, 10])
+        examples = patterns.Examples(digit, label, np.zeros(120))
+        np.testing.assert_allclose(examples.common, 1)
+
+    def test_equal_values_share_their_places_and_what_is_never_right_comes_last(self) -> None:
+        self.assertEqual(patterns.ranks(np.array([3.0, np.inf, 1.0, 3.0, np.inf])).tolist(), [2.5, 4.5, 1.0, 2.5, 4.5])
+
+
 class Missing(Made):
     def test_without_runs_nothing_is_decided(self) -> None:
         for figure in (
@@ -564,6 +612,7 @@ class Missing(Made):
             fig4.FIGURE,
             beyond_convnet.FIGURE,
             full_batch_and_width.FIGURE,
+            patterns.FIGURE,
         ):
             claims = self.by_words(figure)
             self.assert_all(claims, lambda _: OPEN)
