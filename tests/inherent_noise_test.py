@@ -20,6 +20,7 @@ from papers.inherent_noise import (
     fig4,
     fig5,
     fig6,
+    normalization,
     perturbation,
 )
 from papers.inherent_noise._sums import BATCHES, POINTS, fall, fraction
@@ -236,6 +237,50 @@ class TwoHiddenLayers(Made):
         with house_style():
             pictures = fig3_two_hidden.FIGURE.draw(results)
         self.assertEqual(set(pictures), set(fig3_two_hidden.FIGURE.shows))
+
+
+class Normalization(Made):
+    def make_networks(self, updating: float, recent: float) -> None:
+        """Penalties on both batches, and a first order of 1 a step."""
+        steps = np.arange(200)
+        sums = {"dot": steps + 1.0}
+        for setting in study(normalization.FIGURE).settings:
+            for seed in SEEDS:
+                rows = {"step": steps, "epoch": steps / 100, "loss": falling_loss(200)}
+                for batch, size in (("updating", updating), ("recent", recent)):
+                    penalty = -size * (1 + 0.5 * (-1.0) ** (steps // 3) * (batch == "recent")) * (1 + 0.01 * seed)
+                    penalty[:seed] = -5 * (batch == "recent")
+                    sums |= {"penalty": penalty.cumsum()}
+                    rows[f"taylor.{batch}.penalty"] = penalty
+                    rows |= {f"taylor.{batch}.cum_{name}": values for name, values in sums.items()}
+                evaluations = {"step": [0, 200], "epoch": [0, 2], "train_loss": [2.3, 0.5 + 0.01 * seed]}
+                self.make(f"runs/{setting.name},seed={seed}", rows, evaluations)
+
+    def test_updating_batches_that_pay_most(self) -> None:
+        self.make_networks(0.5, 0.25)
+        self.assert_verdicts(normalization.FIGURE, *[HOLDS] * len(normalization.NETWORKS))
+        self.assert_drawn(normalization.FIGURE)
+        (table,) = normalization.FIGURE.tables(self.results(normalization.FIGURE))
+        self.assertEqual(len(table.rows), 2 * len(normalization.NETWORKS))
+        losses = [0.5 + 0.01 * seed for seed in SEEDS]
+        self.assertEqual({row[4] for row in table.rows}, {f"{np.mean(losses):.2f} ± {np.std(losses, ddof=1):.2f}"})
+
+    def test_recent_batches_that_pay_most(self) -> None:
+        self.make_networks(0.25, 1.0)
+        self.assert_verdicts(normalization.FIGURE, *[FAILS] * len(normalization.NETWORKS))
+
+    def test_networks_are_what_they_are_called(self) -> None:
+        for setting in study(normalization.FIGURE).settings:
+            (model,) = [word for word in setting.overrides if word.startswith("model=")]
+            found = {kind: f'"{kind}"' in model for kind in ("batch_norm", "scale", "residual")}
+            norm, _, skips = setting["network"].partition("_")
+            self.assertEqual(
+                found, {"batch_norm": norm == "batch", "scale": norm == "skipinit", "residual": skips == "skip"}
+            )
+
+    def test_every_data_set_has_its_config(self) -> None:
+        for setting in study(normalization.FIGURE, "full").settings:
+            self.assertEqual(read_json(setting.config)["data"]["name"], setting["data"])
 
 
 class Perturbation(Made):
