@@ -93,7 +93,7 @@ FIGURE = Figure(
     "epochs, the second of which has the batches of the first in reverse: such a run follows gradient flow on the modified loss. "
     "It shows no picture of it: this one is ours.",
     shows={
-        "variance": "Each line is one seed: 200 random sequences of batches, from the same weights. Halving the learning rate "
+        "variance": "Each line is one seed: 40 random sequences of batches, from the same weights. Halving the learning rate "
         "divides a line of slope 1 by 2, of slope 2 by 4, of slope 3 by 8; dashed lines have exactly these slopes. Left: how far "
         "the sequences come apart. Right: how far they are from gradient flows of the same time."
     },
