@@ -537,7 +537,7 @@ class Variance(Made):
         for claim in self.judge(variance.FIGURE):
             for part in claim.parts:
                 self.assertAlmostEqual(part.summary.mean, claim.about, places=9)
-        self.assert_drawn(variance.FIGURE, [3 * len(SEEDS) + 3, 3 * len(SEEDS) + 2])
+        self.assert_drawn(variance.FIGURE, [3 * len(SEEDS) + 3, 3 * len(SEEDS) + 3])
 
     def test_variance_at_first_order_whatever_the_sampling(self) -> None:
         self.make_runs(dict.fromkeys([*variance.SCATTER, *variance.FLOWS], 1.0))

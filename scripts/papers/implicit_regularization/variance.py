@@ -18,7 +18,7 @@ SCATTER = {
 FLOWS = {
     "sgd_to_plain": Stroke("mean of all orders to the flow of the loss C", COLOURS[0]),
     "sgd_to_sgd": Stroke("… to that of SGD's modified loss", COLOURS[2]),
-    "mirrored_to_sgd": Stroke("single runs of two epochs, the second one backwards, to that", COLOURS[4]),
+    "mirrored_to_sgd": Stroke("… single runs of two epochs, the second backwards", COLOURS[4]),
 }
 
 
@@ -27,7 +27,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(9.2, 4.2)
     left, right = figure.subplots(1, 2)
     _draw(left, results, SCATTER, {"redrawn_spread": FIRST, "once_spread": SECOND, "mirrored_spread": THIRD})
-    _draw(right, results, FLOWS, {"sgd_to_plain": SECOND, "mirrored_to_sgd": THIRD})
+    _draw(right, results, FLOWS, {"sgd_to_plain": SECOND, "sgd_to_sgd": THIRD, "mirrored_to_sgd": THIRD})
     left.set_ylabel("how far the weights at the end scatter")
     right.set_ylabel("how far from where the flow arrives")
     return {"variance": figure}
@@ -37,17 +37,14 @@ def _draw(axes: Axes, results: Results, looks: dict[str, Stroke], slopes: dict[s
     for name, look in looks.items():
         for i, run in enumerate(results.runs(NAME)):
             rate, y = distances(run, LABEL, name)
-            label = "" if i else look.label
+            label = "" if i else look.label + (f" (slope {slopes[name]})" if name in slopes else "")
             axes.plot(rate, y, color=look.colour, linewidth=0.9, marker=".", markersize=3, label=label)
             if i == 0 and name in slopes:
                 guide = y[-1] * (rate / rate[-1]) ** slopes[name]
-                axes.plot(rate, guide, color="#999999", linewidth=0.8, linestyle="--", zorder=1)
-                axes.annotate(
-                    f"slope {slopes[name]}", (rate[0], guide[0]), (-2, -10), textcoords="offset points", ha="right",
-                    fontsize=7.5, color="#666666",
-                )  # fmt: skip
+                axes.plot(rate, guide, color="#555555", linewidth=0.8, linestyle="--")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 30)  # room for the legend
     axes.set_xlabel("learning rate ε")
     axes.legend(fontsize=7.5, loc="lower right")
 
@@ -94,7 +91,7 @@ FIGURE = Figure(
     "It shows no picture of it: this one is ours.",
     shows={
         "variance": "Each line is one seed: 40 random sequences of batches, from the same weights. Halving the learning rate "
-        "divides a line of slope 1 by 2, of slope 2 by 4, of slope 3 by 8; dashed lines have exactly these slopes. Left: how far "
+        "divides a line of slope 1 by 2, of slope 2 by 4, of slope 3 by 8; the dashed lines have exactly these slopes. Left: how far "
         "the sequences come apart. Right: how far they are from gradient flows of the same time."
     },
     departures=(
