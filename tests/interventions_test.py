@@ -12,10 +12,11 @@ import numpy as np
 from run_folders import RunFolders, study
 
 # isort: split
+from papers.interventions import delta, finite_steps, noise_shape, outliers
 from papers.interventions.memory_rules import ADAPTIVE, HALVINGS, RULES
 from papers.interventions.penalty import PENALTY, PIECES, SECOND, share
 from sgdscope.catalogue import figures
-from sgdscope.claims import Verdict
+from sgdscope.claims import TooLittle, Verdict
 from sgdscope.figure import Figure
 from sgdscope.plots.style import house_style
 from sgdscope.runs import open_run
@@ -34,14 +35,33 @@ def spread(seed: int) -> float:
 
 class OfFigures(RunFolders):
     def results_of(self, figure: Figure, make: Callable[[Setting, int], Made]) -> Any:
-        """The results of a figure whose runs are make(setting, seed)."""
+        """The results of a figure whose runs are make(setting, seed): columns, those of eval.csv with 'eval.' in front."""
         for setting in study(figure).settings:
             for seed in study(figure).seeds:
-                made = make(setting, seed)
-                steps = np.arange(len(next(iter(made.values()))))
-                columns = {"step": steps, "epoch": steps, "loss": steps, **made}
-                self.make(f"runs/{setting.name},seed={seed}", columns, {"step": [0, 59], "epoch": [0, 59]})
+                self.make_run(setting, seed, make(setting, seed))
         return self.results(figure)
+
+    def make_run(self, setting: Setting, seed: int, made: Made) -> None:
+        """One of them."""
+        tables: list[Made] = [{}, {}]
+        for name, values in made.items():
+            tables[name.startswith("eval.")][name.removeprefix("eval.")] = values
+        whole = []
+        for table in tables:
+            steps = np.arange(len(next(iter(table.values()), STEPS)))
+            whole.append({"step": steps, "epoch": steps / 20, **table})
+        self.make(
+            f"runs/{setting.name},seed={seed}", {"loss": whole[0]["step"], **whole[0]}, whole[1],
+            config=self.config(setting), manifest=self.manifest(setting, seed),
+        )  # fmt: skip
+
+    def config(self, setting: Setting) -> dict[str, Any]:
+        """What a figure needs to know of a run's config."""
+        return {}
+
+    def manifest(self, setting: Setting, seed: int) -> dict[str, Any]:
+        """And of its manifest."""
+        return {}
 
     def verdicts(self, figure: Figure, make: Callable[[Setting, int], Made]) -> list[Verdict]:
         """One for each claim."""
@@ -143,6 +163,180 @@ class Penalty(OfFigures):
         for axes in picture.axes:
             self.assertEqual(len(axes.lines), 4 * len(study(self.FIGURE).seeds) + 1)
             self.assertEqual(len(axes.lines[1].get_ydata()), PIECES)
+
+
+class FiniteSteps(OfFigures):
+    FIGURE = figures("interventions")["finite_steps"]
+
+    @staticmethod
+    def made(accuracies: dict[str, float], regularizers: dict[str, float], drawn: float = 0) -> Callable[[Setting, int], Made]:
+        """Of each rule the highest accuracy, and C_reg over the loss; `drawn`: what batches with replacement add."""
+
+        def make(setting: Setting, seed: int) -> Made:
+            rule = setting["rule"]
+            more = spread(seed * len(setting.name)) + (drawn if setting["drawn"] == "drawn_anew" else 0)
+            loss = 2.0 ** -np.arange(4)
+            return {
+                "implicit_regularizer.loss": loss,
+                "implicit_regularizer.regularizer": loss * 2 ** (regularizers[rule] + more),
+                "eval.test_accuracy": np.array([0.99, 0.5, accuracies[rule] + more, 0.6]),
+            }
+
+        return make
+
+    def test_the_regularizer_is_that_at_a_loss(self) -> None:
+        loss = np.array([1.2, 0.6, 0.15])
+        columns = {"implicit_regularizer.loss": loss, "implicit_regularizer.regularizer": loss / finite_steps.LEVEL}
+        steps = {"step": np.arange(3), "epoch": np.arange(3), "loss": np.arange(3)}
+        self.assertAlmostEqual(finite_steps.regularizer(open_run(self.make("run", {**steps, **columns}))).value, 0)
+        columns["implicit_regularizer.loss"] = 1 + loss
+        with self.assertRaises(TooLittle):
+            finite_steps.regularizer(open_run(self.make("high", {**steps, **columns})))
+
+    def test_where_steps_explain_what_keeps_the_temperature_does_no_better_than_short_steps(self) -> None:
+        accuracies = {"sgd": 0.85, "small": 0.8, "steps": 0.78, "svag": 0.77}
+        made = self.made(accuracies, {"sgd": 0, "small": 1, "steps": 1, "svag": 1})
+        self.assertEqual(self.verdicts(self.FIGURE, made), [HOLDS, FAILS, FAILS, *[HOLDS] * 6])
+
+    def test_where_temperature_explains_it_does_as_well_as_sgd(self) -> None:
+        accuracies = {"sgd": 0.85, "small": 0.8, "steps": 0.87, "svag": 0.87}
+        made = self.made(accuracies, {"sgd": 0, "small": 1, "steps": -1, "svag": -1})
+        self.assertEqual(self.verdicts(self.FIGURE, made), [*[HOLDS] * 3, FAILS, FAILS, HOLDS, HOLDS, FAILS, FAILS])
+
+    def test_other_batches_are_told(self) -> None:
+        accuracies = {"sgd": 0.85, "small": 0.8, "steps": 0.78, "svag": 0.77}
+        made = self.made(accuracies, {"sgd": 0, "small": 1, "steps": 1, "svag": 1}, drawn=0.05)
+        self.assertEqual(self.verdicts(self.FIGURE, made)[5], FAILS)
+
+    def test_the_picture_has_every_setting(self) -> None:
+        results = self.results_of(self.FIGURE, self.made(dict.fromkeys(["sgd", "small", "steps", "svag"], 0.8),
+                                                         dict.fromkeys(["sgd", "small", "steps", "svag"], 0)))  # fmt: skip
+        with house_style():
+            picture: Any = self.FIGURE.draw(results)["finite_steps"]
+        dots = [line for line in picture.axes[0].lines if line.get_marker() == "."]
+        self.assertEqual(len(dots), 2 * len(finite_steps.RULES))
+        self.assertEqual(len(self.FIGURE.tables(results)[0].rows), len(dots))
+
+
+class NoiseShape(OfFigures):
+    FIGURE = figures("interventions")["noise_shape"]
+    steps: dict[str, int] = {}
+    lost: tuple[str, ...] = ()  # settings that don't come to L**
+
+    def manifest(self, setting: Setting, seed: int) -> dict[str, Any]:
+        reason = "the steps are done" if setting["noise"] in self.lost else noise_shape.REACHED
+        return {"reason": reason, "steps_done": self.steps[setting["noise"]] + seed}
+
+    def found(self, accuracies: dict[str, float], steps: dict[str, int], traces: float = 1, kurtosis: float = 0) -> list[Verdict]:
+        """The verdicts; `kurtosis`: what the noise of small batches has more."""
+        self.steps = steps
+
+        def make(setting: Setting, seed: int) -> Made:
+            more = spread(seed * len(setting.name)) / 10
+            enhancement = setting["ratio"] if setting["noise"] == "enhanced" else 1
+            small = setting["noise"] == "small_batches"
+            return {
+                "gradient_noise.ratio": np.full(3, enhancement * traces + more),
+                "gradient_noise.estimator.kurtosis": np.full(3, kurtosis * small + more),
+                "eval.test_accuracy": np.array([0.1, accuracies[setting["noise"]] + more]),
+            }
+
+        return self.verdicts(self.FIGURE, make)
+
+    def test_what_the_paper_says_holds_where_its_right(self) -> None:
+        accuracies = {"small_batches": 0.84, "large_batches": 0.8, "enhanced": 0.86, "gaussian": 0.86, "isotropic": 0.8}
+        steps = dict.fromkeys(noise_shape.NOISES, 4000)
+        self.assertEqual(self.found(accuracies, steps, kurtosis=1), [HOLDS] * 10)
+
+    def test_none_of_it_holds_where_it_is_not(self) -> None:
+        accuracies = {"small_batches": 0.84, "large_batches": 0.85, "enhanced": 0.8, "gaussian": 0.82, "isotropic": 0.83}
+        steps = {**dict.fromkeys(noise_shape.NOISES, 8000), "small_batches": 4000}
+        self.assertEqual(self.found(accuracies, steps, traces=1.3, kurtosis=-1), [FAILS] * 10)
+
+    def test_runs_that_do_not_converge_decide_nothing(self) -> None:
+        self.lost = ("isotropic",)
+        accuracies = {"small_batches": 0.84, "large_batches": 0.8, "enhanced": 0.86, "gaussian": 0.86, "isotropic": 0.8}
+        found = self.found(accuracies, dict.fromkeys(noise_shape.NOISES, 4000), kurtosis=1)
+        self.assertEqual([i for i, verdict in enumerate(found) if verdict is Verdict.OPEN], [6, 9])
+        with house_style():
+            picture: Any = self.FIGURE.draw(self.results(self.FIGURE))["noise_shape"]
+        self.assertEqual(sum(line.get_marker() == "." for line in picture.axes[0].lines), len(noise_shape.NOISES) - 1)
+
+
+class Outliers(OfFigures):
+    FIGURE = figures("interventions")["outliers"]
+
+    @staticmethod
+    def made(overfits: Callable[[Setting], float], highest: Callable[[Setting], float]) -> Callable[[Setting, int], Made]:
+        """The overfit where the training accuracy is LEVEL, and how high that comes. The proper accuracy is 0.55."""
+
+        def make(setting: Setting, seed: int) -> Made:
+            fit = np.array([0.1, outliers.LEVEL - 0.02, outliers.LEVEL + 0.02, highest(setting)])
+            at_level = overfits(setting) + spread(seed * len(setting.name)) / 10
+            return {
+                "eval.train_accuracy": fit,
+                "eval.overfit": np.array([0, at_level - 0.05, at_level + 0.05, 0.5]),
+                "eval.proper_accuracy": np.full(4, 0.55),
+            }
+
+        return make
+
+    def test_the_overfit_is_that_at_a_training_accuracy(self) -> None:
+        (setting, *_) = study(self.FIGURE).settings
+        self.make_run(setting, 1, self.made(lambda _: 0.2, lambda _: 0.9)(setting, 0))
+        self.assertAlmostEqual(outliers.overfit(open_run(str(self.root / f"runs/{setting.name},seed=1"))).value, 0.2)
+
+    def test_what_helps_and_what_does_not(self) -> None:
+        overfits = {"mean": 0.2, "clipped": 0.1, "automatic": 0.1}
+        made = self.made(
+            lambda one: overfits.get(one["rule"], 0.09) - 0.0001 * one["units"], lambda one: 0.6 if one["rule"] == "mean" else 0.5
+        )
+        self.assertEqual(self.verdicts(self.FIGURE, made), [HOLDS] * 8)
+
+    def test_what_does_not_help_is_told(self) -> None:
+        overfits = {"mean": 0.2, "winsorized": 0.21, "trimmed": 0.22, "medians": 0.22}
+        made = self.made(lambda one: overfits.get(one["rule"], 0.3) + 0.0001 * one["units"], lambda _: 0.9)
+        self.assertEqual(self.verdicts(self.FIGURE, made), [FAILS] * 8)
+
+
+class Delta(OfFigures):
+    FIGURE = figures("interventions")["delta"]
+
+    def config(self, setting: Setting) -> dict[str, Any]:
+        return {"update": {"learning_rate": 0.1}, "batch_size": 10}
+
+    @staticmethod
+    def made(slope: float, own: float, shift: float, trace: float, distance: float) -> Callable[[Setting, int], Made]:
+        """Measured over predicted; own part over measured in the first epoch; later shift over own; own over η tr Σ/|B|."""
+
+        def make(setting: Setting, seed: int) -> Made:
+            more = 1 + spread(seed)
+            predicted = 1 + STEPS / 60
+            measured = slope * more * predicted
+            of_own = own * measured
+            found = {"predicted": predicted, "measured": measured, "own": of_own, "shift": shift * of_own * more}
+            found["covariance_trace"] = of_own / trace * more / 0.01
+            columns = {f"generalization_gap.{name}": values for name, values in found.items()}
+            if setting["rule"] == "rmsprop":
+                columns["sgd_gd_gap.average.error"] = np.where(STEPS == 0, distance / 8, np.nan)
+                columns["sgd_gd_gap.average.distance"] = np.where(STEPS == 0, distance**2 / 8 * more, np.nan)
+            return columns
+
+        return make
+
+    def test_all_holds_where_the_equations_do(self) -> None:
+        self.assertEqual(self.verdicts(self.FIGURE, self.made(1, 1, 0.3, 1, 1)), [HOLDS] * 6)
+
+    def test_none_does_where_they_do_not(self) -> None:
+        self.assertEqual(self.verdicts(self.FIGURE, self.made(2, 0.5, 0.01, 10, 5)), [FAILS] * 6)
+
+    def test_the_picture_has_a_line_for_each_run_and_part(self) -> None:
+        results = self.results_of(self.FIGURE, self.made(1, 1, 0.3, 1, 1))
+        with house_style():
+            picture: Any = self.FIGURE.draw(results)["delta"]
+        self.assertEqual(len(picture.axes), len(delta.RULES))
+        for axes in picture.axes:
+            self.assertEqual(len(axes.lines), 3 * len(study(self.FIGURE).seeds) + 2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+"""Means over seeds with their intervals, a row for each setting: what several figures draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sgdscope.claims import Measurement
+from sgdscope.plots.style import COLOURS, Axes
+
+Row = tuple[str, Measurement]
+
+
+def draw_means(axes: Axes, rows: Sequence[Row], colour: str = COLOURS[0], shift: float = 0.0, label: str = "") -> None:
+    """The seeds as dots and their mean with its 95 % interval, from top to bottom; rows without a seed stay empty."""
+    for place, (_, measured) in enumerate(rows):
+        values = measured.values
+        if not values:
+            continue
+        axes.plot(values, [place + shift] * len(values), linestyle="", marker=".", markersize=3, color=colour, alpha=0.5)
+        centre = measured.summary.mean
+        low, high = measured.interval if len(values) > 1 else (centre, centre)
+        axes.errorbar(
+            [centre], [place + shift], xerr=[[centre - low], [high - centre]], color=colour, marker="o", markersize=4,
+            capsize=2, label=label if place == 0 else "",
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [words for words, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
