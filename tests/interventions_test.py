@@ -175,7 +175,7 @@ class FiniteSteps(OfFigures):
         def make(setting: Setting, seed: int) -> Made:
             rule = setting["rule"]
             more = spread(seed * len(setting.name)) + (drawn if setting["drawn"] == "drawn_anew" else 0)
-            loss = 2.0 ** -np.arange(4)
+            loss = 2.0 ** -np.arange(6)
             return {
                 "implicit_regularizer.loss": loss,
                 "implicit_regularizer.regularizer": loss * 2 ** (regularizers[rule] + more),
@@ -185,11 +185,13 @@ class FiniteSteps(OfFigures):
         return make
 
     def test_the_regularizer_is_that_at_a_loss(self) -> None:
-        loss = np.array([1.2, 0.6, 0.15])
-        columns = {"implicit_regularizer.loss": loss, "implicit_regularizer.regularizer": loss / finite_steps.LEVEL}
+        over = np.array([4, 2, 0.5])
+        columns = {
+            "implicit_regularizer.loss": finite_steps.LEVEL * over, "implicit_regularizer.regularizer": over
+        }  # fmt: skip
         steps = {"step": np.arange(3), "epoch": np.arange(3), "loss": np.arange(3)}
         self.assertAlmostEqual(finite_steps.regularizer(open_run(self.make("run", {**steps, **columns}))).value, 0)
-        columns["implicit_regularizer.loss"] = 1 + loss
+        columns["implicit_regularizer.loss"] = finite_steps.LEVEL + over
         with self.assertRaises(TooLittle):
             finite_steps.regularizer(open_run(self.make("high", {**steps, **columns})))
 

@@ -27,7 +27,7 @@ RULES = {
     "svag_l8": "SVAG, l = 8",
 }
 SDE, MOVES, SMALL = "svag_l8", "steps_n8", "small"
-LEVEL = 0.3  # of the training loss, at which regularizers are compared
+LEVEL = 0.1  # of the training loss, at which regularizers are compared
 SIMILAR, WHY_SIMILAR = 0.01, "a hundredth of accuracy: less is no reason to draw batches in another way"
 
 
