@@ -34,6 +34,11 @@ def setting(results: Results, rule: str, batches: str = "small", units: int = 0)
     return f"{batches}_{rule}_{units or results.study.values['width']}"
 
 
+def widths(results: Results) -> list[int]:
+    """The numbers of units of which there is a plain mean, the smallest first."""
+    return sorted([results.study.values["width"], *results.study.values["other_widths"]])
+
+
 def evaluated(run: Run, name: str) -> np.ndarray:
     """A column of eval.csv."""
     table, column = run.find(f"eval.{name}")
@@ -70,7 +75,7 @@ def draw(results: Results) -> dict[str, Picture]:
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     _draw_courses(left, results)
     rows = [(words, setting(results, rule)) for rule, words in RULES.items()]
-    rows += [(f"mean, {units} units", setting(results, "mean", units=units)) for units in results.study.values["widths"]]
+    rows += [(f"mean, {units} units", setting(results, "mean", units=units)) for units in widths(results)]
     rows += [(f"full batch: {RULES[rule]}", setting(results, rule, "full")) for rule in OF_ALL]
     draw_means(right, [(words, results.measure(overfit, name)) for words, name in rows])
     right.set_xlabel(f"overfit at a training accuracy of {LEVEL:g}")
@@ -104,7 +109,7 @@ def claims(results: Results) -> list[Claim]:
     def claim(says: str, place: str, quantity: str, measured: Measurement | list[Measurement]) -> Claim:
         return Claim(says, place, quantity, measured, 0.0, NONE)
 
-    widths = [setting(results, "mean", units=units) for units in results.study.values["widths"]]
+    by_width = [setting(results, "mean", units=units) for units in widths(results)]
     fits = "proper accuracy of the training set less the highest training accuracy"
 
     def kept_from(says: str, rules: Sequence[str]) -> Claim:
@@ -130,7 +135,7 @@ def claims(results: Results) -> list[Claim]:
         claim(
             "Wider networks overfit less.", "coherent_gradients, section 5",
             f"overfit of a network less that of the next wider one, {at_equal}",
-            [results.measure(less, *pair) for pair in itertools.pairwise(widths)],
+            [results.measure(less, *pair) for pair in itertools.pairwise(by_width)],
         ),
         claim(
             "With the whole training set as the batch, too, winsorized gradients overfit less.", "coherent_gradients, section 4",
