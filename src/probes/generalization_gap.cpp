@@ -14,7 +14,12 @@
 //   average           eta tr Sigma / n, the average in equation 9
 //   correction        eta (squared_norm - gradient_dot): estimates eta <G_train, G_train - G_test>
 //                     without bias, what section 4 adds where the distributions differ
-// average and correction add up to predicted. They speak of the batch's gradient and of plain SGD,
+// and from a batch C of as many training examples as A has, none of which is in B (if `outside`):
+//   own               <delta, g_C> - <delta, g_B>: what the step does for B because it is made on
+//                     B, average with delta in place of -eta g_B. Its mean over the choice of B and
+//                     C is -tr Cov(delta, g_B), for any update rule; under plain SGD it is average's
+//   shift             <delta, g_A> - <delta, g_C>: correction with delta in place of -eta g_B
+// own and shift add up to predicted, as average and correction do. The latter two speak of the batch's gradient and of plain SGD,
 // and are empty where the step is along anything else (momentum, weight decay, Adam, another
 // estimator), or has a single example. The changes of the losses, predicted, average and correction
 // have cumulative sums from step 0 in the same row; such steps add nothing to the last two.
@@ -22,8 +27,9 @@
 // Departure: section 4 prints the correction as eta <G_train, G_test - G_train>. Equation 9 gives
 // the opposite sign, which is used here: the gap grows where the step helps the test set less.
 //
-// A is drawn at each step from the test set, without replacement, and never augmented. Under batch
-// normalization each batch has its own statistics.
+// A is drawn at each step from the test set, without replacement, and never augmented; C is
+// augmented like B, by draws of its own. Under batch normalization each batch has its own
+// statistics.
 
 #include "config/registry.h"
 #include "core/error.h"
@@ -47,6 +53,7 @@ class GeneralizationGap : public Probe {
     if (covariance_) values.insert(values.end(), {"average", "correction"});
     values.push_back("gradient_dot");
     if (covariance_) values.insert(values.end(), {"covariance_trace", "squared_norm"});
+    if (outside_) values.insert(values.end(), {"own", "shift"});
     if (!cumulative_.Kept()) return values;
     values.insert(values.end(),
                   {"cum_predicted", "cum_measured", "test.cum_change", "train.cum_change"});
@@ -54,7 +61,9 @@ class GeneralizationGap : public Probe {
     return values;
   }
 
-  std::vector<int64_t> OwnBatches() const override { return {size_}; }
+  std::vector<int64_t> OwnBatches() const override {
+    return std::vector<int64_t>(outside_ ? 2 : 1, size_);
+  }
 
   at::Tensor Measure(const StepView& view) override {
     Stream stream(seed_, "generalization_gap", static_cast<uint64_t>(view.step));
@@ -77,6 +86,11 @@ class GeneralizationGap : public Probe {
     std::vector<at::Tensor> others = {gradient_dot};
     const bool plain = along && view.batch.size() > 1;
     if (covariance_) AddAverages(view, plain, norm, terms, others);
+    if (outside_) {
+      const at::Tensor slope_c = Dot(GradientOutside(view, stream), direction);
+      others.push_back(slope_c.sub(slope_b).mul(scale));
+      others.push_back(slope_a.sub(slope_c).mul(scale));
+    }
     at::Tensor values = at::stack(terms);
     if (!cumulative_.Kept()) return at::cat({values, at::stack(others)});
     return at::cat({values, at::stack(others), Add(values, plain)});
@@ -106,12 +120,21 @@ class GeneralizationGap : public Probe {
                            "and its correction; undefined with batch normalization",
                    .paper = "generalization_gap, equation 9 and section 4"},
                   covariance_);
+    visitor.Visit({.name = "outside",
+                   .help = "also a batch C of training examples outside of B, for the average form "
+                           "and its correction with any update rule; costs a gradient of as many "
+                           "examples as A has",
+                   .paper = "generalization_gap, equation 9 and section 4"},
+                  outside_);
     cumulative_.Fields(visitor, "running sums");
   }
 
   void OwnPrepare(const ProbeContext& context) override {
     seed_ = context.seed;
+    augment_seed_ = Stream(context.seed, "generalization_gap.augment").Bits64();
+    examples_ = context.examples;
     size_ = batch_size_.value_or(context.sampler.batch_size());
+    if (outside_) CheckOutside(context);
     if (context.test_size == 0 || size_ <= context.test_size) return;
     throw Error(ErrorKind::kConfig, context.path + ".batch_size",
                 std::to_string(size_) + " test examples" +
@@ -123,6 +146,25 @@ class GeneralizationGap : public Probe {
   bool EveryStep() const override { return cumulative_.EveryStep(); }
 
  private:
+  void CheckOutside(const ProbeContext& context) const {
+    const int64_t left = examples_ - context.sampler.batch_size();
+    if (size_ <= left) return;
+    throw Error(ErrorKind::kConfig, context.path + ".outside",
+                std::to_string(size_) + " training examples are to be drawn from the " +
+                    std::to_string(left) + " outside of a batch",
+                "Lower batch_size, the probe's or the run's, or set outside to false.");
+  }
+
+  /// g_C [p]. `stream` has drawn A.
+  at::Tensor GradientOutside(const StepView& view, Stream& stream) const {
+    const at::Tensor drawn = DrawDistinct(stream, size_ + view.batch.size(), examples_);
+    const at::Tensor outside =
+        drawn.masked_select(at::isin(drawn, view.batch.indices).logical_not());
+    const Examples c =
+        view.sampler.Augmented(outside.narrow(0, 0, size_), augment_seed_, view.step);
+    return view.oracle.Evaluate(view.oracle.Load(c), view.theta).Mean();
+  }
+
   /// average and correction to `terms`, what they follow from to `others`, which begins with
   /// gradient_dot. plain: whether the first two are defined; norm: |g_B|^2.
   static void AddAverages(const StepView& view, bool plain, const at::Tensor& norm,
@@ -148,16 +190,19 @@ class GeneralizationGap : public Probe {
 
   std::optional<int64_t> batch_size_;
   bool covariance_ = false;
+  bool outside_ = false;
   Cumulative cumulative_;
   uint64_t seed_ = 0;
-  int64_t size_ = 0;  // |A|
-  at::Tensor sums_;   // [4], with covariance [6]
+  uint64_t augment_seed_ = 0;
+  int64_t examples_ = 0;  // in the training set
+  int64_t size_ = 0;      // |A|
+  at::Tensor sums_;       // [4], with covariance [6]
 };
 
 const Registration<Probe, GeneralizationGap> kRegistration(
     "generalization_gap", "the change of test and of training loss by each step, and their gap's",
     {.base = R"({"batch_size": 4})",
-     .variants = {R"({"covariance": true, "cumulative": "logged"})"}});
+     .variants = {R"({"covariance": true, "cumulative": "logged"})", R"({"outside": true})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -33,9 +33,17 @@
 // exactly, with d tr Sigma = 2 (sum_i h_i g_i - n h_X g_X) / (n - 1) from the gradients and
 // Hessians of single examples.
 //
+// With `rms_epsilon` the updates are those of RMSProp whose average has settled, -eta P g with
+// P_w = 1 / (|g_X,w| + rms_epsilon), the same for all of them; dg = (theta_SGD - theta_GD) / (eta P).
+// With delta = -eta P g in place of -eta g the average change of the gap is <de> = eta tr(P Sigma) /
+// n, and all of the above holds with h P g in place of h g and with the derivative at fixed P. (What
+// its velocity adds to a heavy ball's two updates is linear in the batches: nothing of it is left in
+// the mean of dg over both orders of a cut, and equation 13 holds with the eta of a single update.)
+//
 // All in double.
 
 #include <cmath>
+#include <optional>
 
 #include "config/registry.h"
 #include "core/error.h"
@@ -58,42 +66,48 @@ Batch InOrder(const Batch& batch, const at::Tensor& order) {
           {}};
 }
 
-/// Two updates from theta [p], with the learning rate eta.
+/// P v [p]; v where P is not defined.
+at::Tensor Scaled(const at::Tensor& p, const at::Tensor& v) { return p.defined() ? v.mul(p) : v; }
+
+/// Two updates from theta [p], with the learning rate eta and P.
 class Updates {
  public:
-  Updates(const Oracle& oracle, const at::Tensor& theta, double eta)
-      : oracle_(oracle), theta_(theta), eta_(eta) {}
+  Updates(const Oracle& oracle, const at::Tensor& theta, double eta, const at::Tensor& p)
+      : oracle_(oracle), theta_(theta), eta_(eta), p_(p) {}
 
-  /// The sum of the gradients [p] of two updates, on `first` and `second`: theta moves by -eta
+  /// The sum of the gradients [p] of two updates, on `first` and `second`: theta moves by -eta P
   /// times it.
   at::Tensor Sum(const Batch& first, const Batch& second) const {
     const at::Tensor g = oracle_.Evaluate(first, theta_).Mean();
-    return g.add(oracle_.Evaluate(second, theta_.sub(g, eta_)).Mean());
+    return g.add(oracle_.Evaluate(second, theta_.sub(Scaled(p_, g), eta_)).Mean());
   }
 
  private:
   const Oracle& oracle_;
   const at::Tensor& theta_;
   double eta_;
+  at::Tensor p_;
 };
 
 /// Equation 12 for the halves b and c, divided by eta: [p].
-at::Tensor LeadingOrder(const Oracle& oracle, const at::Tensor& theta, const Batch& b,
-                        const Batch& c) {
+at::Tensor LeadingOrder(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& p,
+                        const Batch& b, const Batch& c) {
   const Gradients of_b = oracle.Evaluate(b, theta, /*keep_graph=*/true);
   const Gradients of_c = oracle.Evaluate(c, theta, /*keep_graph=*/true);
   const at::Tensor& g_b = of_b.Mean();
   const at::Tensor& g_c = of_c.Mean();
-  const at::Tensor product = oracle.HessianVectorProduct(of_b, g_b.add(g_c))
-                                 .add(oracle.HessianVectorProduct(of_c, g_c.sub(g_b, 3)));
+  const at::Tensor product =
+      oracle.HessianVectorProduct(of_b, Scaled(p, g_b.add(g_c)))
+          .add(oracle.HessianVectorProduct(of_c, Scaled(p, g_c.sub(g_b, 3))));
   return product.div(-4);
 }
 
-/// -(1/2) d (tr Sigma / n) over the n examples of x: [p].
-at::Tensor LeadingAverage(const Oracle& oracle, const at::Tensor& theta, const Batch& x) {
-  const auto own_product = [&](const Batch& batch) {  // h g
+/// -(1/2) d (tr (P Sigma) / n) over the n examples of x, at fixed P: [p].
+at::Tensor LeadingAverage(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& p,
+                          const Batch& x) {
+  const auto own_product = [&](const Batch& batch) {  // h P g
     const Gradients evaluated = oracle.Evaluate(batch, theta, /*keep_graph=*/true);
-    return oracle.HessianVectorProduct(evaluated, evaluated.Mean());
+    return oracle.HessianVectorProduct(evaluated, Scaled(p, evaluated.Mean()));
   };
   const auto n = static_cast<double>(x.size());
   const at::Tensor half_slope = own_product(x).mul(-n);  // of (n - 1) tr Sigma
@@ -131,10 +145,11 @@ class SgdGdGap : public Probe {
       return at::full({count}, kNotMeasured, theta.options());
     }
     const Batch x = InDouble(Part(view.batch, 0, 2 * half));
-    const at::Tensor single = OfHalves(view.oracle, theta, x);
+    const at::Tensor p = ScaleOf(view.oracle, theta, x);
+    const at::Tensor single = OfHalves(view.oracle, theta, p, x);
     if (draws_ == 0) return single;
     Stream stream(seed_, "sgd_gd_gap", static_cast<uint64_t>(view.step));
-    return at::cat({single, OfAverage(view.oracle, theta, x, stream)});
+    return at::cat({single, OfAverage(view.oracle, theta, p, x, stream)});
   }
 
  protected:
@@ -154,6 +169,12 @@ class SgdGdGap : public Probe {
                    .min = 0,
                    .max = 1e6},
                   draws_);
+    visitor.Visit({.name = "rms_epsilon",
+                   .help = "updates of RMSProp in place of plain ones: the gradient over the size "
+                           "of the batch's own, to which this is added; left out: plain",
+                   .min = 0,
+                   .above_min = true},
+                  rms_epsilon_);
   }
 
   void OwnPrepare(const ProbeContext& context) override {
@@ -169,14 +190,21 @@ class SgdGdGap : public Probe {
   }
 
  private:
+  /// P [p], undefined for plain updates.
+  at::Tensor ScaleOf(const Oracle& oracle, const at::Tensor& theta, const Batch& x) const {
+    if (!rms_epsilon_) return {};
+    return oracle.Evaluate(x, theta).Mean().abs().add(*rms_epsilon_).reciprocal();
+  }
+
   /// norm, distance and order.
-  at::Tensor OfHalves(const Oracle& oracle, const at::Tensor& theta, const Batch& x) const {
+  at::Tensor OfHalves(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& p,
+                      const Batch& x) const {
     const int64_t half = x.size() / 2;
     const Batch b = Part(x, 0, half);
     const Batch c = Part(x, half, half);
-    const at::Tensor leading = LeadingOrder(oracle, theta, b, c);
+    const at::Tensor leading = LeadingOrder(oracle, theta, p, b, c);
     const auto measured = [&](double eta) {  // dg
-      const Updates updates(oracle, theta, eta);
+      const Updates updates(oracle, theta, eta, p);
       return updates.Sum(x, x).sub(updates.Sum(b, c));
     };
     const at::Tensor gap = measured(learning_rate_);
@@ -189,11 +217,11 @@ class SgdGdGap : public Probe {
   }
 
   /// The five values of the average over cuts.
-  at::Tensor OfAverage(const Oracle& oracle, const at::Tensor& theta, const Batch& x,
-                       Stream& stream) const {
+  at::Tensor OfAverage(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& p,
+                       const Batch& x, Stream& stream) const {
     const int64_t half = x.size() / 2;
-    const at::Tensor expected = LeadingAverage(oracle, theta, x).mul(learning_rate_);
-    const Updates updates(oracle, theta, learning_rate_);
+    const at::Tensor expected = LeadingAverage(oracle, theta, p, x).mul(learning_rate_);
+    const Updates updates(oracle, theta, learning_rate_, p);
     const at::Tensor of_gd = updates.Sum(x, x);
     at::Tensor mean = at::zeros_like(theta);
     at::Tensor squares = at::zeros({}, theta.options());  // sum of |dg of a cut - mean|^2
@@ -217,12 +245,13 @@ class SgdGdGap : public Probe {
 
   double learning_rate_ = 0;
   int64_t draws_ = 0;
+  std::optional<double> rms_epsilon_;
   uint64_t seed_ = 0;
 };
 
 const Registration<Probe, SgdGdGap> kRegistration(
     "sgd_gd_gap", "two updates of SGD on half-batches against two of gradient descent on both",
-    {.base = R"({"draws": 5})", .variants = {R"({"draws": 2})"}});
+    {.base = R"({"draws": 5})", .variants = {R"({"draws": 2})", R"({"rms_epsilon": 0.1})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -55,7 +56,15 @@ Named Definition(const ShortRun& run, int64_t step, const Vector& theta, const V
   Stream stream(kSeed, "generalization_gap", static_cast<uint64_t>(step));
   const auto a = ExamplesOf(data.test, DrawDistinct(stream, kTestBatch, data.test.size()));
   const auto b = ExamplesOf(data.train, run.experiment().sampler().At(step));
+  const int64_t drawn = kTestBatch + static_cast<int64_t>(b.size());
+  std::vector<oracle::Example> c;  // of the training examples outside of B the first that are drawn
+  const Vector in_b = ToVector(run.experiment().sampler().At(step));
+  for (const double index : ToVector(DrawDistinct(stream, drawn, data.train.size()))) {
+    if (std::ranges::find(in_b, index) != in_b.end() || c.size() == kTestBatch) continue;
+    c.push_back(ExamplesOf(data.train, at::tensor({index})).front());
+  }
   const Vector g_a = oracle::MeanGradient(kMlp, theta, a);
+  const Vector g_c = oracle::MeanGradient(kMlp, theta, c);
   const Vector g_b = oracle::MeanGradient(kMlp, theta, b);
   const Vector moved = oracle::Plus(theta, 1, delta);
   Named values;
@@ -63,6 +72,8 @@ Named Definition(const ShortRun& run, int64_t step, const Vector& theta, const V
   values["train.change"] = oracle::MeanLoss(kMlp, moved, b) - oracle::MeanLoss(kMlp, theta, b);
   values["measured"] = values["test.change"] - values["train.change"];
   values["predicted"] = oracle::Dot(delta, oracle::Plus(g_a, -1, g_b));
+  values["own"] = oracle::Dot(delta, oracle::Plus(g_c, -1, g_b));
+  values["shift"] = oracle::Dot(delta, oracle::Plus(g_a, -1, g_c));
   values["gradient_dot"] = oracle::Dot(g_a, g_b);
   const auto n = static_cast<double>(b.size());
   for (const auto& example : b) {
@@ -84,7 +95,7 @@ void ExpectAgrees(const Named& values, const std::string& name, double expected,
 
 TEST(GeneralizationGap, EveryValueAgreesWithTheDefinition) {
   for (const Json& update : {kSgd, kMomentum, kDecay, kAdam}) {
-    ShortRun run(ConfigOf({{"covariance", true}}, update));
+    ShortRun run(ConfigOf({{"covariance", true}, {"outside", true}}, update));
     const bool plain = update == kSgd;
     Named sums;
     for (int64_t step = 0; step < kSteps; ++step) {
@@ -129,6 +140,34 @@ TEST(GeneralizationGap, PredictsToFirstOrder) {
   EXPECT_LT(std::abs(distance(1e-4)), 1e-2);
   EXPECT_GT(std::abs(distance(1e-4)), 1e-6);
   EXPECT_NEAR(distance(2e-4) / distance(1e-4), 2, 0.01);
+}
+
+/// Under plain SGD own has the mean of the average form, and shift that of the correction: over many
+/// steps that are too short to change the weights.
+TEST(GeneralizationGap, OwnAndShiftHaveTheMeansOfAverageAndCorrection) {
+  constexpr double kTiny = 1e-9;
+  constexpr int kMany = 600;
+  ShortRun run(ConfigOf({{"covariance", true}, {"outside", true}},
+                        {{"name", "sgd"}, {"learning_rate", kTiny}}));
+  std::map<std::string, std::vector<double>> differences;
+  double average = 0;
+  for (int64_t step = 0; step < kMany; ++step) {
+    const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    if (step % 7 == 6) continue;  // a smaller batch
+    average += values.at("average");
+    differences["own"].push_back(values.at("own") - values.at("average"));
+    differences["shift"].push_back(values.at("shift") - values.at("correction"));
+  }
+  for (const auto& [name, of_steps] : differences) {
+    const auto n = static_cast<double>(of_steps.size());
+    double mean = 0;
+    for (const double value : of_steps) mean += value / n;
+    double squares = 0;
+    for (const double value : of_steps) squares += (value - mean) * (value - mean);
+    const double error = std::sqrt(squares / (n - 1) / n);
+    EXPECT_LT(std::abs(mean), 3 * error) << name;
+    EXPECT_LT(error, 0.1 * average / n) << name;
+  }
 }
 
 /// A batch of a single example has no covariance; the running sums go on with the next step.
@@ -209,6 +248,8 @@ void ExpectRefused(const Json& fields, const std::vector<std::string>& parts,
 
 TEST(GeneralizationGap, WhatCannotBeMeasuredIsRefused) {
   ExpectRefused({{"batch_size", 6}}, {"probes[0].batch_size", "6", "test set of 5", "at most 5"});
+  ExpectRefused({{"outside", true}}, {"probes[0].outside", "4 training examples", "3 outside"},
+                {{"batch_size", 42}});
   ExpectRefused({{"covariance", true}},
                 {"probes[0].covariance", "single examples", "batch normalization"},
                 {{"data", {{"name", "synthetic"}, {"shape", {2, 17, 16}}, {"train_size", 45}}},

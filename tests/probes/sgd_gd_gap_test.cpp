@@ -27,27 +27,35 @@ Vector Scaled(Vector v, double factor) {
   return v;
 }
 
-/// The definitions, with the halves B and C.
+/// The definitions, with the halves B and C; where `rms` is above 0, P of the examples `x`.
 class Twin {
  public:
-  Twin(const RandomMlp& random, double eta) : random_(random), eta_(eta) {}
+  Twin(const RandomMlp& random, double eta, double rms = 0, const Batch& x = {})
+      : random_(random), eta_(eta), p_(random.theta.size(), 1) {
+    if (rms == 0) return;
+    const Vector g = Gradient(random.theta, x);
+    for (size_t w = 0; w < p_.size(); ++w) p_[w] = 1 / (std::abs(g[w]) + rms);
+  }
 
   Vector Gradient(const Vector& theta, const Batch& batch) const {
     return oracle::MeanGradient(random_.mlp, theta, batch);
   }
-  Vector Product(const Batch& batch, const Vector& v) const {  // h v
-    return oracle::MeanHessianVector(random_.mlp, random_.theta, batch, v);
+  Vector Product(const Batch& batch, const Vector& v) const {  // h P v
+    return oracle::MeanHessianVector(random_.mlp, random_.theta, batch, Times(p_, v));
   }
 
   /// Where two updates end.
   Vector End(const Batch& first, const Batch& second) const {
-    const Vector theta = oracle::Plus(random_.theta, -eta_, Gradient(random_.theta, first));
-    return oracle::Plus(theta, -eta_, Gradient(theta, second));
+    const Vector theta =
+        oracle::Plus(random_.theta, -eta_, Times(p_, Gradient(random_.theta, first)));
+    return oracle::Plus(theta, -eta_, Times(p_, Gradient(theta, second)));
   }
   /// dg, measured.
   Vector Gap(const Batch& b, const Batch& c) const {
     const Batch x = Joined(b, c);
-    return Scaled(oracle::Plus(End(b, c), -1, End(x, x)), 1 / eta_);
+    Vector gap = Scaled(oracle::Plus(End(b, c), -1, End(x, x)), 1 / eta_);
+    for (size_t w = 0; w < p_.size(); ++w) gap[w] /= p_[w];
+    return gap;
   }
   /// Equation 12 as printed, with d|g_B - g_C|^2 = 2 (h_B - h_C) (g_B - g_C).
   Vector Equation12(const Batch& b, const Batch& c) const {
@@ -77,8 +85,14 @@ class Twin {
   }
 
  private:
+  static Vector Times(const Vector& p, Vector v) {
+    for (size_t w = 0; w < v.size(); ++w) v[w] *= p[w];
+    return v;
+  }
+
   const RandomMlp& random_;
   double eta_;
+  Vector p_;
 };
 
 struct Halves {
@@ -110,7 +124,8 @@ Named Measure(const RandomMlp& random, const Json& fields, uint64_t seed = 1, in
   return LoneProbe("sgd_gd_gap", fields, it, seed).Measure(step);
 }
 
-TEST(SgdGdGap, AgainstPlainLoops) {
+/// All values, of plain updates or of RMSProp's.
+void ExpectAgreesWithPlainLoops(double rms) {
   constexpr int64_t kDraws = 3;
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
     for (uint64_t index = 0; index < 2 * kCombinations; ++index) {
@@ -120,12 +135,13 @@ TEST(SgdGdGap, AgainstPlainLoops) {
       // Both dtypes hold these weights exactly; the probe works in double either way.
       for (double& value : random.theta) value /= 4;
       SCOPED_TRACE(random.Text());
-      const Named values =
-          Measure(random, {{"learning_rate", kRate}, {"draws", kDraws}}, 1, 0, dtype);
-      const Twin twin(random, kRate);
+      Json fields = {{"learning_rate", kRate}, {"draws", kDraws}};
+      if (rms > 0) fields["rms_epsilon"] = rms;
+      const Named values = Measure(random, fields, 1, 0, dtype);
       const size_t n = random.examples.size() / 2 * 2;
       const auto [b, c] = Cut(random.examples, InOrder(n));
       const Batch x = Twin::Joined(b, c);
+      const Twin twin(random, kRate, rms, x);
       const Vector leading = twin.Equation12(b, c);
       const Vector gap = twin.Gap(b, c);
       const Vector average = twin.Equation13(x);
@@ -141,9 +157,11 @@ TEST(SgdGdGap, AgainstPlainLoops) {
       double squares = 0;
       for (const Vector& cut : cuts) squares += std::pow(Distance(cut, mean), 2);
       // Gradients are off by 8 Sums() eps of their terms, which for these weights are below 10. The
-      // twin's dg is a difference of two thetas divided by eta: twice rounded at either end.
-      const double bound =
-          Epsilon(at::kDouble) * (64 * random.Sums() * 10 + 8 * oracle::Norm(random.theta) / kRate);
+      // twin's dg is a difference of two thetas divided by eta: twice rounded at either end. P lies
+      // between 1 / (10 + rms) and 1 / rms.
+      const double scaled = rms > 0 ? (10 + rms) / rms : 1;
+      const double bound = scaled * Epsilon(at::kDouble) *
+                           (64 * random.Sums() * 10 + 8 * oracle::Norm(random.theta) / kRate);
       EXPECT_NEAR(values.at("norm"), oracle::Norm(gap), bound);
       const double size = oracle::Norm(leading);
       EXPECT_NEAR(values.at("distance") * size, Distance(gap, leading), bound);
@@ -161,6 +179,10 @@ TEST(SgdGdGap, AgainstPlainLoops) {
     }
   }
 }
+
+TEST(SgdGdGap, AgainstPlainLoops) { ExpectAgreesWithPlainLoops(0); }
+
+TEST(SgdGdGap, WithUpdatesOfRmsPropAgainstPlainLoops) { ExpectAgreesWithPlainLoops(0.5); }
 
 /// A two-layer tanh network with n examples.
 RandomMlp Tanh(uint64_t index, size_t n) {
@@ -187,6 +209,8 @@ TEST(SgdGdGap, TheErrorOfEquation12IsOfSecondOrder) {
     EXPECT_NEAR(fine.at("order"), 2, 0.002) << random.Text();
     EXPECT_NEAR(coarse.at("distance") / fine.at("distance"), 10, 0.2) << random.Text();
     EXPECT_LT(fine.at("distance"), 1e-3) << random.Text();
+    const Named rms = Measure(random, {{"learning_rate", 1e-5}, {"rms_epsilon", 0.05}});
+    EXPECT_NEAR(rms.at("order"), 2, 0.02) << random.Text();
   }
 }
 
@@ -211,9 +235,9 @@ TEST(SgdGdGap, Equation12IsExactForAQuadraticLoss) {
 /// Equation 13: over all cuts into halves, equation 12 is minus half the derivative of the average
 /// gap, exactly.
 TEST(SgdGdGap, TheAverageOverAllCutsIsEquation13) {
-  for (const size_t n : {2, 4, 6}) {
+  for (const auto& [n, rms] : {std::pair{2ul, 0.}, {4ul, 0.}, {6ul, 0.}, {6ul, 0.1}}) {
     const RandomMlp random = Tanh(n, n);
-    const Twin twin(random, kRate);
+    const Twin twin(random, kRate, rms, random.examples);
     std::vector<int64_t> order = InOrder(n);
     Vector mean(random.theta.size());
     double count = 0;
@@ -226,8 +250,9 @@ TEST(SgdGdGap, TheAverageOverAllCutsIsEquation13) {
     const Vector expected = twin.Equation13(random.examples);
     const double bound = 1e3 * random.Sums() * Epsilon(at::kDouble) * oracle::Norm(expected);
     EXPECT_LE(Distance(mean, expected), bound) << n;
-    const Named values = Measure(random, {{"learning_rate", kRate}, {"draws", 2}});
-    EXPECT_NEAR(values.at("average.norm"), oracle::Norm(mean), bound) << n;
+    Json fields = {{"learning_rate", kRate}, {"draws", 2}};
+    if (rms > 0) fields["rms_epsilon"] = rms;
+    EXPECT_NEAR(Measure(random, fields).at("average.norm"), oracle::Norm(mean), bound) << n;
   }
 }
 

@@ -150,7 +150,7 @@ FIGURE = Figure(
         "C_reg is that of the epoch's own batches. It goes to 0 with the loss, and so is compared where the loss is the same.",
         "One learning rate. The paper compares the best ones of each rule, and tries Wide-ResNets on CIFAR-10, besides the network "
         "of this kind.",
-        "Learning rate, epochs and the loss at which regularizers are compared were chosen by runs of seeds 1 and 2, which are not judged.",
+        "Learning rate, epochs and the loss at which regularizers are compared were chosen by runs of seed 1, which is not judged.",
     ),
     draw=draw,
     claims=claims,

@@ -161,7 +161,7 @@ FIGURE = Figure(
         "training accuracy is the same here.",
         "Adversarial initializations, of which the paper asks, too, need weights of a run before: `sgdscope fork` makes such runs, studies do not.",
         "Learning rates, the length to which gradients are clipped and the training accuracy at which networks are compared were chosen "
-        "by runs of seeds 1 and 2, which are not judged.",
+        "by runs of seed 1, which is not judged.",
     ),
     draw=draw,
     claims=claims,
