@@ -169,7 +169,9 @@ class FiniteSteps(OfFigures):
     FIGURE = figures("interventions")["finite_steps"]
 
     @staticmethod
-    def made(accuracies: dict[str, float], regularizers: dict[str, float], drawn: float = 0) -> Callable[[Setting, int], Made]:
+    def made(
+        accuracies: dict[str, float], regularizers: dict[str, float], drawn: float = 0
+    ) -> Callable[[Setting, int], Made]:
         """Of each rule the highest accuracy, and C_reg over the loss; `drawn`: what batches with replacement add."""
 
         def make(setting: Setting, seed: int) -> Made:
@@ -229,7 +231,9 @@ class NoiseShape(OfFigures):
         reason = "the steps are done" if setting["noise"] in self.lost else noise_shape.REACHED
         return {"reason": reason, "steps_done": self.steps[setting["noise"]] + seed}
 
-    def found(self, accuracies: dict[str, float], steps: dict[str, int], traces: float = 1, kurtosis: float = 0) -> list[Verdict]:
+    def found(
+        self, accuracies: dict[str, float], steps: dict[str, int], traces: float = 1, kurtosis: float = 0
+    ) -> list[Verdict]:
         """The verdicts; `kurtosis`: what the noise of small batches has more."""
         self.steps = steps
 
@@ -251,7 +255,13 @@ class NoiseShape(OfFigures):
         self.assertEqual(self.found(accuracies, steps, kurtosis=1), [HOLDS] * 10)
 
     def test_none_of_it_holds_where_it_is_not(self) -> None:
-        accuracies = {"small_batches": 0.84, "large_batches": 0.85, "enhanced": 0.8, "gaussian": 0.82, "isotropic": 0.83}
+        accuracies = {
+            "small_batches": 0.84,
+            "large_batches": 0.85,
+            "enhanced": 0.8,
+            "gaussian": 0.82,
+            "isotropic": 0.83,
+        }
         steps = {**dict.fromkeys(noise_shape.NOISES, 8000), "small_batches": 4000}
         self.assertEqual(self.found(accuracies, steps, traces=1.3, kurtosis=-1), [FAILS] * 10)
 
@@ -269,7 +279,9 @@ class Outliers(OfFigures):
     FIGURE = figures("interventions")["outliers"]
 
     @staticmethod
-    def made(overfits: Callable[[Setting], float], highest: Callable[[Setting], float]) -> Callable[[Setting, int], Made]:
+    def made(
+        overfits: Callable[[Setting], float], highest: Callable[[Setting], float]
+    ) -> Callable[[Setting, int], Made]:
         """The overfit where the training accuracy is LEVEL, and how high that comes. The proper accuracy is 0.55."""
 
         def make(setting: Setting, seed: int) -> Made:
@@ -291,7 +303,8 @@ class Outliers(OfFigures):
     def test_what_helps_and_what_does_not(self) -> None:
         overfits = {"mean": 0.2, "clipped": 0.1, "automatic": 0.1}
         made = self.made(
-            lambda one: overfits.get(one["rule"], 0.09) - 0.0001 * one["units"], lambda one: 0.6 if one["rule"] == "mean" else 0.5
+            lambda one: overfits.get(one["rule"], 0.09) - 0.0001 * one["units"],
+            lambda one: 0.6 if one["rule"] == "mean" else 0.5,
         )
         self.assertEqual(self.verdicts(self.FIGURE, made), [HOLDS] * 8)
 

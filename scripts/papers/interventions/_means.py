@@ -16,7 +16,9 @@ def draw_means(axes: Axes, rows: Sequence[Row], colour: str = COLOURS[0], shift:
         values = measured.values
         if not values:
             continue
-        axes.plot(values, [place + shift] * len(values), linestyle="", marker=".", markersize=3, color=colour, alpha=0.5)
+        axes.plot(
+            values, [place + shift] * len(values), linestyle="", marker=".", markersize=3, color=colour, alpha=0.5
+        )
         centre = measured.summary.mean
         low, high = measured.interval if len(values) > 1 else (centre, centre)
         axes.errorbar(

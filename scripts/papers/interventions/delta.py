@@ -154,6 +154,7 @@ FIGURE = Figure(
         "0.001. Were it to change with each half-batch, δ would not be linear in g, and the difference not that of equation 13.",
         "For a heavy ball equation 13 needs no measurement: what its velocity adds to two updates is linear in the batches, and "
         "nothing of it is left in the mean over both orders of two halves. Over more updates than two it is: figure memory_rules.",
+        "Training examples and steps were chosen by a run of seed 1, which is not judged.",
     ),
     draw=draw,
     claims=claims,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from papers.interventions._means import Row, draw_means
+from papers.interventions._means import draw_means
 from sgdscope.aggregate import measured_values
 from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle
 from sgdscope.document import Table

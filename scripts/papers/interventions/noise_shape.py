@@ -24,7 +24,10 @@ NOISES = {
 }
 PLACE = "noise_enhancement, section 4 (ii)"
 SAME, WHY_SAME = 0.1, "a tenth: batches of 28 in place of 25 would be as far off"
-ALIKE, WHY_ALIKE = 0.005, "half a per cent of accuracy; the paper's gains for F1 are 0.2 %, which so few seeds would not tell from 0"
+ALIKE, WHY_ALIKE = (
+    0.005,
+    "half a per cent of accuracy; the paper's gains for F1 are 0.2 %, which so few seeds would not tell from 0",
+)
 TIMES = 1.25
 WHY_TIMES = f"a factor of {TIMES}, as in noise_enhancement/fig3"
 
@@ -84,7 +87,9 @@ def tables(results: Results) -> list[Table]:
         found = [results.measure(of, name) for of in (accuracy, time, kurtosis)]
         if all(one.seeds > 1 for one in found):
             rows.append([label, *(f"{one.summary.mean:.4f} ± {one.error:.4f}" for one in found)])
-    return [Table(["Noise", "Test accuracy at L**", "log₂ of the steps to L**", "Excess kurtosis"], rows)] if rows else []
+    return (
+        [Table(["Noise", "Test accuracy at L**", "log₂ of the steps to L**", "Excess kurtosis"], rows)] if rows else []
+    )
 
 
 # -------------------------------------------------------------------------------------------- the claims
