@@ -123,21 +123,43 @@ inline std::vector<size_t> MaxPlaces(size_t channels, size_t height, size_t widt
   return places;
 }
 
+// The standard normal distribution.
+inline double NormalShare(double z) { return std::erfc(-z / std::sqrt(2.0)) / 2; }
+inline double NormalDensity(double z) { return std::exp(-z * z / 2) / std::sqrt(2 * M_PI); }
+/// What gelu_tanh takes for NormalShare, and its derivatives: those of a logistic function.
+struct LogisticShare {
+  explicit LogisticShare(double z) {
+    const double u = std::sqrt(8 / M_PI) * (z + 0.044715 * z * z * z);
+    const double u1 = std::sqrt(8 / M_PI) * (1 + 3 * 0.044715 * z * z);
+    const double u2 = std::sqrt(8 / M_PI) * 6 * 0.044715 * z;
+    value = 1 / (1 + std::exp(-u));
+    first = value * (1 - value) * u1;
+    second = value * (1 - value) * (u2 + (1 - 2 * value) * u1 * u1);
+  }
+  double value, first, second;
+};
+
 // Activations: a(z) and its first two derivatives; those of relu at 0 are 0.
 
 inline double Activate(const std::string& name, double z) {
   if (name == "relu") return z > 0 ? z : 0;
   if (name == "tanh") return std::tanh(z);
+  if (name == "gelu") return z * NormalShare(z);
+  if (name == "gelu_tanh") return z * LogisticShare(z).value;
   return z;
 }
 
 inline double ActivateFirst(const std::string& name, double z) {
   if (name == "relu") return z > 0 ? 1 : 0;
   if (name == "tanh") return 1 - std::tanh(z) * std::tanh(z);
+  if (name == "gelu") return NormalShare(z) + z * NormalDensity(z);
+  if (name == "gelu_tanh") return LogisticShare(z).value + z * LogisticShare(z).first;
   return 1;
 }
 
 inline double ActivateSecond(const std::string& name, double z) {
+  if (name == "gelu") return (2 - z * z) * NormalDensity(z);
+  if (name == "gelu_tanh") return 2 * LogisticShare(z).first + z * LogisticShare(z).second;
   if (name != "tanh") return 0;
   return -2 * std::tanh(z) * (1 - std::tanh(z) * std::tanh(z));
 }

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +48,27 @@ MODELS: dict[str, dict[str, Any]] = {
     "wide_resnet_ghost": {"name": "wide_resnet", "depth": 10, "width": 1, "channels": 3, "norm": "ghost",
                           "ghost_batch_size": 3},
     "wide_resnet_skipinit": {"name": "wide_resnet", "depth": 10, "width": 1, "channels": 3, "norm": "skipinit"},
-    "layers": {"name": "layers", "ghost_batch_size": 3, "layers": [
+    "layers": {"name": "layers", "layers": [
         {"name": "conv2d", "channels": 4, "kernel": 4, "stride": 2, "padding": 3, "bias": False},
-        {"name": "batch_norm"}, {"name": "relu"},
+        {"name": "batch_norm", "ghost_batch_size": 3}, {"name": "relu"},
         {"name": "repeat", "times": 2, "label": "blocks", "layers": [
             {"name": "residual", "branch": [{"name": "conv2d", "channels": 5}, {"name": "tanh"}],
              "shortcut": [{"name": "conv2d", "channels": 5, "kernel": 1}]},
             {"name": "max_pool", "size": 3, "stride": 1}]},
         {"name": "flatten"}, {"name": "linear", "units": 6}, {"name": "batch_norm"}, {"name": "identity"},
         {"name": "linear", "bias": False}]},
+    "layers_apart": {"name": "layers", "layers": [
+        {"name": "layer_norm"}, {"name": "conv2d", "channels": 6, "stride": 2}, {"name": "group_norm", "groups": 3},
+        {"name": "gelu"}, {"name": "average_pool", "size": 3, "stride": 2},
+        {"name": "residual", "branch": [{"name": "conv2d", "channels": 6}, {"name": "scale"}]},
+        {"name": "group_norm", "groups": 1}, {"name": "global_average_pool"}, {"name": "group_norm", "groups": 2},
+        {"name": "linear", "units": 5}, {"name": "layer_norm"}, {"name": "gelu_tanh"}, {"name": "linear"}]},
+    "layers_ghosts": {"name": "layers", "layers": [
+        {"name": "conv2d", "channels": 4, "stride": 3}, {"name": "batch_norm", "ghost_batch_size": 2}, {"name": "gelu"},
+        {"name": "average_pool"}, {"name": "batch_norm", "ghost_batch_size": 3}, {"name": "flatten"},
+        {"name": "batch_norm"}, {"name": "linear"}]},
 }  # fmt: skip
+SMALL = ("layers", "layers_apart", "layers_ghosts")  # in which all kinds of layers are
 STEPS = 5
 
 
@@ -76,11 +88,11 @@ class Twins(unittest.TestCase):
         cls.runs = {name: cls.make(name, model) for name, model in MODELS.items()}
 
     @classmethod
-    def make(cls, name: str, model: dict[str, Any]) -> Run:
+    def make(cls, name: str, model: dict[str, Any], changes: Mapping[str, Any] | None = None) -> Run:
         config = {"name": name, "seed": 1, "steps": STEPS, "batch_size": BATCH, "dtype": "float64", "model": model,
                   "data": {"name": "arrays", "path": str(cls.root), "normalize": "none", "classes": CLASSES},
                   "update": {"name": "sgd", "learning_rate": 0.05}, "output": str(cls.root / name),
-                  "probes": [{"name": "snapshot", "steps": [0, STEPS - 1]}]}  # fmt: skip
+                  "probes": [{"name": "snapshot", "steps": [0, STEPS - 1]}], **(changes or {})}  # fmt: skip
         file = cls.root / f"{name}.json"
         file.write_text(json.dumps(config))
         ended = subprocess.run([PROGRAM, "run", str(file), "--quiet"], capture_output=True, text=True)
@@ -92,6 +104,18 @@ class Twins(unittest.TestCase):
         listed = subprocess.run([PROGRAM, "list", "models"], capture_output=True, text=True, check=True).stdout
         names = set(re.findall(r"^  (\w+):", listed, re.MULTILINE))
         self.assertEqual(names, {model["name"] for model in MODELS.values()})
+
+    def test_every_layer_has_a_twin(self) -> None:
+        listed = subprocess.run([PROGRAM, "list", "layers"], capture_output=True, text=True, check=True).stdout
+        names = set(re.findall(r"^  (\w+):", listed, re.MULTILINE))
+
+        def kinds(value: Any) -> set[str]:
+            parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+            own = {value["name"]} if isinstance(value, dict) else set()
+            return own.union(*map(kinds, parts))
+
+        used = {kind for name, model in MODELS.items() if name in SMALL for kind in kinds(model["layers"])}
+        self.assertEqual(names, used)
 
     def test_losses_and_gradients_of_batches(self) -> None:
         for name, run in self.runs.items():

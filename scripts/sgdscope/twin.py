@@ -7,7 +7,8 @@ _ in place of a dot. Convolutions and linear layers have weights in the same lay
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,15 @@ class Builder:
                 padding = layer.get("padding", (kernel - 1) // 2)
                 return nn.Conv2d(shape[0], layer["channels"], kernel, layer["stride"], padding, bias=layer["bias"])
             case "batch_norm":
-                return Norm(shape[0], self.model["statistics_momentum"], self.model.get("ghost_batch_size"))
+                return Norm(shape[0], self.model["statistics_momentum"], layer.get("ghost_batch_size"))
+            case "layer_norm":
+                return nn.LayerNorm(tuple(shape))
+            case "group_norm":
+                return nn.GroupNorm(layer["groups"], shape[0])
             case "max_pool":
                 return nn.MaxPool2d(layer["size"], layer.get("stride"))
+            case "average_pool":
+                return nn.AvgPool2d(layer["size"], layer.get("stride"))
             case "global_average_pool":
                 return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
             case "residual":
@@ -99,15 +106,24 @@ class Builder:
             case kind if kind in SIMPLE:
                 return SIMPLE[kind]()
             case kind:
-                known = "batch_norm, conv2d, global_average_pool, linear, max_pool, repeat, residual, " + ", ".join(
-                    SIMPLE
+                sized = (
+                    "average_pool, batch_norm, conv2d, global_average_pool, group_norm, layer_norm, linear, max_pool"
                 )
+                known = f"{sized}, repeat, residual, {', '.join(SIMPLE)}"
                 raise Error(
                     "network.json", f"the layer '{kind}' has no twin in PyTorch", f"those that have one: {known}", DATA
                 )
 
 
-SIMPLE = {"flatten": nn.Flatten, "identity": nn.Identity, "relu": nn.ReLU, "scale": Gain, "tanh": nn.Tanh}
+SIMPLE: dict[str, Callable[[], nn.Module]] = {
+    "flatten": nn.Flatten,
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, "tanh"),
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "scale": Gain,
+    "tanh": nn.Tanh,
+}
 
 
 def shape_behind(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:

@@ -100,9 +100,7 @@ void Normalization::Check(const std::string& path) const {
 }
 
 Json Normalization::AsModel(const Json& layers, const std::string& init) const {
-  Json model = {{"layers", layers}, {"statistics_momentum", statistics_momentum_}, {"init", init}};
-  if (ghost_batch_size_) model["ghost_batch_size"] = *ghost_batch_size_;
-  return model;
+  return {{"layers", layers}, {"statistics_momentum", statistics_momentum_}, {"init", init}};
 }
 
 void Normalization::AppendConvolution(const std::string& label, const Convolution& c,
@@ -116,7 +114,9 @@ void Normalization::AppendConvolution(const std::string& label, const Convolutio
 }
 
 void Normalization::Append(const std::string& label, Json& layers) const {
-  if (norm_ != Without()) layers.push_back({{"name", "batch_norm"}, {"label", label}});
+  if (norm_ == Without()) return;
+  layers.push_back({{"name", "batch_norm"}, {"label", label}});
+  if (ghost_batch_size_) layers.back()["ghost_batch_size"] = *ghost_batch_size_;
 }
 
 void Normalization::EndBranch(Json& branch) const {

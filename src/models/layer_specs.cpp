@@ -6,9 +6,11 @@
 #include "core/error.h"
 #include "models/layer_spec.h"
 #include "nn/activation.h"
+#include "nn/average_pool2d.h"
 #include "nn/batch_norm.h"
 #include "nn/conv2d.h"
 #include "nn/flatten.h"
+#include "nn/group_norm.h"
 #include "nn/linear.h"
 #include "nn/pool2d.h"
 #include "nn/residual.h"
@@ -136,14 +138,79 @@ class BatchNorm : public LayerSpec {
   Shape Append(const Shape& in, const Site& site) const override {
     Claim(site);
     Network& network = site.construction.network;
-    if (NumbersOf(in) == in[0]) network.fewest_normalized = 2;
-    site.sequence.Append(MakeBatchNorm(network.table, network.statistics, site.name, in[0],
-                                       network.ghost_batch_size));
+    const int64_t ghost = ghost_batch_size_.value_or(0);
+    network.batch_norms.push_back({ghost, NumbersOf(in) == in[0] ? 2 : 1, site.path});
+    site.sequence.Append(MakeBatchNorm(network.table, network.statistics, site.name, in[0], ghost));
+    return in;
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "ghost_batch_size",
+                   .help = "examples that are normalized together; must divide every batch that "
+                           "is trained on. Of other batches (a probe's, a penalty's) the last may "
+                           "be fewer; absent: the whole batch",
+                   .unit = "examples",
+                   .paper = "Hoffer et al. 2017",
+                   .min = 2,
+                   .max = 1e9},
+                  ghost_batch_size_);
+  }
+  bool Named() const override { return true; }
+
+ private:
+  std::optional<int64_t> ghost_batch_size_;
+};
+
+/// A single number, less the mean of itself alone, would always be 0.
+void ExpectSeveral(const std::string& kind, int64_t numbers, const Shape& in, const Site& site) {
+  if (numbers > 1) return;
+  throw Error(ErrorKind::kConfig, site.path,
+              kind + " would normalize single numbers by themselves: its input is " + ShapeText(in),
+              "Put it where there are more numbers, choose fewer groups, or leave it out.");
+}
+
+class LayerNorm : public LayerSpec {
+ public:
+  Shape Append(const Shape& in, const Site& site) const override {
+    ExpectSeveral("layer_norm", NumbersOf(in), in, site);
+    Claim(site);
+    site.sequence.Append(MakeLayerNorm(site.construction.network.table, site.name, in));
     return in;
   }
 
  protected:
   bool Named() const override { return true; }
+};
+
+class GroupNorm : public LayerSpec {
+ public:
+  Shape Append(const Shape& in, const Site& site) const override {
+    if (in[0] % groups_ != 0) {
+      throw Error(ErrorKind::kConfig, site.path + ".groups",
+                  std::to_string(groups_) + " groups don't divide the " + std::to_string(in[0]) +
+                      " channels of the input " + ShapeText(in),
+                  "Choose a divisor of " + std::to_string(in[0]) + ".");
+    }
+    ExpectSeveral("group_norm", NumbersOf(in) / groups_, in, site);
+    Claim(site);
+    site.sequence.Append(MakeGroupNorm(site.construction.network.table, site.name, in[0], groups_));
+    return in;
+  }
+
+ protected:
+  void OwnFields(FieldVisitor& visitor) override {
+    visitor.Visit({.name = "groups",
+                   .help = "groups of channels that follow one another; must divide the channels",
+                   .required = true,
+                   .min = 1,
+                   .max = 1e5},
+                  groups_);
+  }
+  bool Named() const override { return true; }
+
+ private:
+  int64_t groups_ = 1;
 };
 
 class Scale : public LayerSpec {
@@ -180,19 +247,32 @@ class Tanh : public Activation {
   Tanh() : Activation("tanh") {}
 };
 
+class Gelu : public Activation {
+ public:
+  Gelu() : Activation("gelu") {}
+};
+
+class GeluTanh : public Activation {
+ public:
+  GeluTanh() : Activation("gelu_tanh") {}
+};
+
 class Identity : public Activation {
  public:
   Identity() : Activation("identity") {}
 };
 
-class MaxPool : public LayerSpec {
+/// Windows of images.
+class Pool : public LayerSpec {
  public:
+  using Make = std::unique_ptr<Layer> (*)(int64_t size, int64_t stride);
+  Pool(std::string name, Make make) : name_(std::move(name)), make_(make) {}
   Shape Append(const Shape& in, const Site& site) const override {
-    ExpectImages("max_pool", in, site);
+    ExpectImages(name_, in, site);
     const int64_t stride = stride_.value_or(size_);
     const int64_t height = Places(in[1], size_, stride, 0, site);
     const int64_t width = Places(in[2], size_, stride, 0, site);
-    site.sequence.Append(MakeMaxPool2d(size_, stride));
+    site.sequence.Append(make_(size_, stride));
     return {in[0], height, width};
   }
 
@@ -204,8 +284,20 @@ class MaxPool : public LayerSpec {
   }
 
  private:
+  std::string name_;
+  Make make_;
   int64_t size_ = 2;
   std::optional<int64_t> stride_;
+};
+
+class MaxPool : public Pool {
+ public:
+  MaxPool() : Pool("max_pool", MakeMaxPool2d) {}
+};
+
+class AveragePool : public Pool {
+ public:
+  AveragePool() : Pool("average_pool", MakeAveragePool2d) {}
 };
 
 class GlobalAveragePool : public LayerSpec {
@@ -298,12 +390,21 @@ const Registration<LayerSpec, Linear> kLinear("linear", "fully connected: W h + 
 const Registration<LayerSpec, Conv2d> kConv2d("conv2d", "convolution of images");
 const Registration<LayerSpec, BatchNorm> kBatchNorm(
     "batch_norm", "batch normalization of each channel, or of each number of a list");
+const Registration<LayerSpec, LayerNorm> kLayerNorm(
+    "layer_norm",
+    "normalization of each example by all of its numbers, with a gain and a bias each");
+const Registration<LayerSpec, GroupNorm> kGroupNorm(
+    "group_norm",
+    "normalization of each example by groups of its channels, or of a list's numbers");
 const Registration<LayerSpec, Scale> kScale(
     "scale", "one learnable gain that starts at 0, for the end of a residual branch (SkipInit)");
 const Registration<LayerSpec, Relu> kRelu("relu", "max(h, 0)");
 const Registration<LayerSpec, Tanh> kTanh("tanh", "tanh(h)");
+const Registration<LayerSpec, Gelu> kGelu("gelu", "h Phi(h), with the normal distribution Phi");
+const Registration<LayerSpec, GeluTanh> kGeluTanh("gelu_tanh", "gelu's approximation by tanh");
 const Registration<LayerSpec, Identity> kIdentity("identity", "h");
 const Registration<LayerSpec, MaxPool> kMaxPool("max_pool", "the maximum of each window");
+const Registration<LayerSpec, AveragePool> kAveragePool("average_pool", "the mean of each window");
 const Registration<LayerSpec, GlobalAveragePool> kGlobalAveragePool("global_average_pool",
                                                                     "the mean of each channel");
 const Registration<LayerSpec, Flatten> kFlatten("flatten", "an example's numbers as one list");

@@ -36,18 +36,11 @@ constexpr const char* kName = "layers";
 class Layers : public Model {
  public:
   void Fields(FieldVisitor& visitor) override {
-    visitor.ChooseList({.name = "layers",
-                        .help = "the layers, from the examples to one output for each class",
-                        .required = true},
-                       layers_);
-    visitor.Visit({.name = "ghost_batch_size",
-                   .help = "examples that each batch_norm normalizes together; must divide every "
-                           "batch that is trained on; absent: the whole batch",
-                   .unit = "examples",
-                   .paper = "Hoffer et al. 2017",
-                   .min = 2,
-                   .max = 1e9},
-                  ghost_batch_size_);
+    visitor.ChooseList(
+        {.name = "layers",
+         .help = "the layers, from the examples to one output for each class or target",
+         .required = true},
+        layers_);
     VisitStatisticsMomentum(visitor, statistics_momentum_);
     visitor.Visit({.name = "init", .help = "how the weights start", .allowed = InitNames()}, init_);
   }
@@ -60,7 +53,6 @@ class Layers : public Model {
     Construction construction{{}, classes, {}};
     construction.network.init = init_;
     construction.network.statistics_momentum = statistics_momentum_;
-    construction.network.ghost_batch_size = ghost_batch_size_.value_or(0);
     auto sequence = std::make_unique<Sequence>();
     Count count;
     const std::string list = path + ".layers";
@@ -68,8 +60,8 @@ class Layers : public Model {
     if (out != Shape{classes}) {
       throw Error(ErrorKind::kConfig, list,
                   "the last layer's output is " + ShapeText(out) + ", but the data have " +
-                      std::to_string(classes) + " classes",
-                  "End with {\"name\": \"linear\"}, which has one output for each class; after "
+                      std::to_string(classes) + " classes or targets",
+                  "End with {\"name\": \"linear\"}, which has one output for each of them; after "
                   "images with {\"name\": \"global_average_pool\"} or {\"name\": \"flatten\"} "
                   "in front of it.");
     }
@@ -83,7 +75,6 @@ class Layers : public Model {
 
  private:
   LayerList layers_;
-  std::optional<int64_t> ghost_batch_size_;
   double statistics_momentum_ = 0.1;
   std::string init_ = "torch_default";
 };
@@ -107,7 +98,15 @@ const Registration<Model, Layers> kRegistration(
                          "shortcut": [{"name": "conv2d", "channels": 4, "kernel": 1, "bias": false}]}]},
                       {"name": "max_pool", "size": 2, "stride": 1}, {"name": "flatten"}, {"name": "linear"}]})",
          R"({"layers": [{"name": "conv2d", "channels": 3}, {"name": "batch_norm"}, {"name": "identity"},
-                                 {"name": "global_average_pool"}, {"name": "linear", "bias": false}]})"}});
+                                 {"name": "global_average_pool"}, {"name": "linear", "bias": false}]})",
+         R"({"layers": [
+                      {"name": "conv2d", "channels": 4}, {"name": "batch_norm", "ghost_batch_size": 4}, {"name": "gelu"},
+                      {"name": "average_pool"}, {"name": "conv2d", "channels": 3, "kernel": 1},
+                      {"name": "batch_norm", "ghost_batch_size": 2}, {"name": "flatten"}, {"name": "linear"}]})",
+         R"({"layers": [
+                      {"name": "layer_norm"}, {"name": "conv2d", "channels": 6}, {"name": "group_norm", "groups": 2},
+                      {"name": "gelu"}, {"name": "average_pool", "size": 3, "stride": 2}, {"name": "flatten"},
+                      {"name": "linear", "units": 4}, {"name": "layer_norm"}, {"name": "gelu_tanh"}, {"name": "linear"}]})"}});
 
 }  // namespace
 
@@ -126,7 +125,10 @@ Shape AppendLayers(const LayerList& list, const Shape& in, const Site& around, C
 }
 
 Network Model::Build(const Shape& shape, int64_t classes, const std::string& path) {
-  return Read(Listed(shape, classes, path), path)->Build(shape, classes, path);
+  Network network = Read(Listed(shape, classes, path), path)->Build(shape, classes, path);
+  // The config has one field for all of them.
+  for (BatchNormalization& it : network.batch_norms) it.path = path;
+  return network;
 }
 
 Json Model::AsLayers(const Shape& shape, int64_t classes, const std::string& path) {

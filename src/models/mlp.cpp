@@ -44,7 +44,7 @@ class Mlp : public Model {
 };
 
 const Registration<Model, Mlp> kRegistration(
-    "mlp", "fully connected network: any widths; ReLU, tanh or identity");
+    "mlp", "fully connected network: any widths; ReLU, tanh, GELU or identity");
 
 }  // namespace
 }  // namespace sgdscope

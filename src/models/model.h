@@ -12,6 +12,13 @@
 
 namespace sgdscope {
 
+/// How a layer of batch normalization takes the batches.
+struct BatchNormalization {
+  int64_t ghost_batch_size;  // examples that are normalized together; 0: the whole batch
+  int64_t fewest;            // that can be: 2 where a channel has a single value an example
+  std::string path;          // of the object in the config that has its ghost_batch_size
+};
+
 /// A built model: its layers and the layout of theta.
 struct Network {
   std::unique_ptr<Layer> root;  // [n, ...shape] to logits [n, classes]
@@ -20,19 +27,16 @@ struct Network {
   /// Layout of what batch normalization keeps for evaluation, running means and variances; empty
   /// where there is none.
   ParameterTable statistics;
-  double statistics_momentum = 0;  // the weight of a new batch in them
-  int64_t ghost_batch_size = 0;    // examples that are normalized together; 0: the whole batch
-  /// The fewest examples that can be normalized together: 2 where some channel has a single value an
-  /// example.
-  int64_t fewest_normalized = 1;
+  double statistics_momentum = 0;               // the weight of a new batch in them
+  std::vector<BatchNormalization> batch_norms;  // of all such layers
 
   /// Whether an example's logits depend on the others of its batch, so that gradients of single
   /// examples are undefined.
   bool MixesExamples() const { return statistics.size() > 0; }
 
-  /// Throws an Error of kind kConfig at a field of the model, which lies at `path`, where it cannot
-  /// be trained on batches of batch_size examples, or on the last one of an epoch, of last_size.
-  void CheckTrainedBatches(int64_t batch_size, int64_t last_size, const std::string& path) const;
+  /// Throws an Error of kind kConfig at a field of the model where it cannot be trained on batches of
+  /// batch_size examples, or on the last one of an epoch, of last_size.
+  void CheckTrainedBatches(int64_t batch_size, int64_t last_size) const;
 
   /// Throws an Error of kind kConfig at `path` where batches can't be evaluated in pieces of `size`
   /// examples: what is normalized together can't be cut.

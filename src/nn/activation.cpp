@@ -2,6 +2,8 @@
 
 #include "nn/activation.h"
 
+#include "nn/gelu.h"
+
 namespace sgdscope {
 namespace {
 
@@ -82,11 +84,15 @@ class Identity : public ElementwiseLayer {
 
 }  // namespace
 
-std::vector<std::string> ActivationNames() { return {"relu", "tanh", "identity"}; }
+std::vector<std::string> ActivationNames() {
+  return {"relu", "tanh", "gelu", "gelu_tanh", "identity"};
+}
 
 std::unique_ptr<ElementwiseLayer> MakeActivation(const std::string& name) {
   if (name == "relu") return std::make_unique<Relu>();
   if (name == "tanh") return std::make_unique<Tanh>();
+  if (name == "gelu") return MakeGelu();
+  if (name == "gelu_tanh") return MakeGeluTanh();
   return std::make_unique<Identity>();
 }
 

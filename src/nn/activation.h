@@ -8,7 +8,7 @@
 
 namespace sgdscope {
 
-/// Names that MakeActivation knows: "relu", "tanh", "identity".
+/// Names that MakeActivation knows: "relu", "tanh", "gelu", "gelu_tanh", "identity".
 std::vector<std::string> ActivationNames();
 /// An elementwise nonlinearity; the derivative of relu at 0 is 0.
 std::unique_ptr<ElementwiseLayer> MakeActivation(const std::string& name);

@@ -128,7 +128,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
   if (const Augment* augment = config_.data->augment()) {
     sampler.AugmentBy(*augment, static_cast<uint64_t>(config_.seed));
   }
-  network_.CheckTrainedBatches(sampler.batch_size(), sampler.smallest_batch(), "model");
+  network_.CheckTrainedBatches(sampler.batch_size(), sampler.smallest_batch());
   const int64_t per_epoch = sampler.steps_per_epoch();
   steps_ = config_.steps ? *config_.steps : *config_.epochs * per_epoch;
   config_.gradient->Prepare({"gradient", static_cast<uint64_t>(config_.seed), train_size, sampler});

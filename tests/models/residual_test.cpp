@@ -70,7 +70,8 @@ TEST(ImageModels, VggHasTheParametersOfC1AndC2) {
   EXPECT_EQ(c2.table.size(),
             c1 + Stack(2, 256, 512) + Linear(512 * 2 * 2, 1024) + Linear(1024, 100));
   EXPECT_EQ(c2.init, "xavier_uniform");
-  EXPECT_EQ(c2.ghost_batch_size, 100);
+  EXPECT_EQ(c2.batch_norms.size(), 11u);
+  for (const BatchNormalization& it : c2.batch_norms) EXPECT_EQ(it.ghost_batch_size, 100);
   EXPECT_EQ(c2.statistics.size(), 2 * (3 * 64 + 3 * 128 + 3 * 256 + 2 * 512));
   const std::string plain = R"({"depths": [2, 1], "channels": [3, 4], "norm": "none"})";
   EXPECT_EQ(Build("vgg", plain, {1, 5, 7}, 6).table.size(),
