@@ -12,9 +12,10 @@
 #include "data/file_dataset.h"
 #include "data/normalize.h"
 
-// Arrays of numbers that users wrote: inputs [N, ...shape of an example] and labels [N]. Inputs are
-// kept in the smallest of uint8, float32 and float64 that has each of their numbers, but for 64-bit
-// integers, of which float64 has the nearest; truth values are numbers 0 and 1.
+// Arrays of numbers that users wrote: inputs [N, ...shape of an example] and labels [N], which are
+// classes where they are integers, or targets [N] or [N, k] where they are floating-point numbers.
+// Inputs are kept in the smallest of uint8, float32 and float64 that has each of their numbers, but
+// for 64-bit integers, of which float64 has the nearest; truth values are numbers 0 and 1.
 
 namespace sgdscope {
 namespace {
@@ -90,12 +91,21 @@ void CheckInputs(const ArrayFile& array) {
                       "A list of numbers becomes one by x.reshape(-1, 1).");
 }
 
-void CheckLabels(const ArrayFile& labels, const ArrayFile& inputs) {
+/// Floating-point numbers [N], or [N, k].
+void CheckTargets(const ArrayFile& targets, const ArrayFile& inputs) {
+  const std::vector<int64_t>& shape = targets.shape();
   const int64_t count = inputs.shape().front();
-  if (!labels.HoldsIntegers()) {
-    labels.file().Refuse("found labels of type " + labels.type_name() + ", expected integers",
-                         "Write them anew: y.astype(\"int64\").");
-  }
+  if ((shape.size() == 1 || (shape.size() == 2 && shape[1] > 0)) && shape[0] == count) return;
+  targets.file().Refuse("found the shape " + ShapeText(shape) + " of " + targets.type_name() +
+                            ", expected [" + std::to_string(count) + "] or [" +
+                            std::to_string(count) + ", k], one or more targets for each example",
+                        "Targets of more dimensions become rows by y.reshape(len(y), -1); classes "
+                        "are integers: y.astype(\"int64\").");
+}
+
+void CheckLabels(const ArrayFile& labels, const ArrayFile& inputs) {
+  if (!labels.HoldsIntegers()) return CheckTargets(labels, inputs);
+  const int64_t count = inputs.shape().front();
   // [N], or [N, 1] as some libraries have it.
   int64_t rows = labels.shape().empty() ? 0 : labels.shape().front();
   for (size_t i = 1; i < labels.shape().size(); ++i) {
@@ -114,6 +124,15 @@ at::Tensor ReadLabels(ArrayFile& array) {
   array.Read(labels.data_ptr<int64_t>(), labels.numel());
   array.ExpectEnd();
   return labels;
+}
+
+int64_t TargetsOf(const ArrayFile& array) {  // k
+  return array.shape().size() == 1 ? 1 : array.shape()[1];
+}
+
+/// [N, k] float32 or float64.
+at::Tensor ReadTargets(ArrayFile& array) {
+  return ReadInputs(array).view({array.shape().front(), TargetsOf(array)});
 }
 
 /// Error where a label is below 0, or not below `classes`.
@@ -154,7 +173,11 @@ class Arrays final : public FileDataset {
   DataShape Shape(const std::string& path) const override {
     const DataShape shape = FileDataset::Shape(path);
     CheckNormalize(normalize(), InputType(), path + ".normalize");
-    return shape;
+    if (!classes_ || !shape.has_targets) return shape;
+    throw Error(ErrorKind::kConfig, path + ".classes",
+                "given, but the labels are floating-point numbers, which are targets",
+                "Leave it out; or, if they are classes, write them as integers: "
+                "y.astype(\"int64\").");
   }
 
  private:
@@ -166,7 +189,7 @@ class Arrays final : public FileDataset {
     FileDataset::OwnFields(visitor);
     visitor.Visit({.name = "classes",
                    .help = "number of classes; left out: one more than the largest label of the "
-                           "training files",
+                           "training files. With targets: always left out",
                    .min = 2,
                    .max = 1e9},
                   classes_);
@@ -176,6 +199,10 @@ class Arrays final : public FileDataset {
 
   /// The inputs of the first training file, which tell shape and type of all.
   ArrayFile First() const { return {TrainFiles().front(), TrainHint()}; }
+  /// Its labels, which tell whether they are classes or targets, and how many an example has.
+  ArrayFile FirstLabels() const { return {TrainFiles()[1], TrainHint()}; }
+
+  bool has_targets() const override { return !FirstLabels().HoldsIntegers(); }
 
   std::vector<int64_t> shape() const override {
     const ArrayFile first = First();
@@ -184,6 +211,11 @@ class Arrays final : public FileDataset {
   }
 
   int64_t classes() const override {
+    if (has_targets()) {
+      const ArrayFile targets = FirstLabels();
+      CheckTargets(targets, First());
+      return TargetsOf(targets);
+    }
     if (classes_) return *classes_;
     const std::vector<fs::path> files = TrainFiles();
     int64_t most = 0;
@@ -193,6 +225,7 @@ class Arrays final : public FileDataset {
       ArrayFile labels(files[i + 1], TrainHint());
       CheckInputs(inputs);
       CheckLabels(labels, inputs);
+      CheckLabelsLikeFirst(labels);
       const at::Tensor found = ReadLabels(labels);
       count += found.numel();
       most = std::max(most, found.max().item<int64_t>());
@@ -221,6 +254,7 @@ class Arrays final : public FileDataset {
     CheckInputs(inputs);
     CheckLabels(labels, inputs);
     CheckLikeFirst(inputs);
+    CheckLabelsLikeFirst(labels);
     if (data.files.empty() && HasChannelsLast(inputs.shape())) {
       data.warnings.push_back(files[0].string() + ": examples of shape " + ShapeText(shape()) +
                               " look like images with their channels last; here channels come "
@@ -228,6 +262,7 @@ class Arrays final : public FileDataset {
     }
     AddRecord(inputs.file(), data.files);
     AddRecord(labels.file(), data.files);
+    if (has_targets()) return {ReadInputs(inputs), ReadTargets(labels)};
     const Split part{ReadInputs(inputs), ReadLabels(labels)};
     CheckRange(labels, part.labels, classes());
     return part;
@@ -246,13 +281,29 @@ class Arrays final : public FileDataset {
                          "All files of a set have one type and one shape of examples.");
   }
 
+  void CheckLabelsLikeFirst(const ArrayFile& labels) const {
+    const ArrayFile first = FirstLabels();
+    const bool targets = !first.HoldsIntegers();
+    if (labels.HoldsIntegers() != targets && (!targets || TargetsOf(labels) == TargetsOf(first))) {
+      return;
+    }
+    labels.file().Refuse("found labels of type " + labels.type_name() + " " +
+                             ShapeText(labels.shape()) + ", expected " +
+                             (targets ? "targets like those of the first training file: " +
+                                            first.type_name() + " " + ShapeText(first.shape())
+                                      : "integers"),
+                         targets ? "All files of a set have as many targets an example: "
+                                   "y.astype(\"float64\") makes targets of integers."
+                                 : "Write them anew: y.astype(\"int64\").");
+  }
+
   std::optional<int64_t> classes_;
 };
 
 const Registration<Dataset, Arrays> kArrays(
     "arrays",
-    "arrays of your own: inputs of any shape and labels, in .npy, .npz (FILE.npz:NAME) "
-    "or safetensors files (FILE.safetensors:NAME)");
+    "arrays of your own: inputs of any shape, and labels or (floating-point numbers) targets, in "
+    ".npy, .npz (FILE.npz:NAME) or safetensors files (FILE.safetensors:NAME)");
 
 }  // namespace
 }  // namespace sgdscope

@@ -18,11 +18,13 @@ namespace sgdscope {
 /// Examples of one split, on one device.
 struct Split {
   at::Tensor inputs;  // [N, ...shape], uint8, float32 or float64, as the source has them
-  at::Tensor labels;  // [N] int64 in 0 ... classes-1
+  /// [N] int64 in 0 ... classes-1; or targets [N, classes], float32 or float64.
+  at::Tensor labels;
   // With label noise only, in the training set:
   at::Tensor original_labels = {};  // [N] int64
   at::Tensor corrupt = {};          // [N] bool: the label differs from the original one
   int64_t size() const { return labels.size(0); }
+  bool HasTargets() const { return labels.is_floating_point(); }
 };
 
 /// A file that was read: for the manifest.
@@ -37,7 +39,8 @@ struct DataShape {
   int64_t train_size;          // 0: known only after reading
   int64_t test_size;           // 0: known only after reading
   std::vector<int64_t> shape;  // of one example, e.g. {1, 28, 28}
-  int64_t classes;
+  int64_t classes;             // or how many targets an example has
+  bool has_targets = false;    // numbers of any size in place of a label
 };
 
 struct LoadedData {
@@ -47,7 +50,7 @@ struct LoadedData {
   std::vector<std::string> warnings = {};  // of what is no error, but hardly meant
 };
 
-/// A source of examples with labels; leaves register by the name in the config.
+/// A source of examples with labels or targets; leaves register by the name in the config.
 class Dataset : public Configurable {
  public:
   /// The leaf's own fields, then `normalize`, `augment` and `label_noise`.

@@ -128,7 +128,7 @@ DataShape FileDataset::Shape(const std::string& path) const {
   const int64_t test_size = has_split_ ? CountOfTest(train_size, path) : Count(test());
   if (has_split_) train_size -= test_size;
   return {Limited(path, "train", train_limit_, train_size),
-          Limited(path, "test", test_limit_, test_size), shape(), classes()};
+          Limited(path, "test", test_limit_, test_size), shape(), classes(), has_targets()};
 }
 
 void FileDataset::Resolve() { path_ = Folder().string(); }

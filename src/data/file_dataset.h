@@ -48,6 +48,7 @@ class FileDataset : public Dataset {
   virtual int64_t CountPart(Files files) const = 0;
   virtual std::vector<int64_t> shape() const = 0;  // of one example
   virtual int64_t classes() const = 0;
+  virtual bool has_targets() const { return false; }
   /// The file in which a part lies that is named so.
   virtual std::filesystem::path FileOf(const std::filesystem::path& named) const { return named; }
 

@@ -19,10 +19,12 @@ struct LineLosses {
   at::Tensor moved;
 };
 
-/// Loss of one example, a function of its logits z [n, classes] and label [n]; leaves register by
-/// name.
+/// Loss of one example, a function of its logits z [n, classes] and label [n], or, where the loss
+/// takes them, targets [n, classes]; leaves register by name.
 class Loss : public Configurable {
  public:
+  /// Whether it takes targets, floating-point numbers, in place of labels.
+  virtual bool TakesTargets() const { return false; }
   /// Losses [n], differentiable by z, in the type of z.
   virtual at::Tensor Losses(const at::Tensor& z, const at::Tensor& labels) const = 0;
   /// Means over the batch [m] of L(z + shift[v, i] direction[v]) - L(z), i the example: m ways to
@@ -38,6 +40,9 @@ class Loss : public Configurable {
                                                          const at::Tensor& labels,
                                                          const at::Tensor& weights) const;
 };
+
+/// The labels or targets of so many copies of the batch, one after another.
+at::Tensor Repeated(const at::Tensor& labels, int64_t times);
 
 /// The mean of per-example losses [n], in double: the one place that averages. Returns a scalar
 /// tensor.

@@ -1,5 +1,6 @@
-// Mean squared error against the one-hot label e_y, over k classes: L(z, y) = |z - e_y|^2 / k.
-// On a line of logits:  L' = 2 <z - e_y, z'> / k,   L'' = 2 (|z'|^2 + <z - e_y, z''>) / k.
+// Mean squared error over k outputs:  L(z, y) = |z - y|^2 / k,  where y is an example's targets, or
+// its label as the one-hot vector of one of k classes.
+// On a line of logits:  L' = 2 <z - y, z'> / k,   L'' = 2 (|z'|^2 + <z - y, z''>) / k.
 
 #include "config/registry.h"
 #include "gradients/loss.h"
@@ -9,6 +10,8 @@ namespace {
 
 class MeanSquaredError : public Loss {
  public:
+  bool TakesTargets() const override { return true; }
+
   at::Tensor Losses(const at::Tensor& z, const at::Tensor& labels) const override {
     const at::Tensor error = Error(z, labels);
     return error.mul(error).mean(1);
@@ -32,12 +35,13 @@ class MeanSquaredError : public Loss {
 
  private:
   static at::Tensor Error(const at::Tensor& z, const at::Tensor& labels) {
+    if (labels.is_floating_point()) return z.sub(labels.to(z.scalar_type()));
     return z.sub(at::one_hot(labels, z.size(1)).to(z.scalar_type()));
   }
 };
 
 const Registration<Loss, MeanSquaredError> kRegistration(
-    "mean_squared_error", "mean over the classes of (z - one-hot label)^2");
+    "mean_squared_error", "mean over the outputs of (z - y)^2, y: targets or the one-hot label");
 
 }  // namespace
 }  // namespace sgdscope

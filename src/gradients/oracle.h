@@ -18,7 +18,7 @@ namespace sgdscope {
 struct Batch {
   at::Tensor indices;  // [n] int64, CPU, in the training set
   at::Tensor inputs;   // [n, ...shape]
-  at::Tensor labels;   // [n] int64
+  at::Tensor labels;   // as in Split
   at::Tensor moves;    // as in Examples
   /// Sizes of the batches that it was joined from; empty: it is one.
   std::vector<int64_t> parts = {};

@@ -89,7 +89,8 @@ class Covariance : public Probe {
   void OwnFields(FieldVisitor& visitor) override {
     visitor.Visit({.name = "gram",
                    .help = "also stiffness and gradient confusion, which compare all pairs of the "
-                           "batch: n^2 numbers"},
+                           "batch: n^2 numbers. With targets in place of labels, those within and "
+                           "between classes stay empty"},
                   gram_);
     visitor.Visit({.name = "spectrum",
                    .help = "how many of the largest eigenvalues of the covariance matrix, with its "
@@ -136,10 +137,13 @@ class Covariance : public Probe {
     const at::Tensor places = at::arange(n, labels.options());
     const at::Tensor itself = places.unsqueeze(1).eq(places);
     const at::Tensor others = itself.logical_not();
-    const at::Tensor same_class = labels.unsqueeze(1).eq(labels);
+    // Targets make no classes: then no pair is within one or between two.
+    const at::Tensor none = at::zeros_like(others);
+    const bool classes = !labels.is_floating_point();
+    const at::Tensor same_class = classes ? labels.unsqueeze(1).eq(labels) : none;
+    const at::Tensor two_classes = classes ? same_class.logical_not() : none;
     std::vector<at::Tensor> values;
-    for (const at::Tensor& pairs :
-         {others, others.logical_and(same_class), same_class.logical_not()}) {
+    for (const at::Tensor& pairs : {others, others.logical_and(same_class), two_classes}) {
       values.push_back(MeanOver(pairs, signs));
       values.push_back(MeanOver(pairs, cosines));
     }

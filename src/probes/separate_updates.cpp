@@ -244,7 +244,8 @@ class SeparateUpdates : public Probe {
     at::Tensor sum = at::zeros_like(moved.loss);
     for (int64_t begin = 0; begin < layer.size(); begin += layer.tile()) {
       const int64_t end = std::min(begin + layer.tile(), layer.size());
-      sum.add_(layer.Gains(at::arange(begin, end, moved.batch.labels.options())).sum());
+      sum.add_(
+          layer.Gains(at::arange(begin, end, moved.batch.labels.options().dtype(at::kLong))).sum());
     }
     return {sum, at::zeros_like(sum)};
   }

@@ -108,7 +108,7 @@ at::Tensor UnitVariants::Changes(size_t tap, const at::Tensor& units,
   for (size_t next = tap + 2; next <= last; ++next) {
     z = Dense(next).Forward(Behind(next - 1, z), {theta_});
   }
-  const at::Tensor losses = loss.Losses(z, batch_.labels.repeat({shift.size(0)}));
+  const at::Tensor losses = loss.Losses(z, Repeated(batch_.labels, shift.size(0)));
   return losses.view(shift.sizes()).sub(evaluated_.losses).mean(1);
 }
 

@@ -41,7 +41,8 @@ LoadedData RandomData(const DataShape& shape, bool bytes) {
     sizes.insert(sizes.end(), shape.shape.begin(), shape.shape.end());
     Split random;
     random.inputs = bytes ? at::randint(256, sizes, at::kByte) : at::randn(sizes, at::kDouble);
-    random.labels = at::randint(shape.classes, {size}, at::kLong);
+    random.labels = shape.has_targets ? at::randn({size, shape.classes}, at::kDouble)
+                                      : at::randint(shape.classes, {size}, at::kLong);
     return random;
   };
   return {

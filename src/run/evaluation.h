@@ -10,7 +10,8 @@
 
 namespace sgdscope {
 
-/// Loss and accuracy over some examples; kNotMeasured where there are none.
+/// Loss and accuracy over some examples; kNotMeasured where there are none. Of examples with targets
+/// there is no accuracy.
 struct SplitScore {
   double loss = kNotMeasured;      // mean over the examples
   double accuracy = kNotMeasured;  // share of examples whose largest logit is the label's
@@ -21,7 +22,7 @@ struct Sweep {
   SplitScore all;
   SplitScore pristine;  // these two only in a split with label noise
   SplitScore corrupt;
-  at::Tensor right;  // [N] bool: the largest logit is the label's
+  at::Tensor right;  // [N] bool: the largest logit is the label's; of targets: undefined
 };
 
 /// Evaluates theta on all examples of an oracle's split, in chunks. `running`: Stepper::running.
@@ -29,8 +30,8 @@ struct Sweep {
 Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& running,
                  const at::Tensor& corrupt);
 
-/// Columns of eval.csv; six more with label noise.
-std::vector<std::string> EvalColumns(const RunConfig& config);
+/// Columns of eval.csv; six more with label noise, no accuracies with targets.
+std::vector<std::string> EvalColumns(const Experiment& experiment);
 
 /// The row of eval.csv before step `step`. With label noise of fraction eps and K classes
 /// (coherent_gradients, sections 2.1 and 3.3, with K = 10):

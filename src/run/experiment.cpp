@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "core/allocator.h"
 #include "core/error.h"
@@ -103,6 +104,29 @@ void CheckColumns(const ChoiceList<Probe>& probes) {
   }
 }
 
+/// That nothing asks for classes: the data have targets.
+void CheckTargets(const RunConfig& config, const Loss& loss) {
+  if (!loss.TakesTargets()) {
+    throw Error(ErrorKind::kConfig, "loss",
+                config.loss +
+                    " takes classes, but the labels of the data are floating-point "
+                    "numbers, which are targets",
+                "Set it to mean_squared_error; or, if they are classes, write them as integers: "
+                "y.astype(\"int64\").");
+  }
+  const std::pair<const char*, bool> of_classes[] = {
+      {"data.label_noise", config.data->label_noise() != nullptr},
+      {"stop.train_accuracy", config.stop.train_accuracy.has_value()},
+      {"eval.learned", config.learned}};
+  for (const auto& [path, given] : of_classes) {
+    if (!given) continue;
+    throw Error(ErrorKind::kConfig, path,
+                "is of classes, but the labels of the data are floating-point numbers, which are "
+                "targets",
+                "Leave it out.");
+  }
+}
+
 }  // namespace
 
 Experiment::Experiment(RunConfig& config)
@@ -115,6 +139,7 @@ Experiment::Experiment(RunConfig& config)
   if (config_.gradient->NeedsSingleExamples()) CheckSingleExamples(network_, "gradient");
   if (config_.update->NeedsSingleExamples()) CheckSingleExamples(network_, "update");
   loss_ = Registry<Loss>::entries().at(config_.loss).make();
+  if (shape_.has_targets) CheckTargets(config_, *loss_);
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     (*config_.probes.choices()[i])->CheckNetwork(network_, ProbePath(i));
   }

@@ -31,7 +31,7 @@ Need DataNeed(const DataShape& shape, at::ScalarType type) {
   for (const int64_t extent : shape.shape) example *= static_cast<double>(extent);
   const auto size = static_cast<double>(shape.train_size) + static_cast<double>(shape.test_size);
   return {"data", "the examples of the training and the test set",
-          size * (example + 8 /* the label */),
+          size * (example + 8 * static_cast<double>(shape.has_targets ? shape.classes : 1)),
           "Use fewer or smaller examples (train_size, train_limit, shape)."};
 }
 

@@ -81,8 +81,8 @@ bool Trainer::Resume() {
   RestoreState(checkpoint->state, State(), folder_.checkpoints().string());
   metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), MetricsLog::Columns(experiment_),
                                              checkpoint->metrics);
-  eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_.config()),
-                                          checkpoint->eval);
+  eval_csv_ =
+      std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_), checkpoint->eval);
   metrics_csv_->CutBack();
   eval_csv_->CutBack();
   start_ = checkpoint->step;
@@ -104,7 +104,7 @@ void Trainer::WriteNetwork() const {
 
 void Trainer::Begin() {
   metrics_csv_ = std::make_unique<CsvWriter>(folder_.metrics(), MetricsLog::Columns(experiment_));
-  eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_.config()));
+  eval_csv_ = std::make_unique<CsvWriter>(folder_.eval(), EvalColumns(experiment_));
   if (fork_) {
     BeginAsFork();
   } else if (experiment_.config().initialized) {
@@ -250,10 +250,16 @@ Outcome Trainer::Finish(int64_t step) {
   manifest_.Write("done", reason_, step);
   if (!reason_.empty()) console_.Info("stopped: " + reason_);
   char summary[160];
-  std::snprintf(summary, sizeof(summary),
-                "done: %lld steps, train loss %.4f, train accuracy %.2f %%, test accuracy %.2f %%",
-                static_cast<long long>(step), last_train_.all.loss, 100 * last_train_.all.accuracy,
-                100 * last_test_.accuracy);
+  const auto steps = static_cast<long long>(step);
+  if (experiment_.shape().has_targets) {
+    std::snprintf(summary, sizeof(summary), "done: %lld steps, train loss %.4g, test loss %.4g",
+                  steps, last_train_.all.loss, last_test_.loss);
+  } else {
+    std::snprintf(
+        summary, sizeof(summary),
+        "done: %lld steps, train loss %.4f, train accuracy %.2f %%, test accuracy %.2f %%", steps,
+        last_train_.all.loss, 100 * last_train_.all.accuracy, 100 * last_test_.accuracy);
+  }
   console_.Info(summary);
   return {"done", 0};
 }

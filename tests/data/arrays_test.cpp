@@ -226,6 +226,76 @@ TEST_F(ArrayFiles, LabelsOfAnyIntegerTypeAndAsAColumn) {
   expect(Npy("'<u8'", {6, 1}, BytesOf<uint64_t>({2, 0, 1, 1, 0, 2})));
 }
 
+// ---- Targets
+
+TEST_F(ArrayFiles, FloatingPointLabelsAreTargets) {
+  const std::vector<float> floats = {0.5, -1, 2, 1e20F, 0, 3};
+  const std::vector<double> doubles = {0.5, -1, 2, 1e300, 0, 3};
+  Write("f4.npy", Npy("'<f4'", {6}, BytesOf(floats)));
+  Write("f8.npy", Npy("'<f8'", {6, 1}, BytesOf(doubles)));
+  Write("rows.npy", Npy("'<f8'", {3, 2}, BytesOf(doubles)));
+  const auto fields = [](const std::string& labels) {
+    return Json{{"train_files", {"train_inputs.npy", labels}}, {"split", {{"share", 0.5}}}};
+  };
+  for (const std::string file : {"f4.npy", "f8.npy"}) {
+    const LoadedData data = Load(fields(file));
+    EXPECT_TRUE(data.train.HasTargets());
+    EXPECT_EQ(data.train.labels.scalar_type(), file == "f4.npy" ? at::kFloat : at::kDouble);
+    // Each with the inputs of its example.
+    const at::Tensor inputs = at::cat({data.train.inputs, data.test.inputs});
+    const at::Tensor places = inputs.flatten(1).select(1, 0).div(4).to(at::kLong);
+    const at::Tensor expected =
+        file == "f4.npy" ? at::tensor(floats, at::kFloat) : at::tensor(doubles, at::kDouble);
+    EXPECT_TRUE(at::cat({data.train.labels, data.test.labels})
+                    .equal(expected.view({6, 1}).index_select(0, places)));
+    const DataShape shape = Make(fields(file))->Shape("data");
+    EXPECT_TRUE(shape.has_targets);
+    EXPECT_EQ(shape.classes, 1);
+  }
+  const Json rows = {{"train_files", {"test_inputs.npy", "rows.npy"}}, {"split", {{"share", 0.4}}}};
+  EXPECT_EQ(Make(rows)->Shape("data").classes, 2);
+  const LoadedData data = Load(rows);
+  EXPECT_EQ(data.train.labels.sizes(), at::IntArrayRef({2, 2}));
+  EXPECT_EQ(data.test.labels.sizes(), at::IntArrayRef({1, 2}));
+  EXPECT_FALSE(Load().train.HasTargets());
+  EXPECT_FALSE(Make()->Shape("data").has_targets);
+}
+
+TEST_F(ArrayFiles, TargetsThatCannotBe) {
+  const auto targets = [](const std::vector<int64_t>& shape, double value = 1) {
+    int64_t count = 1;
+    for (const int64_t extent : shape) count *= extent;
+    std::vector<double> numbers(static_cast<size_t>(count), 1);
+    if (!numbers.empty()) numbers.back() = value;
+    return Npy("'<f8'", shape, BytesOf(numbers));
+  };
+  const auto in_shape = [&](const std::vector<int64_t>& shape, const std::string& text) {
+    Refuse("labels.npy", targets(shape), {text, "float64", "[6, k]", "reshape(len(y), -1)"});
+  };
+  in_shape({5}, "shape [5]");
+  in_shape({}, "shape []");
+  in_shape({6, 0}, "shape [6, 0]");
+  in_shape({6, 2, 2}, "shape [6, 2, 2]");
+  Refuse("labels.npy", targets({6, 2}, kInfinity), {"inf at [5, 1]", "finite"});
+  Refuse("labels.npy", targets({6}, std::nan("")), {"nan at [5]", "finite"});
+  // All files have as many.
+  Write("y.npy", targets({6, 2}));
+  const Json fields = {{"train_files", {"train_inputs.npy", "y.npy"}}};
+  ExpectError(ErrorKind::kData,
+              {(folder_ / "test_labels.npy").string(), "int64 [3]", "targets", "float64 [6, 2]"},
+              [&] { Load(fields); });
+  Write("test_labels.npy", targets({3}));
+  ExpectError(ErrorKind::kData,
+              {(folder_ / "test_labels.npy").string(), "float64 [3]", "float64 [6, 2]"},
+              [&] { Load(fields); });
+  Write("test_labels.npy", targets({3, 2}));
+  EXPECT_EQ(Load(fields).test.labels.sizes(), at::IntArrayRef({3, 2}));
+  Json classes = fields;
+  classes["classes"] = 2;
+  ExpectError(ErrorKind::kConfig, {"data.classes", "targets", "Leave it out", "astype"},
+              [&] { Make(classes)->Shape("data"); });
+}
+
 // ---- The split
 
 TEST_F(ArrayFiles, ASplitTakesTheTestSetFromTheTrainingFiles) {
@@ -305,9 +375,12 @@ TEST_F(ArrayFiles, LabelsThatCannotBe) {
   Refuse("labels.npy", Labels({0, 1, 3, 1, 0, 2}), {"the label 3 at [2]", "0 to 2", "data.classes"},
          {{"classes", 3}});
   Refuse("labels.npy", Labels({0, 1, 2, 1, 0}), {"shape [5]", "expected [6]", "example"});
-  Refuse("labels.npy", Npy("'<f4'", {6}, std::string(24, '\0')), {"float32", "integers", "astype"});
   Refuse("labels.npy", Npy("'<i8'", {6, 3}, std::string(144, '\0')), {"[6, 3]", "argmax"});
   Refuse("labels.npy", Npy("'<i8'", {}, std::string(8, '\0')), {"shape []", "expected [6]"});
+  Write("bad_labels.npy", Npy("'<f4'", {3}, std::string(12, '\0')));
+  ExpectError(ErrorKind::kData,
+              {(folder_ / "bad_labels.npy").string(), "float32 [3]", "integers", "astype"},
+              [&] { Load({{"test_files", {"test_inputs.npy", "bad_labels.npy"}}}); });
   // The test set has no more classes than the training set tells of.
   Write("test_labels.npy", Labels({1, 3, 0}));
   ExpectError(ErrorKind::kData,

@@ -56,6 +56,11 @@ void ExpectValid(const Split& split, const std::vector<int64_t>& shape, int64_t 
   std::vector<int64_t> sizes{split.size()};
   sizes.insert(sizes.end(), shape.begin(), shape.end());
   ASSERT_EQ(split.inputs.sizes().vec(), sizes);
+  if (split.HasTargets()) {
+    ASSERT_EQ(split.labels.sizes(), at::IntArrayRef({split.size(), classes}));
+    ASSERT_TRUE(split.labels.isfinite().all().item<bool>());
+    return;
+  }
   ASSERT_EQ(split.labels.dim(), 1);
   ASSERT_GE(split.labels.min().item<int64_t>(), 0);
   ASSERT_LT(split.labels.max().item<int64_t>(), classes);
@@ -148,12 +153,15 @@ TEST(DataFuzzSlow, Cifar100) {
 }
 
 /// Inputs and labels in files of this name, both as the array `array` of theirs.
-void FuzzArrays(const std::string& name, const std::string& array, bool deflated, int count) {
+void FuzzArrays(const std::string& name, const std::string& array, bool deflated, int count,
+                bool targets = false) {
   DataFuzz files;
   const std::vector<float> inputs = {0, 1, 2.5, -3, 4, 5, 6, 7, 8e9f, 9, 10, 11};
   const std::vector<uint8_t> labels = {0, 1, 2, 1, 0, 2};
   const std::string x = Npy("'<f4'", {6, 2}, BytesOf(inputs));
-  const std::string y = Npy("'|u1'", {6}, BytesOf(labels));
+  const std::vector<float> backwards(inputs.rbegin(), inputs.rend());
+  const std::string y =
+      targets ? Npy("'<f4'", {6, 2}, BytesOf(backwards)) : Npy("'|u1'", {6}, BytesOf(labels));
   const auto wrap = [&](const std::string& npy) {
     if (name.ends_with(".npy")) return npy;
     if (name.ends_with(".npz")) return Zip({{"a.npy", x}, {"v.npy", npy}}, deflated);
@@ -165,7 +173,7 @@ void FuzzArrays(const std::string& name, const std::string& array, bool deflated
   Json fields = files.fields({"fuzzed_x_" + name + array, "fuzzed_y_" + name + array},
                              {"x_" + name + array, "y_" + name + array});
   fields["normalize"] = "none";
-  Stream random(1, "fuzz." + name + (deflated ? ".deflated" : ""));
+  Stream random(1, "fuzz." + name + (deflated ? ".deflated" : targets ? ".targets" : ""));
   Fuzz("arrays", fields, count, [&] {
     const bool in_inputs = random.Below(2) == 0;
     const std::string& good = in_inputs ? x : y;
@@ -178,6 +186,7 @@ void FuzzArrays(const std::string& name, const std::string& array, bool deflated
 }
 
 TEST(DataFuzzSlow, Npy) { FuzzArrays("a.npy", "", false, 1500); }
+TEST(DataFuzzSlow, NpyOfTargets) { FuzzArrays("a.npy", "", false, 1500, /*targets=*/true); }
 TEST(DataFuzzSlow, NpzStored) { FuzzArrays("a.npz", ":v", false, 1500); }
 TEST(DataFuzzSlow, NpzDeflated) { FuzzArrays("a.npz", ":v", true, 1500); }
 TEST(DataFuzzSlow, Safetensors) { FuzzArrays("a.safetensors", ":v", false, 1500); }

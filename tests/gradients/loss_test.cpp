@@ -22,17 +22,37 @@ at::Tensor RandomLabels(Stream& stream, int64_t n, int64_t classes) {
   return labels;
 }
 
+/// A loss of labels, or of targets.
+struct LossCase {
+  std::string name;
+  bool targets;
+  std::unique_ptr<Loss> loss = Registry<Loss>::entries().at(name).make();
+
+  at::Tensor Labels(Stream& stream, int64_t n, int64_t classes) const {
+    return targets ? RandomTensor(stream, {n, classes}) : RandomLabels(stream, n, classes);
+  }
+};
+
+std::vector<LossCase> AllLosses() {
+  std::vector<LossCase> cases;
+  for (const auto& [name, entry] : Registry<Loss>::entries()) {
+    cases.push_back({name, false});
+    if (cases.back().loss->TakesTargets()) cases.push_back({name, true});
+  }
+  return cases;
+}
+
 /// Every registered loss: one number an example, and a line whose derivatives are those of Losses.
 TEST(LossContract, LineAgreesWithAutograd) {
-  for (const auto& [name, entry] : Registry<Loss>::entries()) {
-    const auto loss = entry.make();
+  for (const auto& it : AllLosses()) {
+    const auto& [name, targets, loss] = it;
     Stream stream(40, name);
     for (const int64_t n : {1, 6}) {
-      for (const int64_t classes : {2, 3, 10}) {
+      for (const int64_t classes : {1, 2, 3, 10}) {
         const std::vector<int64_t> sizes = {n, classes};
         const Line z{RandomTensor(stream, sizes), RandomTensor(stream, sizes),
                      RandomTensor(stream, sizes), RandomTensor(stream, sizes)};
-        const at::Tensor labels = RandomLabels(stream, n, classes);
+        const at::Tensor labels = it.Labels(stream, n, classes);
         // Examples don't mix, so that the derivatives of the sum by s [n, 1] are the examples' own.
         const at::Tensor s = at::zeros({n, 1}, at::kDouble).requires_grad_(true);
         const at::Tensor losses =
@@ -62,11 +82,11 @@ TEST(LossContract, LineAgreesWithAutograd) {
 }
 
 TEST(LossContract, LineIsInDoubleAndLossesInTheirOwnType) {
-  for (const auto& [name, entry] : Registry<Loss>::entries()) {
-    const auto loss = entry.make();
+  for (const auto& it : AllLosses()) {
+    const auto& [name, targets, loss] = it;
     Stream stream(41, name);
     const at::Tensor z = RandomTensor(stream, {4, 3}, at::kFloat);
-    const at::Tensor labels = RandomLabels(stream, 4, 3);
+    const at::Tensor labels = it.Labels(stream, 4, 3);
     EXPECT_EQ(loss->Losses(z, labels).scalar_type(), at::kFloat) << name;
     const LineLosses line = loss->AlongLine({z, z, z, z}, labels, true);
     for (const at::Tensor& tensor : {line.value, line.slope, line.curvature, line.moved}) {
@@ -95,6 +115,32 @@ TEST(LossValues, AreTheOracles) {
       }
     }
   }
+}
+
+/// Moves of all examples along one direction, in several ways at once.
+TEST(LossContract, MeanChangesAreThoseOfTheLosses) {
+  for (const auto& it : AllLosses()) {
+    Stream stream(43, it.name);
+    const at::Tensor z = RandomTensor(stream, {5, 3}), labels = it.Labels(stream, 5, 3);
+    const at::Tensor shift = RandomTensor(stream, {4, 5}), direction = RandomTensor(stream, {4, 3});
+    oracle::Vector expected;
+    for (int64_t v = 0; v < 4; ++v) {
+      const at::Tensor moved = z + shift[v].unsqueeze(1) * direction[v];
+      const at::Tensor change = it.loss->Losses(moved, labels) - it.loss->Losses(z, labels);
+      expected.push_back(change.mean().item<double>());
+    }
+    ExpectNear(ToVector(it.loss->MeanChanges(z, labels, shift, direction)), expected, 1e-13,
+               it.name);
+  }
+}
+
+TEST(LossValues, SquaredErrorOfTargetsByHand) {
+  const auto squared = Registry<Loss>::entries().at("mean_squared_error").make();
+  const at::Tensor z = ToTensor({3, 1, 0, 0}, {2, 2});
+  const at::Tensor targets = ToTensor({2.5, -1, 0, 4}, {2, 2});
+  EXPECT_EQ(ToVector(squared->Losses(z, targets)), (oracle::Vector{4.25 / 2, 8}));
+  EXPECT_EQ(ToVector(squared->Losses(z, targets.to(at::kFloat))), (oracle::Vector{4.25 / 2, 8}));
+  EXPECT_FALSE(Registry<Loss>::entries().at("cross_entropy").make()->TakesTargets());
 }
 
 TEST(LossValues, ByHand) {

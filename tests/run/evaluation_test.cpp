@@ -95,7 +95,7 @@ TEST(Evaluation, OneSweepAgreesWithSingleExamples) {
 
 TEST(Evaluation, WithoutLabelNoiseTheRowsHaveSixColumns) {
   ShortRun run(ManyExamples(nullptr));
-  EXPECT_EQ(EvalColumns(run.config()),
+  EXPECT_EQ(EvalColumns(run.experiment()),
             (std::vector<std::string>{"step", "epoch", "train_loss", "train_accuracy", "test_loss",
                                       "test_accuracy"}));
   Sweep train;
@@ -107,7 +107,7 @@ TEST(Evaluation, WithoutLabelNoiseTheRowsHaveSixColumns) {
 /// The cells of the row that these scores make, by column.
 std::map<std::string, double> RowOf(const ShortRun& run, const Sweep& train,
                                     const SplitScore& test) {
-  const auto columns = EvalColumns(run.config());
+  const auto columns = EvalColumns(run.experiment());
   const auto cells = EvalRow(run.experiment(), 0, train, test);
   EXPECT_EQ(columns.size(), cells.size());
   std::map<std::string, double> row;
