@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from sgdscope.errors import Error
 from sgdscope.runs import Run, open_run
+from sgdscope.twin import Norm
 
 SHAPE, CLASSES, EXAMPLES, BATCH = (3, 16, 16), 3, 24, 6
 MODELS: dict[str, dict[str, Any]] = {
@@ -176,6 +177,19 @@ class Twins(unittest.TestCase):
         hand_made.double().load_state_dict(dict(zip(hand_made.state_dict(), state.values())))
         theta = nn.utils.parameters_to_vector(hand_made.parameters())
         np.testing.assert_array_equal(theta.detach().numpy(), self.runs["mlp"].snapshot(0)["theta"])
+
+    def test_networks_of_older_runs_have_one_size_of_ghost_batches(self) -> None:
+        file = self.runs["layers_ghosts"].folder / "network.json"
+        text = file.read_text()
+        self.addCleanup(file.write_text, text)
+        network = json.loads(text)
+        network["model"]["ghost_batch_size"] = 4
+        for layer in network["model"]["layers"]:
+            layer.pop("ghost_batch_size", None)
+        for expected in ([2, 3, None], [4, 4, 4]):
+            ghosts = [part.ghost for part in self.runs["layers_ghosts"].module(0).modules() if isinstance(part, Norm)]
+            self.assertEqual(ghosts, expected)
+            file.write_text(json.dumps(network))
 
     def test_a_layer_without_a_twin_is_named(self) -> None:
         folder = self.runs["mlp"].folder

@@ -83,7 +83,9 @@ class Builder:
                 padding = layer.get("padding", (kernel - 1) // 2)
                 return nn.Conv2d(shape[0], layer["channels"], kernel, layer["stride"], padding, bias=layer["bias"])
             case "batch_norm":
-                return Norm(shape[0], self.model["statistics_momentum"], layer.get("ghost_batch_size"))
+                # Of older runs the model has one for all of its layers.
+                ghost = layer.get("ghost_batch_size", self.model.get("ghost_batch_size"))
+                return Norm(shape[0], self.model["statistics_momentum"], ghost)
             case "layer_norm":
                 return nn.LayerNorm(tuple(shape))
             case "group_norm":
