@@ -90,6 +90,8 @@ const Registration<Model, Layers> kRegistration(
     {.base = R"({"layers": [{"name": "flatten"}, {"name": "linear", "units": 4},
                             {"name": "tanh"}, {"name": "linear"}]})",
      .variants = {
+         R"({"layers": [{"name": "flatten"}, {"name": "linear", "units": 5}, {"name": "gelu"},
+                        {"name": "linear", "units": 4}, {"name": "gelu_tanh"}, {"name": "linear"}]})",
          R"({"layers": [
                       {"name": "conv2d", "channels": 3, "stride": 2, "padding": 2}, {"name": "relu"},
                       {"name": "repeat", "times": 2, "layers": [
