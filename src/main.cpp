@@ -23,6 +23,7 @@
 #include "core/blas.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/machine.h"
 #include "run/describe.h"
 #include "run/fork.h"
 #include "run/listing.h"
@@ -168,6 +169,7 @@ int RunConfigured(RunConfig& config, const std::string& input, const Arguments& 
   experiment.LoadData();
   if (fork) fork->Check(experiment);
   Manifest manifest(folder.manifest(), config);
+  manifest.times().Add(Times::kStart, SecondsOfProcess());
   std::string changes;
   if (folder.earlier()) {
     changes = manifest.ContinueFrom(*folder.earlier());

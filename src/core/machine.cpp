@@ -2,12 +2,16 @@
 
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <latch>
 #include <limits>
+#include <sstream>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -85,6 +89,21 @@ void CheckThreads(int64_t threads) {
                 "Lower it, or raise the limit of processes or of memory (ulimit -u, ulimit -v).");
   }
   all_tried.count_down();
+}
+
+double SecondsOfProcess() {
+  constexpr int kBefore = 19;  // fields between the program's name, in brackets, and the start
+  std::ifstream file("/proc/self/stat");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string skipped;
+  for (int i = 0; i < kBefore; ++i) fields >> skipped;
+  double ticks = 0;
+  timespec now{};
+  if (!(fields >> ticks) || clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
+  const double started = ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+  const double up = static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+  return std::max(up - started, 0.0);
 }
 
 }  // namespace sgdscope

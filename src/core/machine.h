@@ -12,4 +12,7 @@ int64_t MemoryLimit();
 /// its first loop, would end the process.
 void CheckThreads(int64_t threads);
 
+/// Seconds since the system started this process, to a hundredth; 0 where it doesn't say.
+double SecondsOfProcess();
+
 }  // namespace sgdscope

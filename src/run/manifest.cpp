@@ -52,6 +52,12 @@ Json Versions() {
   return versions;
 }
 
+std::vector<std::string> LabelsOf(const ChoiceList<Probe>& probes) {
+  std::vector<std::string> labels;
+  for (const auto& probe : probes.choices()) labels.push_back((*probe)->label());
+  return labels;
+}
+
 /// The files may have moved; their content may not have changed.
 std::vector<Json> ChecksumsOf(const Json& files) {
   std::vector<Json> checksums;
@@ -89,7 +95,8 @@ bool BeginsManifest(std::string_view text) {
   return text.starts_with(kBegin) || kBegin.starts_with(text);
 }
 
-Manifest::Manifest(std::filesystem::path path, const RunConfig& config) : path_(std::move(path)) {
+Manifest::Manifest(std::filesystem::path path, const RunConfig& config)
+    : path_(std::move(path)), times_(LabelsOf(config.probes)) {
   facts_["device"] = config.device;
   facts_["cpu"] = CpuName();
   facts_["host"] = HostName();
@@ -100,6 +107,7 @@ Manifest::Manifest(std::filesystem::path path, const RunConfig& config) : path_(
 std::string Manifest::ContinueFrom(const Json& earlier) {
   earlier_seconds_ = earlier["wall_seconds"].get<double>();
   steps_done_ = earlier["steps_done"].get<int64_t>();
+  if (earlier.contains("seconds")) times_.Add(earlier["seconds"]);
   for (const char* key : {"data", "fork", "init"}) {
     if (earlier.contains(key)) facts_[key] = earlier[key];
   }
@@ -146,6 +154,8 @@ void Manifest::Write(const std::string& status, const std::string& reason, int64
   manifest["reason"] = reason;
   manifest["steps_done"] = steps_done;
   manifest["wall_seconds"] = earlier_seconds_ + here.count();
+  manifest["seconds"] = times_.ToJson();
+  if (facts_["device"] != "cpu") manifest["seconds"]["clock"] = "host";
   manifest["peak_memory_bytes"] = PeakMemory();
   manifest.update(facts_);
   WriteFileAtomically(path_, manifest.dump(2) + "\n");

@@ -11,6 +11,7 @@
 #include "config/json.h"
 #include "data/dataset.h"
 #include "run/run_config.h"
+#include "run/times.h"
 
 namespace sgdscope {
 
@@ -19,7 +20,7 @@ namespace sgdscope {
 class Manifest {
  public:
   Manifest(std::filesystem::path path, const RunConfig& config);
-  /// Goes on with the wall time, the steps and the data of `earlier`, the manifest of an earlier
+  /// Goes on with the times, the steps and the data of `earlier`, the manifest of an earlier
   /// process of this run. Returns what has changed since and may change results in the last bits
   /// (another LibTorch, another processor); "" if nothing has.
   std::string ContinueFrom(const Json& earlier);
@@ -43,10 +44,12 @@ class Manifest {
   /// folder stays as it is.
   void Fail(const std::string& reason);
   int64_t steps_done() const { return steps_done_; }  // as last written
+  Times& times() { return times_; }
 
  private:
   std::filesystem::path path_;
   Json facts_;
+  Times times_;
   double earlier_seconds_ = 0;
   int64_t steps_done_ = 0;
   bool written_ = false;

@@ -2,7 +2,7 @@
 
 namespace sgdscope {
 
-Stepper::Stepper(Experiment& experiment) : experiment_(experiment) {
+Stepper::Stepper(Experiment& experiment, Times* times) : experiment_(experiment), times_(times) {
   const RunConfig& config = experiment.config();
   theta_ =
       InitialTheta(experiment.network(), static_cast<uint64_t>(config.seed), config.scalar_type())
@@ -17,7 +17,9 @@ Stepper::Measured Stepper::Step(int64_t step) {
   const RunConfig& config = experiment_.config();
   const Oracle& oracle = experiment_.train();
   at::NoGradGuard no_grad;
+  Times::Charge charge(times_, Times::kBatches);
   const Batch batch = oracle.Load(experiment_.sampler().ExamplesAt(step));
+  charge.To(Times::kSteps);
   const auto estimated = [&](int64_t draw, const Batch& on, const at::Tensor& theta) {
     return config.gradient->EvaluateAndEstimate(draw, on, theta, oracle);
   };
@@ -39,10 +41,14 @@ Stepper::Measured Stepper::Step(int64_t step) {
       .sampler = experiment_.sampler(),
       .estimate = [&](const Batch& on, int64_t draw) { return estimated(draw, on, theta_).g; },
       .extras = extras};
-  for (const auto& probe : config.probes.choices()) {
-    const bool due = (*probe)->MeasuresAt(step);
-    measured.probes.push_back(due ? (*probe)->Measure(view) : at::Tensor());
+  const auto& probes = config.probes.choices();
+  measured.probes.resize(probes.size());
+  for (size_t i = 0; i < probes.size(); ++i) {
+    if (!(*probes[i])->MeasuresAt(step)) continue;
+    charge.To(Times::OfProbe(i));
+    measured.probes[i] = (*probes[i])->Measure(view);
   }
+  charge.To(Times::kSteps);
   oracle.MoveStatistics(gradients, running_);
   theta_.add_(update.direction, update.scale);
   return measured;

@@ -6,6 +6,7 @@
 
 #include "core/torch.h"
 #include "run/experiment.h"
+#include "run/times.h"
 
 namespace sgdscope {
 
@@ -14,7 +15,8 @@ namespace sgdscope {
 class Stepper {
  public:
   /// Starts from the initial weights. Keeps a reference to `experiment`, whose data is loaded.
-  explicit Stepper(Experiment& experiment);
+  /// `times`: charged with batches and probes; null: nobody asks.
+  explicit Stepper(Experiment& experiment, Times* times = nullptr);
 
   struct Measured {
     at::Tensor loss;                 // scalar, double: mean over the batch at theta before the step
@@ -36,6 +38,7 @@ class Stepper {
 
  private:
   Experiment& experiment_;
+  Times* times_;
   at::Tensor theta_;    // [p]
   at::Tensor running_;  // Network::statistics; empty without batch normalization
 };

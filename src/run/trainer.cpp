@@ -36,13 +36,14 @@ Trainer::Trainer(Experiment& experiment, const RunFolder& folder, Console& conso
       console_(console),
       manifest_(manifest),
       stop_signal_(stop_signal),
-      stepper_(experiment),
+      stepper_(experiment, &manifest.times()),
       fork_(std::move(fork)) {}
 
 Outcome Trainer::Run() {
   Open();
   manifest_.Write("running", "", start_);
   console_.StartAt(start_);
+  manifest_.times().Switch(Times::kSteps);
   return Loop();
 }
 
@@ -155,7 +156,7 @@ Outcome Trainer::Loop() {
     if (stop_signal_ != 0) return Interrupted(step);
     const bool saves = (step > 0 && step % config.checkpoint_every == 0) || config.keep.At(step);
     if (saves && step != saved_) {
-      if (metrics_->Flush()) return Diverged(step);
+      if (FlushRows()) return Diverged(step);
       Save(step);
     }
     // After the checkpoint of this step: resuming there measures, and writes the evaluation's row,
@@ -171,22 +172,33 @@ Outcome Trainer::Loop() {
     if (evaluates) Record(step);
     const Stepper::Measured measured = stepper_.Step(step);
     if (epoch_mean_) epoch_mean_->Add(step, measured.loss);
-    if (metrics_->Add(step, measured)) return Diverged(step + 1);
+    if (AddRow(step, measured)) return Diverged(step + 1);
     if (console_.ProgressDue()) {
-      if (metrics_->Flush()) return Diverged(step + 1);
+      if (FlushRows()) return Diverged(step + 1);
       ShowProgress(step + 1);
     }
   }
   const int64_t end = experiment_.steps();
-  if (metrics_->Flush()) return Diverged(end);
+  if (FlushRows()) return Diverged(end);
   // Before the last evaluation, so that a crash during it loses nothing.
   Save(end);
   if (!Evaluate() || !Watch(end, /*evaluated=*/true)) return Diverged(end);
   return Finish(end);
 }
 
+std::optional<int64_t> Trainer::AddRow(int64_t step, const Stepper::Measured& measured) {
+  const Times::Charge charge(&manifest_.times(), Times::kRows);
+  return metrics_->Add(step, measured);
+}
+
+std::optional<int64_t> Trainer::FlushRows() {
+  const Times::Charge charge(&manifest_.times(), Times::kRows);
+  return metrics_->Flush();
+}
+
 bool Trainer::Evaluate() {
-  if (metrics_->Flush()) return false;
+  if (FlushRows()) return false;
+  const Times::Charge charge(&manifest_.times(), Times::kEvaluations);
   last_train_ = SweepSplit(experiment_.train(), stepper_.theta(), stepper_.running(),
                            experiment_.data().train.corrupt);
   last_test_ = SweepSplit(experiment_.test(), stepper_.theta(), stepper_.running(), {}).all;
@@ -198,7 +210,7 @@ bool Trainer::Watch(int64_t step, bool evaluated) {
   if (evaluated) accuracy = last_train_.all.accuracy;
   if (epoch_mean_) {
     loss = epoch_mean_->Before(step);
-    if (loss && (metrics_->Flush() || !std::isfinite(*loss))) return false;
+    if (loss && (FlushRows() || !std::isfinite(*loss))) return false;
   } else if (evaluated) {
     loss = last_train_.all.loss;
   }
@@ -208,12 +220,14 @@ bool Trainer::Watch(int64_t step, bool evaluated) {
 }
 
 void Trainer::Record(int64_t step) {
+  const Times::Charge charge(&manifest_.times(), Times::kEvaluations);
   eval_csv_->Row(EvalRow(experiment_, step, last_train_, last_test_));
   eval_csv_->Flush();
   if (learned_) learned_->Add(step, last_train_.right);
 }
 
 void Trainer::Save(int64_t step) {
+  const Times::Charge charge(&manifest_.times(), Times::kCheckpoints);
   // The rows must be on the disk before a checkpoint says that they are there.
   metrics_csv_->Sync();
   eval_csv_->Sync();
@@ -265,7 +279,7 @@ Outcome Trainer::Finish(int64_t step) {
 }
 
 Outcome Trainer::Diverged(int64_t step) {
-  const auto found = metrics_->Flush();
+  const auto found = FlushRows();
   metrics_csv_->Sync();
   WriteLearned();
   const std::string reason =
@@ -278,7 +292,7 @@ Outcome Trainer::Diverged(int64_t step) {
 }
 
 Outcome Trainer::Interrupted(int64_t step) {
-  if (metrics_->Flush()) return Diverged(step);
+  if (FlushRows()) return Diverged(step);
   Save(step);
   WriteLearned();
   const int signal = stop_signal_;

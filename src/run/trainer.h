@@ -54,6 +54,9 @@ class Trainer {
   /// Begins with these weights in place of drawn ones; whatever else is made from theta, too.
   void SetWeights(const at::Tensor& theta, const at::Tensor& running);
   Outcome Loop();
+  /// As of MetricsLog, whose time they tell.
+  std::optional<int64_t> AddRow(int64_t step, const Stepper::Measured& measured);
+  std::optional<int64_t> FlushRows();
   /// Evaluates theta as it is; false if the run has diverged.
   bool Evaluate();
   /// Writes what Evaluate found before step `step` into eval.csv.
