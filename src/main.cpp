@@ -25,6 +25,8 @@
 #include "core/files.h"
 #include "core/machine.h"
 #include "run/describe.h"
+#include "run/diagnose.h"
+#include "run/findings.h"
 #include "run/fork.h"
 #include "run/listing.h"
 #include "run/resolve.h"
@@ -73,6 +75,8 @@ struct Arguments {
   std::string kind;
   std::string jobs;
   bool layers = false;  // resolve: the model as a list of layers
+  std::vector<std::string> runs;
+  bool json = false;
 };
 
 Json ReadConfigFile(const std::string& path) {
@@ -238,6 +242,33 @@ int DescribeConfig(const Arguments& arguments) {
   return 0;
 }
 
+int Fail(ErrorKind kind, const std::string& message) {
+  std::fprintf(stderr, "error: %s\n", message.c_str());
+  return static_cast<int>(kind);
+}
+
+/// A run that can't be read keeps none of the others from being judged.
+int Diagnose(const Arguments& arguments) {
+  int status = 0;
+  Json all = Json::array();
+  for (const std::string& folder : arguments.runs) {
+    try {
+      const RunRecord run = ReadRun(folder);
+      if (arguments.json) {
+        all.push_back(DiagnosisJson(run));
+      } else {
+        std::fputs(DiagnosisText(run).c_str(), stdout);
+      }
+    } catch (const Error& error) {
+      status = std::max(status, Fail(error.kind(), error.what()));
+    }
+  }
+  // Names of folders need not be UTF-8.
+  const auto replace = Json::error_handler_t::replace;
+  if (arguments.json) std::printf("%s\n", all.dump(2, ' ', false, replace).c_str());
+  return status;
+}
+
 /// The option of that name, "--output"; null if the command has none.
 const CLI::Option* OptionOf(const CLI::App& command, const std::string& name) {
   return name.starts_with("-") ? command.get_option_no_throw(name) : nullptr;
@@ -387,6 +418,12 @@ int Main(int argc, char** argv) {
   for (CLI::Option* option : resolve->get_options()) {
     if (option != jobs && option != resolve->get_help_ptr()) jobs->excludes(option);
   }
+  CLI::App* diagnose = app.add_subcommand(
+      "diagnose",
+      "what an expert would see in runs, at work or over: with numbers, and what to do");
+  diagnose->add_option("run", arguments.runs, "RUN...: the folders of runs")->required();
+  diagnose->add_flag("--json", arguments.json, "print a JSON list with an object for each run");
+  diagnose->footer("Rules:\n" + FindingRules());
   CLI::App* list = app.add_subcommand("list", "everything that a config can name, with its fields");
   list->add_option("kind", arguments.kind, "only one kind, e.g. probes");
   CLI::App* schema = app.add_subcommand("schema", "JSON Schema of configs, for editors");
@@ -396,13 +433,13 @@ int Main(int argc, char** argv) {
   };
   const auto given = std::as_const(app).get_subcommands(named);
   CheckArguments(given.empty() ? app : *given[0], {argv + 1, argv + argc});
-  const std::vector<std::string> commands = {"run",     "fork", "validate", "describe",
-                                             "resolve", "list", "schema"};
+  const std::vector<std::string> commands = {"run",     "fork",     "validate", "describe",
+                                             "resolve", "diagnose", "list",     "schema"};
   if (argc > 1 && argv[1][0] != '-' && std::ranges::find(commands, argv[1]) == commands.end()) {
     const std::string near = Nearest(argv[1], commands);
     throw Error(ErrorKind::kConfig, argv[1], "unknown command",
                 (near.empty() ? "" : "Did you mean '" + near + "'? ") +
-                    "Commands: run, fork, validate, describe, resolve, list, schema.");
+                    "Commands: run, fork, validate, describe, resolve, diagnose, list, schema.");
   }
   try {
     app.parse(argc, argv);
@@ -414,14 +451,10 @@ int Main(int argc, char** argv) {
   if (validate->parsed()) return Validate(arguments);
   if (describe->parsed()) return DescribeConfig(arguments);
   if (resolve->parsed()) return Resolve(arguments);
+  if (diagnose->parsed()) return Diagnose(arguments);
   if (list->parsed()) std::fputs(Listing(arguments.kind).c_str(), stdout);
   if (schema->parsed()) std::printf("%s\n", ConfigSchema().dump(2).c_str());
   return 0;
-}
-
-int Fail(ErrorKind kind, const std::string& message) {
-  std::fprintf(stderr, "error: %s\n", message.c_str());
-  return static_cast<int>(kind);
 }
 
 /// `status`, unless a result that was printed did not get to where it was to go.

@@ -350,6 +350,34 @@ TEST(Cli, ARunLeavesAFolderThatSaysEverything) {
   EXPECT_FALSE(fs::exists(run / "learned.csv"));
 }
 
+TEST(Cli, DiagnoseJudgesAllRunsThatItCanRead) {
+  TempFolder folder;
+  const fs::path run = folder / "run", damaged = folder / "damaged";
+  RunWell({"run", WriteConfig(folder, SmallConfig()), "--output", run.string()});
+  const Ended sound = RunProgram({"diagnose", run.string()});
+  EXPECT_EQ(sound.status, 0) << sound.err;
+  EXPECT_TRUE(sound.out.starts_with(run.string() + ": done, 60 steps")) << sound.out;
+  const Ended none = RunProgram({"diagnose", (folder / "nothing").string(), run.string()});
+  EXPECT_EQ(none.status, 2);
+  EXPECT_EQ(none.out, sound.out);
+  EXPECT_NE(none.err.find("nothing: there is no run here"), std::string::npos) << none.err;
+  fs::copy(run, damaged, fs::copy_options::recursive);
+  WriteFileAtomically(damaged / "metrics.csv", ReadFile(run / "metrics.csv") + "60,x,1\n");
+  const Ended ended = RunProgram({"diagnose", "--json", damaged.string(), run.string()});
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_NE(ended.err.find("metrics.csv: line 62 has a cell 'x'"), std::string::npos) << ended.err;
+  const Json json = Json::parse(ended.out);
+  ASSERT_EQ(json.size(), 1u);
+  EXPECT_EQ(json[0]["run"], run.string());
+  EXPECT_EQ(json[0]["findings"], Json::array()) << json;
+  EXPECT_EQ(json[0]["seconds"], ReadJson(run / "manifest.json")["seconds"]);
+  ExpectFailure({"diagnose"}, 2, {"run"});
+  const Ended help = RunProgram({"diagnose", "--help"});
+  for (const std::string rule : {"divergence", "dead_units", "wide_errors", "probe_time"}) {
+    EXPECT_NE(help.out.find("  " + rule + ": "), std::string::npos) << help.out;
+  }
+}
+
 TEST(Cli, LabelNoiseAndWhatWasLearnedStandInTheRunFolder) {
   TempFolder folder;
   Json json = SmallConfig();

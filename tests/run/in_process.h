@@ -18,9 +18,9 @@
 
 namespace sgdscope {
 
-/// Trains a config into a new folder, to its end.
+/// Trains a config into a new folder, to its end, which has this status.
 inline void TrainInto(const std::filesystem::path& output, Json json,
-                      const std::optional<Fork>& fork = {}) {
+                      const std::optional<Fork>& fork = {}, const std::string& status = "done") {
   json["output"] = output.string();
   const auto config = ReadRunConfig(json);
   Experiment experiment(*config);
@@ -34,7 +34,7 @@ inline void TrainInto(const std::filesystem::path& output, Json json,
   Console console(folder.log(), /*quiet=*/true);
   const volatile std::sig_atomic_t no_signal = 0;
   Trainer trainer(experiment, folder, console, manifest, no_signal, fork);
-  EXPECT_EQ(trainer.Run().status, "done") << json;
+  EXPECT_EQ(trainer.Run().status, status) << json;
 }
 
 /// Forks the run in `parent` with these values in place of whole keys.
