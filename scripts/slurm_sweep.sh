@@ -10,9 +10,10 @@
 #   --collect  only make the table of what there is, x.sweep/sweep.csv
 #   --         the rest is for sbatch: --time=2:00:00 --cpus-per-task=4 --gres=gpu:1
 #
-# A run that does not say its threads has as many as --cpus-per-task, or 1. At its time limit, when it is preempted and when
-# it is requeued, Slurm sends a run SIGTERM, on which it checkpoints and stops; what needs more time for this than the
-# cluster's KillWait (30 s as a rule) should be told earlier: -- --signal=B:TERM@300
+# A run that does not say its threads has as many as --cpus-per-task, or 1. A minute before its time limit a run checkpoints,
+# and its task is queued again to go on; what needs more time for this is warned earlier: -- --signal=B:USR1@300. A run that has
+# made no step within the limit is not queued again. When it is preempted, requeued or cancelled Slurm sends SIGTERM, on which a
+# run checkpoints and stops, within the cluster's KillWait (30 s as a rule).
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
@@ -36,12 +37,12 @@ submit() { # submit SBATCH_OPTION...
   most=$(scontrol show config | sed -n 's/^MaxArraySize *= *//p')
   ((last < ${most:-1001})) || die "line $last of $jobs is beyond the largest task of an array here, $((most - 1))" \
     "(MaxArraySize); split the file: split --lines=$((most - 1)) --additional-suffix=.jobs $jobs part_"
-  for word in "$repository/scripts/sweep_job.sh" "$sweep/jobs.jsonl"; do
+  for word in "$repository/scripts/slurm_job.sh" "$sweep/jobs.jsonl"; do
     quote "$word"
     command+=" $REPLY"
   done
   printf -v tasks '%s,' "${pending[@]}"
-  array=$(sbatch --parsable --array="${tasks%,}" --job-name="${sweep##*/}" --requeue --open-mode=append \
+  array=$(sbatch --parsable --array="${tasks%,}" --job-name="${sweep##*/}" --requeue --open-mode=append --signal=B:USR1@60 \
     --output="$(realpath -- "$sweep" | sed 's/%/%%/g')/logs/%a.log" "$@" \
     --wrap="$command \"\$SLURM_ARRAY_TASK_ID\" \"\${SLURM_CPUS_PER_TASK:-1}\"") ||
     die "sbatch did not take the jobs; its own words are above"

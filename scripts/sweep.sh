@@ -2,19 +2,21 @@
 # Runs the jobs of a job file, several at a time, and makes a table of their results. Called again it goes on: done and
 # diverged jobs are left alone, begun ones resumed.
 #
-#   scripts/sweep.sh JOBS [-j N] [--threads T] [--dry-run] | JOBS --collect
+#   scripts/sweep.sh JOBS [-j N | --per-gpu N] [--threads T] [--dry-run] | JOBS --collect
 #
 #   JOBS       a file with one 'sgdscope run CONFIG ... --output DIR' a line, as scripts/grid.sh prints; quoted as for a
 #              shell, though nothing is expanded; relative paths hold from the folder where you call this; empty lines and
 #              lines that begin with # are skipped
 #   -j         jobs at a time; default: the number of GPUs if jobs run on cuda, otherwise of cores, but never more than
 #              there are jobs in the file
+#   --per-gpu  jobs at a time on each GPU; small networks leave most of one idle. They share its memory
 #   --threads  of each job; default: the cores divided by N. A line or config that sets threads, and a run that is resumed,
 #              keep theirs. The last bits of results depend on it.
 #   --dry-run  check all jobs, and say which would run and how; run and write nothing. Exit status: 1 if one is wrong
 #   --collect  run nothing, only make the table of what there is; also while a sweep is at work
 #
-# With several GPUs each job on cuda gets one of them (those of CUDA_VISIBLE_DEVICES, if that is set).
+# With several GPUs each job on cuda gets one of them (those of CUDA_VISIBLE_DEVICES, if that is set). Where there are as many
+# cores as jobs at a time, each job on the CPU is kept to cores of its own, unless it has more threads than these.
 #
 # For x.jobs there will be x.sweep/sweep.csv, a row a job, and x.sweep/logs/LINE.log, what each job printed. What was done
 # is read from the run folders alone. Jobs are run from copies of their configs, as these are when the sweep begins; runs
@@ -24,11 +26,12 @@
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 
-jobs='' slots='' threads='' mode=run
+jobs='' slots='' per_gpu='' threads='' mode=run
 while (($#)); do
   case $1 in
     -j) needs_value "$@" && slots=$2 && shift 2 ;;
     -j[0-9]*) slots=${1#-j} && shift ;; # as make takes it
+    --per-gpu) needs_value "$@" && per_gpu=$2 && shift 2 ;;
     --threads) needs_value "$@" && threads=$2 && shift 2 ;;
     --collect) mode=collect && shift ;;
     --dry-run) mode=dry && shift ;;
@@ -37,7 +40,10 @@ while (($#)); do
     *) is_given JOBS "$1" && [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
   esac
 done
-[[ $slots$threads != *[^0-9]* && $slots != 0 && $threads != 0 ]] || die "-j and --threads take a number from 1 on"
+for number in "$slots" "$per_gpu" "$threads"; do
+  [[ ! $number || $number =~ ^[1-9][0-9]*$ ]] || die "-j, --per-gpu and --threads take a number from 1 on, not '$number'"
+done
+[[ ! $slots || ! $per_gpu ]] || die "give one of -j and --per-gpu"
 
 # --- Cores and GPUs ---------------------------------------------------------------------------------------------------
 
@@ -57,10 +63,29 @@ share_machine() {
   most=$cores
   if [[ " ${device[*]} " == *" cuda "* ]]; then
     find_gpus
-    most=$((${#gpus[@]} ? ${#gpus[@]} : cores))
+    most=$((${#gpus[@]} ? ${#gpus[@]} * ${per_gpu:-1} : cores))
   fi
+  [[ ! $per_gpu ]] || ((${#gpus[@]})) ||
+    die "--per-gpu is for jobs on cuda where nvidia-smi or CUDA_VISIBLE_DEVICES names GPUs; with -j it is the jobs at a time"
   ((slots)) || slots=$((most < ${#lines[@]} ? most : ${#lines[@]}))
   ((threads)) || threads=$((cores > slots ? cores / slots : 1))
+  mapfile -t pins < <(sweep_jobs cores "$slots")
+}
+
+pins=() # the processors of each slot, as taskset takes them
+
+# Whether a job is kept to the processors of its slot.
+is_pinned() { # is_pinned LINE SLOT
+  local processors=${pins[$2]:-}
+  processors=${processors//[^,]/}
+  [[ ${pins[$2]:-} && ${device[$1]} == cpu ]] && ((${own[$1]:-$threads} <= ${#processors} + 1))
+}
+
+# How the jobs share the machine, in words.
+sharing() {
+  printf '%s' "$slots at a time, threads of each: $threads"
+  [[ ! ${pins[0]:-} || " ${device[*]} " != *" cpu "* ]] || printf '%s' ", cores: ${pins[*]}"
+  ((${#gpus[@]} == 0)) || printf '%s' ", GPUs: ${gpus[*]}"
 }
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
@@ -72,6 +97,7 @@ free=()                          # slots
 start() { # start LINE SLOT
   local bind=()
   [[ ${device[$1]} != cuda || ${#gpus[@]} == 0 ]] || bind=("CUDA_VISIBLE_DEVICES=${gpus[$2 % ${#gpus[@]}]}")
+  ! is_pinned "$1" "$2" || bind+=(taskset --cpu-list "${pins[$2]}")
   setsid env "${bind[@]}" "$repository/scripts/sweep_job.sh" "$sweep/jobs.jsonl" "$1" "$threads" \
     </dev/null >>"$sweep/logs/$1.log" 2>&1 {sweep_lock}>&- &
   line_of[$!]=$1 slot_of[$!]=$2
@@ -147,13 +173,13 @@ if [[ $mode == dry ]]; then
   ((${#pending[@]} == 0)) || for line in "${pending[@]}"; do
     printf '%s: %s\n' "$line" "$(sed -n "${line}p" -- "$jobs")"
   done
-  tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $slots at a time, threads of each: $threads; nothing was run"
+  tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $(sharing); nothing was run"
   exit $((${tally[failed]:-0} > 0))
 fi
 open_sweep "$jobs"
 take_jobs
 share_machine
-tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $slots at a time, threads of each: $threads; logs: $sweep/logs"
+tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $(sharing); logs: $sweep/logs"
 run_all
 tell "$(duration "$SECONDS") in all"
 status=0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs one job of a sweep, from where that run stopped if it had begun. scripts/sweep.sh and scripts/slurm_sweep.sh call it
+# Runs one job of a sweep, from where that run stopped if it had begun. scripts/sweep.sh and scripts/slurm_job.sh call it
 # for each job; it becomes the program, so a signal meant for the run reaches it once, and alone.
 #
 #   scripts/sweep_job.sh RESOLVED LINE [THREADS]

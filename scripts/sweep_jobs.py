@@ -2,10 +2,13 @@
 """What the sweep scripts know of jobs, run folders and results. Plain Python, 3.6 or newer.
 
   sweep_jobs.py resolve PROGRAM JOBS         has the program resolve a job file; prints the jobs, if all lines are jobs
-  sweep_jobs.py list RESOLVED                prints line, status and device of each job, and what to tell of a refused one
+  sweep_jobs.py list RESOLVED                prints line, status, device and own threads (or -) of each job, and what to tell
+                                             of a refused one
   sweep_jobs.py words RESOLVED LINE THREADS  prints the run folder, then the arguments for sgdscope, each ended by NUL
   sweep_jobs.py report RESOLVED LINE         prints the job's status, and what to tell of it
+  sweep_jobs.py steps RESOLVED LINE          prints how many steps of the job are done
   sweep_jobs.py table RESOLVED               writes sweep.csv and prints it short; exit status 1 unless all are done
+  sweep_jobs.py cores SLOTS                  prints for each slot the processors that it has to itself, a line a slot
 
 RESOLVED is a file in the sweep's folder with what `resolve` prints: a JSON object a line, as `sgdscope resolve --jobs` has it.
 
@@ -185,6 +188,14 @@ def write_atomically(path: str, text: str) -> None:
         raise ValueError(f"cannot write {path}: {error.strerror}; call this again when it can be written") from None
 
 
+def threads_of(job: Job) -> Optional[int]:
+    """The threads that the job sets itself, or had when it began; None for as many as the sweep gives it."""
+    if job["sets_threads"]:
+        return job["config"]["threads"]
+    saved = read_json(os.path.join(job["output"], "config.json")) or {}
+    return saved.get("threads")
+
+
 def words_of(path: str, job: Job, threads: str) -> List[str]:
     """The run folder, then the program's arguments: the run is made from a copy of the resolved config beside `path`."""
     if "error" in job:
@@ -195,8 +206,7 @@ def words_of(path: str, job: Job, threads: str) -> List[str]:
     write_atomically(config, json.dumps(job["config"], ensure_ascii=False, indent=2) + "\n")
     words = [job["output"], "run", config] + ["--quiet"] * job["quiet"] + ["--output=" + job["output"], "--resume"]
     if not job["sets_threads"]:
-        saved = read_json(os.path.join(job["output"], "config.json")) or {}
-        words += ["--set", f"threads={saved.get('threads', threads)}"]
+        words += ["--set", f"threads={threads_of(job) or threads}"]
     return words
 
 
@@ -281,9 +291,9 @@ def print_list(path: str, jobs: List[Job]) -> None:
     for job in jobs:
         refusal = refusal_of(job)
         if refusal:
-            print(job["line"], "refused", "-", f"{title(job)}: failed: {refusal}", sep="\t")
+            print(job["line"], "refused", "-", "-", f"{title(job)}: failed: {refusal}", sep="\t")
         else:
-            print(job["line"], state_of(path, job)[0], job["config"]["device"], "", sep="\t")
+            print(job["line"], state_of(path, job)[0], job["config"]["device"], threads_of(job) or "-", "", sep="\t")
 
 
 def report(path: str, job: Job) -> None:
@@ -294,10 +304,34 @@ def report(path: str, job: Job) -> None:
     print(f"{status}\t{title(job)}: {status}{reason and ': ' + reason}")
 
 
+def place_of(processor: int) -> Tuple[int, int, int]:
+    """Socket, core and number of a processor: in this order those that share a core or a cache are neighbours."""
+    place = []
+    for name in ("physical_package_id", "core_id"):
+        try:
+            with open(f"/sys/devices/system/cpu/cpu{processor}/topology/{name}") as file:
+                place.append(int(file.read()))
+        except (OSError, ValueError):
+            place.append(0)
+    return place[0], place[1], processor
+
+
+def cores(slots: int) -> List[str]:
+    """The processors that this process may use, shared out to slots, as taskset takes them; none if there are more slots."""
+    usable = sorted(os.sched_getaffinity(0), key=place_of)
+    if slots > len(usable):
+        return []
+    bounds = [len(usable) * slot // slots for slot in range(slots + 1)]
+    return [",".join(map(str, sorted(usable[first:end]))) for first, end in zip(bounds, bounds[1:])]
+
+
 def main(command: str, path: str, *arguments: str) -> int:
     """Does what the command line asks for; the exit status."""
     if command == "resolve":
         print(resolve(path, arguments[0]), end="")
+        return 0
+    if command == "cores":
+        print("\n".join(cores(int(path))))
         return 0
     jobs = read_jobs(path, int(arguments[0]) if arguments else None)
     if arguments and not jobs:
@@ -310,6 +344,8 @@ def main(command: str, path: str, *arguments: str) -> int:
         sys.stdout.buffer.write(b"".join(os.fsencode(word) + b"\0" for word in words_of(path, jobs[0], arguments[1])))
     if command == "report":
         report(path, jobs[0])
+    if command == "steps":
+        print((read_json(os.path.join(jobs[0]["output"], "manifest.json")) or {}).get("steps_done", 0))
     return 0
 
 

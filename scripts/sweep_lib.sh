@@ -33,6 +33,7 @@ resolved=''          # what the program makes of each job, a line a job
 lines=()             # of all jobs, as numbers in the job file
 pending=()           # of those jobs that are to be run: not refused, and neither done nor diverged yet
 declare -A device=() # by line
+declare -A own=()    # threads of those that set them, by line
 declare -A tally=()  # jobs by status: those that need no run, and those that ended since
 
 # Has the program resolve the jobs, as their configs are now.
@@ -69,11 +70,11 @@ take_jobs() {
 
 # Which of the resolved jobs are done and which are to be run.
 read_plan() { # read_plan FILE
-  local plan line status where words
+  local plan line status where count words
   plan=$(sweep_jobs list "$1") || exit
-  while IFS=$'\t' read -r line status where words; do
+  while IFS=$'\t' read -r line status where count words; do
     # shellcheck disable=SC2034  # used by sweep.sh
-    lines+=("$line") device[$line]=$where
+    lines+=("$line") device[$line]=$where own[$line]=${count#-}
     case $status in
       done | diverged) tally[$status]=$((${tally[$status]:-0} + 1)) ;;
       refused) tally[failed]=$((${tally[failed]:-0} + 1)) && tell "$words" ;;

@@ -98,11 +98,21 @@ check "nor is an edited config" exits 1 "$slurm_sweep" cluster.jobs
 check "which is told too" says "cluster.jobs, or a config that it names, was edited since array job $array was submitted"
 mv copy small.json
 
-scontrol update JobId="${array}_14" StartTime=now # Slurm waits two minutes before it starts a requeued job
+start_now() { scontrol update JobId="${array}_14" StartTime=now; } # Slurm waits two minutes before it starts a requeued job
+start_now
+is_running() { [[ $(squeue --noheader --array --jobs="${array}_14" --format=%t) == R ]] && went_on; }
+steps_of_long() { grep -o '"steps_done": [0-9]*' "$long/manifest.json" | cut -d' ' -f2; }
+went_on() { (($(steps_of_long) > reached)); }
+reached=$(steps_of_long)
+await is_running
+check "the warning before its time limit" exits 0 scancel --batch --signal=USR1 "${array}_14"
+await is_pending
+check "requeues it too" grep -q '"status": "interrupted"' "$long/manifest.json"
+start_now
 check "a second call waits, and tells of failures" exits 1 "$slurm_sweep" cluster.jobs
 check "it submits nothing" says "array job $array of an earlier call is queued still"
 check "failures are told" says "line 13 (update.learning_rat=0.1): failed: update.learning_rat: unknown key"
-check "each good job was started once, the requeued one twice" equal "$(started)" 13
+check "each good job was started once, the requeued one three times" equal "$(started)" 14
 check "it was resumed" grep -q "^resuming at step" cluster.sweep/logs/14.log
 check "to the same metrics" cmp "on this machine/long run/metrics.csv" "$long/metrics.csv"
 check "and evaluations" cmp "on this machine/long run/eval.csv" "$long/eval.csv"

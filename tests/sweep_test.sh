@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # scripts/grid.sh and scripts/sweep.sh: twelve jobs of which two fail, jobs and configs that are edited, interruptions of
-# every kind, threads and GPUs, and what they refuse.
+# every kind, threads, cores and GPUs, and what they refuse.
 
 # shellcheck source=tests/sweep_helper.sh
 source "$(dirname "$0")/sweep_helper.sh"
@@ -207,19 +207,81 @@ check "the run is done" equal "$(cell long.sweep/sweep.csv 1 status)" "done"
 check "with the same metrics" cmp uninterrupted/metrics.csv 'long run/metrics.csv'
 check "and evaluations" cmp uninterrupted/eval.csv 'long run/eval.csv'
 
-# --- Threads and GPUs -------------------------------------------------------------------------------------------------
+# --- A time limit of Slurm's ------------------------------------------------------------------------------------------
+# The same run as tasks of a false Slurm, which warns it, and queues it again when asked to.
+
+mkdir bin
+cat >bin/scontrol <<'SH'
+#!/bin/sh
+echo "$*" >>requeued
+exit "${refuses:-0}"
+SH
+chmod +x bin/scontrol
+echo "sgdscope run ${long[*]} --output limited" >limited.jobs
+mkdir -p limited.sweep && "$program" resolve --jobs limited.jobs >limited.sweep/jobs.jsonl
+task() { # task COMMAND...: in the background, as Slurm starts it; with SIGHUP as it is in a batch job
+  env PATH="$work/bin:$PATH" SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=1 "$scripts/slurm_job.sh" limited.sweep/jobs.jsonl 1 \
+    &>output &
+  task=$!
+}
+limited_steps() { "$python" "$scripts/sweep_jobs.py" steps limited.sweep/jobs.jsonl 1; }
+goes_on_from() { (($(limited_steps) > $1)); } 2>/dev/null
+task_ends() { # task_ends STATUS
+  local status=0
+  wait "$task" || status=$?
+  equal "$status" "$1"
+}
+: >requeued
+task
+await goes_on_from 0
+kill -USR1 "$task"
+check "a warned task ends well" task_ends 0
+check "and is queued again" equal "$(cat requeued)" "requeue 7_1"
+check "its run has checkpointed" grep -q '"status": "interrupted"' limited/manifest.json
+check "before its end" test "$(limited_steps)" -lt 10000
+
+: >requeued && reached=$(limited_steps)
+task
+await goes_on_from "$reached"
+kill -TERM "$task" && kill -TERM "$task"
+check "what Slurm itself stops ends so" task_ends 129
+check "having checkpointed" grep -q '"status": "interrupted"' limited/manifest.json
+check "and is not queued again" equal "$(cat requeued)" ""
+
+reached=$(limited_steps)
+refuses=1 task
+await goes_on_from "$reached"
+kill -USR1 "$task"
+check "where Slurm does not take it again" task_ends 129
+check "that is told" says "error: scontrol cannot queue it again"
+
+task
+check "the next one goes on to the end" task_ends 0
+check "with the same metrics" cmp uninterrupted/metrics.csv limited/metrics.csv
+check "and evaluations" cmp uninterrupted/eval.csv limited/eval.csv
+
+# A program that makes no step before it is warned.
+printf '#!/bin/bash\ntrap "kill \$!; exit 129" HUP; sleep 60 & echo waiting; wait\n' >waiting && chmod +x waiting
+rm -r limited && : >requeued
+SGDSCOPE=./waiting task
+await grep -qx waiting output
+kill -USR1 "$task"
+check "without a step" task_ends 129
+check "nothing is queued again" equal "$(cat requeued)" ""
+check "and what to do is told" says "error: no step was made within the time limit; give more: -- --time="
+
+# --- Threads, cores and GPUs ------------------------------------------------------------------------------------------
 # The program is a false one from here on: it writes what it was given, and a manifest. With `together` in the environment
 # it waits until that many are running.
 
 cat >false_program <<'SH'
 #!/bin/bash
 [[ $1 == run ]] || exec "$program" "$@"
-echo "gpus=${CUDA_VISIBLE_DEVICES-none} $*" >>starts
+echo "gpus=${CUDA_VISIBLE_DEVICES-none} cores=$(taskset -pc $$ | sed 's/.*: //') $*" >>starts
 while (($(grep -c . starts) < ${together:-1})); do sleep 0.01; done
 for word; do [[ $word != --output=* ]] || output=${word#*=}; done
 mkdir -p "$output" && cp "$2" "$output/config.json" && echo '{"status": "done", "steps_done": 1, "wall_seconds": 1}' >"$output/manifest.json"
 SH
-mkdir bin
 cat >bin/nvidia-smi <<'SH'
 #!/bin/sh
 for i in 0 1 2; do echo "GPU $i: NVIDIA False (UUID: GPU-$i)"; done
@@ -252,11 +314,40 @@ printf 'sgdscope run %s --output g/%d\n' cuda.json 1 'small.json --device cuda' 
 check "jobs on GPUs run side by side" exits 0 env together=3 timeout 30 "$sweep" cuda.jobs
 check "each on one of its own" equal "$(gpus_used)" "gpus=0 gpus=1 gpus=2"
 rm -r g && : >starts
+printf 'sgdscope run cuda.json --output g/%d\n' {1..5} >shared.jobs
+check "two jobs a GPU" exits 0 env together=5 timeout 30 "$sweep" shared.jobs --per-gpu 2
+check "as many as there are" equal "$(gpus_used)" "gpus=0 gpus=0 gpus=1 gpus=1 gpus=2"
+check "are told" says "5 at a time"
+check "with the GPUs" says "GPUs: 0 1 2"
+rm -r g && : >starts
 check "visible GPUs alone are used" exits 0 env together=2 CUDA_VISIBLE_DEVICES=4,GPU-7 timeout 30 "$sweep" cuda.jobs
 check "one for each slot" grep -qE "gpus=(4 gpus=4 gpus=GPU-7|4 gpus=GPU-7 gpus=GPU-7)" <(gpus_used)
 printf 'sgdscope run small.json --output g/cpu\n' >cpu.jobs && : >starts
 check "jobs on the CPU" exits 0 "$sweep" cpu.jobs
 check "are bound to none" equal "$(gpus_used)" gpus=none
+check "--per-gpu is not for them" exits 1 "$sweep" cpu.jobs --per-gpu 2
+check "which is told" says "--per-gpu is for jobs on cuda"
+
+cores_used() { grep -o 'cores=[^ ]*' starts | sort | paste -sd' '; }
+all=$(taskset -pc $$ | sed 's/.*: //')
+usable=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)))')
+printf 'sgdscope run small.json --output h/%d\n' 1 2 >cores.jobs && : >starts
+check "one job at a time" exits 0 "$sweep" cores.jobs -j 1
+check "has all cores" equal "$(cores_used)" "cores=$all cores=$all"
+rm -r h && : >starts
+check "more jobs at a time than cores" exits 0 "$sweep" cores.jobs -j $((usable + 1))
+check "share them" equal "$(cores_used)" "cores=$all cores=$all"
+if ((usable > 1)); then
+  rm -r h && : >starts
+  check "two jobs at a time" exits 0 env together=2 timeout 30 "$sweep" cores.jobs -j 2
+  check "are told their cores" says ", cores: "
+  check "all cores are used, none by both" equal "$(cores_used | "$python" -c 'import re
+sets = [set(range(int(a), int(b or a) + 1)) for a, b in re.findall(r"(\d+)(?:-(\d+))?", input())]
+print(sum(map(len, sets)), len(set().union(*sets)))')" "$usable $usable"
+  printf 'sgdscope run small.json --set threads=%d --output h/wide\n' $((usable + 1)) >wide.jobs && : >starts
+  check "with more threads than its cores" exits 0 "$sweep" wide.jobs -j 2
+  check "a job has all" equal "$(cores_used)" "cores=$all"
+fi
 
 # --- What is refused --------------------------------------------------------------------------------------------------
 
@@ -284,13 +375,15 @@ check "an open quote" refuses "refused.jobs:1: a quotation that begins with ' ne
 check "--overwrite" refuses "argument was not expected: --overwrite" "$run --output a --overwrite"
 check "-j 0" exits 1 "$sweep" cpu.jobs -j 0
 check "--threads x" exits 1 "$sweep" cpu.jobs --threads x
+check "--per-gpu 0" exits 1 "$sweep" cuda.jobs --per-gpu 0
+check "--per-gpu and -j" exits 1 "$sweep" cuda.jobs --per-gpu 2 -j 2
 check "two job files" exits 1 "$sweep" cpu.jobs cuda.jobs
 check "nothing was started" equal "$(cat starts)" ""
 check "nothing was executed" absent executed
 
 # Of each script, up to an option that takes a value, or up to a place that takes one.
 for call in "$grid small.json --out" "$grid small.json --out o --set" "$grid small.json --out o --vary" "$sweep cpu.jobs -j" \
-  "$sweep cpu.jobs --threads" "$sweep" "$scripts/slurm_sweep.sh" "$scripts/setup.sh --torch" "$scripts/setup.sh --torch-file" \
+  "$sweep cpu.jobs --threads" "$sweep cpu.jobs --per-gpu" "$sweep" "$scripts/slurm_sweep.sh" "$scripts/setup.sh --torch" "$scripts/setup.sh --torch-file" \
   "$scripts/test.sh --preset" "$scripts/reproduce.sh inherent_noise --out" "$scripts/download_data.sh mnist" \
   "$scripts/gpu_check.sh --gather" "$scripts/gpu_check.sh libraries"; do
   read -ra words <<<"$call"
