@@ -1,7 +1,11 @@
-# Finds LibTorch: -DSGDSCOPE_TORCH_DIR=PREFIX, the environment variable of that name, the file .libtorch
-# that scripts/setup.sh writes, or CMAKE_PREFIX_PATH, in this order.
+# Finds LibTorch: -DSGDSCOPE_TORCH_DIR=PREFIX, the environment variable of that name, for a wheel the torch of the Python that
+# builds it, the file .libtorch that scripts/setup.sh writes, or CMAKE_PREFIX_PATH, in this order.
 if(NOT SGDSCOPE_TORCH_DIR)
   set(SGDSCOPE_TORCH_DIR "$ENV{SGDSCOPE_TORCH_DIR}")
+endif()
+if(NOT SGDSCOPE_TORCH_DIR AND SKBUILD)
+  execute_process(COMMAND ${Python_EXECUTABLE} -c "import importlib.util as u; print(*u.find_spec('torch').submodule_search_locations)"
+                  OUTPUT_VARIABLE SGDSCOPE_TORCH_DIR OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
 if(NOT SGDSCOPE_TORCH_DIR AND EXISTS "${CMAKE_SOURCE_DIR}/.libtorch")
   file(STRINGS "${CMAKE_SOURCE_DIR}/.libtorch" SGDSCOPE_TORCH_DIR LIMIT_COUNT 1)
