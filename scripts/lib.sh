@@ -11,6 +11,8 @@ readonly libtorch_file=.libtorch # one line: the CMake prefix of the LibTorch th
 # shellcheck disable=SC2034
 readonly library_packages=(libcli11-dev nlohmann-json3-dev libspdlog-dev libgtest-dev libbenchmark-dev libhwy-dev zlib1g-dev)
 
+PATH+=:$PWD/.venv/bin # CMake and Ninja, where setup.sh took them from PyPI
+
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
 
 die() {
@@ -123,6 +125,8 @@ build() { # build PRESET BUILD_DIR LIBTORCH_FILE [CMAKE ARGUMENT...]
     rm "$dir/CMakeCache.txt"
   fi
   say "building preset $preset in $dir against the LibTorch in $torch"
+  local PATH=$PATH
+  [[ ! -x .venv/bin/cmake ]] || PATH=$PWD/.venv/bin:$PATH # there because the system's is too old
   cmake --preset "$preset" -B "$dir" -DSGDSCOPE_TORCH_DIR="$torch" --log-level=NOTICE "${@:4}" &&
     cmake --build "$dir" --target "$build_target" --parallel "$(nproc)"
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian or Ubuntu machine ready to build: installs what is missing, finds LibTorch, and writes its CMake
-# prefix to .libtorch. Installs nothing when all is there.
+# Makes a machine ready to build: installs what is missing, finds LibTorch, and writes its CMake prefix to .libtorch. Installs
+# nothing when all is there. On Debian and Ubuntu it takes their packages, as root or by sudo. Without root, and elsewhere, a
+# C++20 compiler, Python 3.10 or newer, zlib's headers and Highway's folder hwy must be there; CMake, Ninja and the other libraries
+# are taken from PyPI into .venv, without GoogleTest, so that there are no tests in C++.
 #
 #   scripts/setup.sh [--torch auto|wheel|debian] [--torch-file FILE]
 #
@@ -11,7 +13,8 @@
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly torch_version=2.13.0
+torch_version=$(sed -n 's/^dependencies = .*"torch==\([0-9.]*\)".*/\1/p' pyproject.toml)
+readonly torch_version
 readonly build_packages=(g++ cmake ninja-build lld ccache git ca-certificates curl python3 python3-venv python3-pip)
 readonly data_package=dataset-fashion-mnist
 
@@ -29,8 +32,55 @@ done
 # --- Packages ---------------------------------------------------------------------------------------------------------
 
 install_packages() {
-  need_packages "${build_packages[@]}" "${library_packages[@]}"
+  local missing
+  missing=$(missing_packages "${build_packages[@]}" "${library_packages[@]}")
+  if [[ $missing ]] && { ! command -v dpkg-query >/dev/null || ! can_be_root; }; then
+    take_from_pypi
+  else
+    need_packages "${build_packages[@]}" "${library_packages[@]}"
+  fi
   say "build tools and libraries are there"
+}
+
+compiles() { # compiles HEADER
+  printf '#include <%s>\n' "$1" | "${CXX:-c++}" -std=c++20 -I .venv/include -fsyntax-only -x c++ - 2>/dev/null
+}
+
+cmake_is_new() { cmake -P <(echo 'cmake_minimum_required(VERSION 3.25)') 2>/dev/null; }
+
+# Of a package on PyPI, of which nothing is run, a library's headers and its licence, if the compiler does not find the headers.
+take_headers() { # take_headers HEADER NAME PACKAGE: NAME as Debian calls the library
+  local folder=${1%/*} unpacked found
+  ! compiles "$1" || return 0
+  say "taking $1 from PyPI ($3)"
+  unpacked=$(mktemp -d) || no_temporary
+  quietly .venv/bin/python -m pip --disable-pip-version-check download --no-deps --dest "$unpacked" "$3" ||
+    die "pip cannot download $3 (its own words are above); copy the folder ${1%/*} of the library into $PWD/.venv/include yourself"
+  .venv/bin/python - "$unpacked" <<'PYTHON'
+import pathlib, shutil, sys
+[file] = pathlib.Path(sys.argv[1]).iterdir()
+shutil.unpack_archive(file, sys.argv[1], "zip" if file.suffix == ".whl" else None)
+PYTHON
+  found=$(find "$unpacked" -path "*/include/$1" | head -1)
+  cp -r "${found%/*}" ".venv/include/$folder"
+  mkdir -p ".venv/share/doc/$2"
+  find "${found%/*/*}/.." "$unpacked"/*.dist-info -iname 'license*' -type f | head -1 | xargs cat >".venv/share/doc/$2/copyright"
+  rm -r "$unpacked"
+}
+
+take_from_pypi() {
+  say "not root, or not Debian: taking CMake, Ninja and libraries from PyPI where they are missing"
+  compiles source_location || die "there is no C++20 compiler, or not as ${CXX:-c++}; install GCC 11 or newer, load its module," \
+    "or name one in CXX"
+  compiles zlib.h || die "there is no zlib.h; install zlib's headers (zlib1g-dev, zlib-devel), or name their folder in CPATH"
+  make_venv || die "python3 -m venv failed; install Python 3.10 or newer with its module venv, or load its module"
+  cmake_is_new || pip_install 'cmake>=3.25'
+  command -v ninja >/dev/null || pip_install ninja
+  take_headers CLI/CLI.hpp libcli11-dev pgm-build-deps==2026.10.26.92
+  take_headers nlohmann/json.hpp nlohmann-json3-dev nlohmann-json==3.12.0
+  take_headers spdlog/spdlog.h libspdlog-dev tokenspeed-spdlog==1.17.0
+  compiles hwy/highway.h || die "there is no Highway, which PyPI does not have. Unpack a release of github.com/google/highway," \
+    "copy its folder hwy into $PWD/.venv/include, where the build finds it, and call setup.sh again"
 }
 
 # Wanted, not needed: without it scripts/download_data.sh fetches the same data.

@@ -19,11 +19,12 @@ need_headers(nlohmann_json nlohmann_json::nlohmann_json nlohmann/json.hpp 3.11)
 need_headers(spdlog spdlog::spdlog_header_only spdlog/spdlog.h)
 find_package(ZLIB REQUIRED)
 
-# Highway also has a few sources, which choose the processor's instructions.
+# Highway also has a few sources, which choose the processor's instructions. Which of these there are depends on its release.
 need_headers(HWY hwy::hwy hwy/highway.h)
 if(HWY_INCLUDE_DIR)
   set(sources abort aligned_allocator per_target print targets)
   list(TRANSFORM sources REPLACE "(.+)" "${HWY_INCLUDE_DIR}/hwy/\\1.cc")
+  file(GLOB sources ${sources})
   add_library(sgdscope_highway STATIC ${sources})
   target_include_directories(sgdscope_highway PRIVATE ${HWY_INCLUDE_DIR})
   target_link_libraries(hwy::hwy INTERFACE sgdscope_highway)
