@@ -175,7 +175,7 @@ Gradients Oracle::EvaluateByLayers(const Batch& piece, const at::Tensor& theta,
       network_.root->Forward(piece.inputs, {theta, &gradients.taps, {}, &back}).detach();
   auto [losses, d] = loss_.WithGradient(gradients.logits, piece.labels, weights);
   gradients.losses = losses;
-  back.Go(d);
+  WayBack::Go(back.steps, d);
   gradients.output_gradients = std::move(back.output_gradients);
   gradients.parameters = theta.size(0);
   return gradients;
@@ -225,7 +225,9 @@ at::Tensor Gradients::Weighted(const at::Tensor& weights) const {
   }
   const at::Tensor sum = at::empty({parameters}, losses.options());
   for (size_t i = 0; i < taps.size(); ++i) {
-    taps[i].layer->WriteGradient(taps[i], WeightedRows(output_gradients[i], weights), sum);
+    Tap tap = taps[i];
+    tap.sums.reset();  // of the unweighted
+    tap.layer->WriteGradient(tap, WeightedRows(output_gradients[i], weights), sum);
   }
   return sum;
 }
@@ -240,8 +242,9 @@ Gradients Gradients::OfPart(int64_t begin, int64_t size) const {
     part.in_pieces_ = {oracle, Part(batch, begin, size), theta};
   }
   for (size_t i = 0; i < taps.size(); ++i) {
+    const at::Tensor& output = taps[i].output;
     part.taps.push_back({taps[i].layer, taps[i].input.detach().narrow(0, begin, size),
-                         taps[i].output.detach().narrow(0, begin, size)});
+                         output.defined() ? output.detach().narrow(0, begin, size) : output});
     part.output_gradients.push_back(output_gradients[i].narrow(0, begin, size));
   }
   part.parameters = parameters;

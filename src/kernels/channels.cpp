@@ -22,16 +22,49 @@ HWY_INLINE V64 LoadWide(const float* from) {
 }
 HWY_INLINE V64 LoadWide(const double* from) { return hn::LoadU(D64(), from); }
 
+/// a - shift_a of a vector of channels.
+template <class T>
+HWY_INLINE V64 Factor(const ShiftedRows<T>& a, int64_t at, V64 shift) {
+  return hn::Sub(LoadWide(a.values + at), shift);
+}
+template <class T>
+HWY_INLINE V64 Factor(const MaskedRows<T>& a, int64_t at, V64) {
+  const hn::Rebind<T, D64> tag;
+  const auto masked = hn::Le(hn::LoadU(tag, a.positive + at), hn::Zero(tag));
+  hn::StoreU(hn::IfThenZeroElse(masked, hn::LoadU(tag, a.d + at)), tag, a.out + at);
+  return LoadWide(a.out + at);
+}
+/// The same of one channel.
+template <class T>
+double Factor(const ShiftedRows<T>& a, int64_t at, double shift) {
+  return static_cast<double>(a.values[at]) - shift;
+}
+template <class T>
+double Factor(const MaskedRows<T>& a, int64_t at, double) {
+  a.out[at] = a.positive[at] <= 0 ? T{0} : a.d[at];
+  return static_cast<double>(a.out[at]);
+}
+
+template <class T>
+HWY_INLINE const double* ShiftOf(const ShiftedRows<T>& a) {
+  return a.shift;
+}
+template <class T>
+HWY_INLINE const double* ShiftOf(const MaskedRows<T>&) {
+  return nullptr;
+}
+
 /// The sums of kVectors vectors of channels from c on, kept in registers.
-template <int kVectors, class T>
-HWY_INLINE void SumSome(const ShiftedRows<T>& a, const ShiftedRows<T>& b, int64_t rows,
-                        int64_t channels, int64_t c, double* sums) {
+template <int kVectors, class A, class T>
+HWY_INLINE void SumSome(const A& a, const ShiftedRows<T>& b, int64_t rows, int64_t channels,
+                        int64_t c, double* sums) {
   const D64 tag;
   const auto lanes = static_cast<int64_t>(hn::Lanes(tag));
   V64 shift_a[kVectors], shift_b[kVectors], first[kVectors], second[kVectors];
   HWY_UNROLL(4)
   for (int k = 0; k < kVectors; ++k) {
-    shift_a[k] = hn::LoadU(tag, a.shift + c + k * lanes);
+    const double* const shift = ShiftOf(a);
+    shift_a[k] = shift == nullptr ? hn::Zero(tag) : hn::LoadU(tag, shift + c + k * lanes);
     shift_b[k] = hn::LoadU(tag, b.shift + c + k * lanes);
     first[k] = second[k] = hn::Zero(tag);
   }
@@ -39,8 +72,8 @@ HWY_INLINE void SumSome(const ShiftedRows<T>& a, const ShiftedRows<T>& b, int64_
     const int64_t at = r * channels + c;
     HWY_UNROLL(4)
     for (int k = 0; k < kVectors; ++k) {
-      const V64 x = hn::Sub(LoadWide(a.values + at + k * lanes), shift_a[k]);
-      const V64 y = hn::Sub(LoadWide(b.values + at + k * lanes), shift_b[k]);
+      const V64 x = Factor(a, at + k * lanes, shift_a[k]);
+      const V64 y = Factor(b, at + k * lanes, shift_b[k]);
       first[k] = hn::Add(first[k], x);
       second[k] = hn::MulAdd(x, y, second[k]);
     }
@@ -52,9 +85,9 @@ HWY_INLINE void SumSome(const ShiftedRows<T>& a, const ShiftedRows<T>& b, int64_
   }
 }
 
-template <class T>
-void ChannelSumsImpl(const ShiftedRows<T>& a, const ShiftedRows<T>& b, int64_t rows,
-                     int64_t channels, double* sums) {
+template <class A, class T>
+void ChannelSumsImpl(const A& a, const ShiftedRows<T>& b, int64_t rows, int64_t channels,
+                     double* sums) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D64()));
   int64_t c = 0;
   for (; c + 4 * lanes <= channels; c += 4 * lanes) SumSome<4>(a, b, rows, channels, c, sums);
@@ -62,8 +95,8 @@ void ChannelSumsImpl(const ShiftedRows<T>& a, const ShiftedRows<T>& b, int64_t r
   for (; c < channels; ++c) {
     double first = 0, second = 0;
     for (int64_t r = 0; r < rows; ++r) {
-      const double x = static_cast<double>(a.values[r * channels + c]) - a.shift[c];
-      const double y = static_cast<double>(b.values[r * channels + c]) - b.shift[c];
+      const double x = Factor(a, r * channels + c, ShiftOf(a) == nullptr ? 0 : ShiftOf(a)[c]);
+      const double y = Factor(b, r * channels + c, b.shift[c]);
       first += x;
       second += x * y;
     }
@@ -72,40 +105,51 @@ void ChannelSumsImpl(const ShiftedRows<T>& a, const ShiftedRows<T>& b, int64_t r
   }
 }
 
-template <int kTerms, class T>
+/// Channels [c, channels) of a row, which begins at `row`; the last ones in shorter vectors.
+template <int kTerms, bool kPositive, class D, class T>
+HWY_INLINE void CombineRow(D tag, const ChannelTerm<T>* terms, const T* constant, int64_t row,
+                           int64_t c, int64_t channels, T* out) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(tag));
+  const auto zero = hn::Zero(tag);
+  for (; c + lanes <= channels; c += lanes) {
+    auto sum = hn::LoadU(tag, constant + c);
+    HWY_UNROLL(3)
+    for (int k = 0; k < kTerms; ++k) {
+      const auto x =
+          hn::Sub(hn::LoadU(tag, terms[k].values + row + c), hn::LoadU(tag, terms[k].shift + c));
+      sum = hn::MulAdd(x, hn::LoadU(tag, terms[k].weight + c), sum);
+    }
+    if constexpr (kPositive) sum = hn::IfThenElse(hn::Lt(sum, zero), zero, sum);
+    hn::StoreU(sum, tag, out + row + c);
+  }
+  if constexpr (hn::MaxLanes(D()) > 1) {
+    if (c == channels) return;
+    CombineRow<kTerms, kPositive>(hn::Half<D>(), terms, constant, row, c, channels, out);
+  }
+}
+
+template <int kTerms, bool kPositive, class T>
 void CombineTerms(const ChannelTerm<T>* terms, const T* constant, int64_t rows, int64_t channels,
                   T* out) {
-  const hn::ScalableTag<T> tag;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(tag));
   for (int64_t r = 0; r < rows; ++r) {
-    const int64_t row = r * channels;
-    int64_t c = 0;
-    for (; c + lanes <= channels; c += lanes) {
-      auto sum = hn::LoadU(tag, constant + c);
-      HWY_UNROLL(3)
-      for (int k = 0; k < kTerms; ++k) {
-        const auto x =
-            hn::Sub(hn::LoadU(tag, terms[k].values + row + c), hn::LoadU(tag, terms[k].shift + c));
-        sum = hn::MulAdd(x, hn::LoadU(tag, terms[k].weight + c), sum);
-      }
-      hn::StoreU(sum, tag, out + row + c);
-    }
-    for (; c < channels; ++c) {
-      T sum = constant[c];
-      for (int k = 0; k < kTerms; ++k) {
-        sum += (terms[k].values[row + c] - terms[k].shift[c]) * terms[k].weight[c];
-      }
-      out[row + c] = sum;
-    }
+    CombineRow<kTerms, kPositive>(hn::ScalableTag<T>(), terms, constant, r * channels, 0, channels,
+                                  out);
   }
+}
+
+template <bool kPositive, class T>
+void CombineSome(const ChannelTerm<T>* terms, int64_t count, const T* constant, int64_t rows,
+                 int64_t channels, T* out) {
+  if (count == 1) return CombineTerms<1, kPositive>(terms, constant, rows, channels, out);
+  if (count == 2) return CombineTerms<2, kPositive>(terms, constant, rows, channels, out);
+  CombineTerms<3, kPositive>(terms, constant, rows, channels, out);
 }
 
 template <class T>
 void ChannelCombinationImpl(const ChannelTerm<T>* terms, int64_t count, const T* constant,
-                            int64_t rows, int64_t channels, T* out) {
-  if (count == 1) return CombineTerms<1>(terms, constant, rows, channels, out);
-  if (count == 2) return CombineTerms<2>(terms, constant, rows, channels, out);
-  CombineTerms<3>(terms, constant, rows, channels, out);
+                            bool positive, int64_t rows, int64_t channels, T* out) {
+  if (positive) return CombineSome<true>(terms, count, constant, rows, channels, out);
+  CombineSome<false>(terms, count, constant, rows, channels, out);
 }
 
 // HWY_EXPORT takes no templates.
@@ -118,12 +162,21 @@ void ChannelSumsDouble(const ShiftedRows<double>& a, const ShiftedRows<double>& 
   ChannelSumsImpl(a, b, rows, channels, sums);
 }
 void ChannelCombinationFloat(const ChannelTerm<float>* terms, int64_t count, const float* constant,
-                             int64_t rows, int64_t channels, float* out) {
-  ChannelCombinationImpl(terms, count, constant, rows, channels, out);
+                             bool positive, int64_t rows, int64_t channels, float* out) {
+  ChannelCombinationImpl(terms, count, constant, positive, rows, channels, out);
+}
+void MaskedChannelSumsFloat(const MaskedRows<float>& a, const ShiftedRows<float>& b, int64_t rows,
+                            int64_t channels, double* sums) {
+  ChannelSumsImpl(a, b, rows, channels, sums);
 }
 void ChannelCombinationDouble(const ChannelTerm<double>* terms, int64_t count,
-                              const double* constant, int64_t rows, int64_t channels, double* out) {
-  ChannelCombinationImpl(terms, count, constant, rows, channels, out);
+                              const double* constant, bool positive, int64_t rows, int64_t channels,
+                              double* out) {
+  ChannelCombinationImpl(terms, count, constant, positive, rows, channels, out);
+}
+void MaskedChannelSumsDouble(const MaskedRows<double>& a, const ShiftedRows<double>& b,
+                             int64_t rows, int64_t channels, double* sums) {
+  ChannelSumsImpl(a, b, rows, channels, sums);
 }
 
 }  // namespace sgdscope::kernels::HWY_NAMESPACE
@@ -134,6 +187,8 @@ namespace sgdscope::kernels {
 
 HWY_EXPORT(ChannelSumsFloat);
 HWY_EXPORT(ChannelSumsDouble);
+HWY_EXPORT(MaskedChannelSumsFloat);
+HWY_EXPORT(MaskedChannelSumsDouble);
 HWY_EXPORT(ChannelCombinationFloat);
 HWY_EXPORT(ChannelCombinationDouble);
 
@@ -146,12 +201,22 @@ void ChannelSums(const ShiftedRows<double>& a, const ShiftedRows<double>& b, int
   HWY_DYNAMIC_DISPATCH(ChannelSumsDouble)(a, b, rows, channels, sums);
 }
 void ChannelCombination(const ChannelTerm<float>* terms, int64_t count, const float* constant,
-                        int64_t rows, int64_t channels, float* out) {
-  HWY_DYNAMIC_DISPATCH(ChannelCombinationFloat)(terms, count, constant, rows, channels, out);
+                        bool positive, int64_t rows, int64_t channels, float* out) {
+  HWY_DYNAMIC_DISPATCH(ChannelCombinationFloat)
+  (terms, count, constant, positive, rows, channels, out);
+}
+void MaskedChannelSums(const MaskedRows<float>& a, const ShiftedRows<float>& b, int64_t rows,
+                       int64_t channels, double* sums) {
+  HWY_DYNAMIC_DISPATCH(MaskedChannelSumsFloat)(a, b, rows, channels, sums);
 }
 void ChannelCombination(const ChannelTerm<double>* terms, int64_t count, const double* constant,
-                        int64_t rows, int64_t channels, double* out) {
-  HWY_DYNAMIC_DISPATCH(ChannelCombinationDouble)(terms, count, constant, rows, channels, out);
+                        bool positive, int64_t rows, int64_t channels, double* out) {
+  HWY_DYNAMIC_DISPATCH(ChannelCombinationDouble)
+  (terms, count, constant, positive, rows, channels, out);
+}
+void MaskedChannelSums(const MaskedRows<double>& a, const ShiftedRows<double>& b, int64_t rows,
+                       int64_t channels, double* sums) {
+  HWY_DYNAMIC_DISPATCH(MaskedChannelSumsDouble)(a, b, rows, channels, sums);
 }
 
 }  // namespace sgdscope::kernels

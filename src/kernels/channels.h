@@ -20,6 +20,19 @@ void ChannelSums(const ShiftedRows<float>& a, const ShiftedRows<float>& b, int64
 void ChannelSums(const ShiftedRows<double>& a, const ShiftedRows<double>& b, int64_t rows,
                  int64_t channels, double* sums);
 
+/// The same with a[r, c] = d[r, c], or 0 where positive[r, c] is at most 0, which is written to `out`.
+/// All are [rows, channels].
+template <class T>
+struct MaskedRows {
+  const T* d;
+  const T* positive;
+  T* out;
+};
+void MaskedChannelSums(const MaskedRows<float>& a, const ShiftedRows<float>& b, int64_t rows,
+                       int64_t channels, double* sums);
+void MaskedChannelSums(const MaskedRows<double>& a, const ShiftedRows<double>& b, int64_t rows,
+                       int64_t channels, double* sums);
+
 /// weight (x - shift): values [rows, channels]; shift and weight [channels].
 template <class T>
 struct ChannelTerm {
@@ -28,10 +41,10 @@ struct ChannelTerm {
   const T* weight;
 };
 
-/// out[r, c] = constant[c] + the sum of `count` terms, 1 to 3.
+/// out[r, c] = constant[c] + the sum of `count` terms, 1 to 3; `positive`: max(that, 0).
 void ChannelCombination(const ChannelTerm<float>* terms, int64_t count, const float* constant,
-                        int64_t rows, int64_t channels, float* out);
+                        bool positive, int64_t rows, int64_t channels, float* out);
 void ChannelCombination(const ChannelTerm<double>* terms, int64_t count, const double* constant,
-                        int64_t rows, int64_t channels, double* out);
+                        bool positive, int64_t rows, int64_t channels, double* out);
 
 }  // namespace sgdscope::kernels

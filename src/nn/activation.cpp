@@ -3,6 +3,7 @@
 #include "nn/activation.h"
 
 #include "nn/gelu.h"
+#include "nn/taps.h"
 
 namespace sgdscope {
 namespace {
@@ -11,9 +12,7 @@ class Nonlinearity : public ElementwiseLayer {
  public:
   at::Tensor Forward(const at::Tensor& z, const Pass& pass) const override {
     const at::Tensor h = Apply(z);
-    if (pass.back != nullptr && !pass.back->steps.empty()) {
-      pass.back->steps.emplace_back([this, h](const at::Tensor& d) { return Back(d, h); });
-    }
+    AddStep(pass, [this, h](const at::Tensor& d) { return Back(d, h); });
     return h;
   }
 

@@ -60,11 +60,6 @@ at::Tensor Of(const at::Tensor& h, Part part) {
   return h.defined() && h.size(0) != part.size ? h.narrow(0, part.begin, part.size) : h;
 }
 
-/// A tensor for what becomes of h, with the channels together.
-at::Tensor RoomFor(const at::Tensor& h) {
-  return at::empty(h.movedim(1, -1).sizes(), h.options()).movedim(-1, 1);
-}
-
 double CountOf(const at::Tensor& h) {  // N
   return static_cast<double>(h.numel() / h.size(1));
 }
@@ -102,24 +97,50 @@ struct Normalizing {
   int64_t ghost;
 };
 
+/// gamma r (dz - mean(dz) - c r^2 mean(dz c)) of a part. sums: of dz and dz c.
+void WriteProduct(const at::Tensor& dz, const at::Tensor& h, const at::Tensor& sums,
+                  const at::Tensor& moments, const at::Tensor& gamma, const at::Tensor& out) {
+  const at::Tensor means = sums.div(CountOf(h));
+  const at::Tensor weight = gamma.mul(moments[1]);
+  const at::Tensor by_c = weight.mul(moments[1].square()).mul(means[1]).neg();
+  WriteCombination({{dz, means[0], weight}, {h, moments[0], by_c}}, at::zeros_like(gamma), out);
+}
+
+/// What follows from dL/dz.
+struct Derivatives {
+  at::Tensor dz;
+  at::Tensor sums;  // [parts, 2, channels] in double, of dz and dz c
+  at::Tensor by_h;  // dL/dh
+};
+
+/// From d = dL/dz, or, where `positive` = max(z, 0) is defined, from the derivative by that.
+Derivatives DerivativesFrom(const at::Tensor& d, const at::Tensor& positive, const at::Tensor& h,
+                            const Normalizing& how) {
+  const at::Tensor given = ChannelsTogether(d);
+  Derivatives found{positive.defined() ? RoomFor(h) : given, {}, RoomFor(h)};
+  std::vector<at::Tensor> sums;
+  const auto parts = PartsOf({h.size(0)}, how.ghost);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto of = [&](const at::Tensor& t) { return Of(t, parts[i]); };
+    const at::Tensor moments = how.moments[static_cast<int64_t>(i)];
+    sums.push_back(positive.defined()
+                       ? MaskedChannelSums(of(given), of(positive), of(h), moments[0], of(found.dz))
+                       : ChannelSums(of(given), {}, of(h), moments[0]));
+    WriteProduct(of(found.dz), of(h), sums.back(), moments, how.gamma, of(found.by_h));
+  }
+  found.sums = at::stack(sums);
+  return found;
+}
+
 /// dL/dh from dz = dL/dz and h.
 class Backward : public torch::autograd::Function<Backward> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& given,
                             const at::Tensor& h, const Normalizing& how) {
-    const at::Tensor dz = ChannelsTogether(given);
-    const at::Tensor result = RoomFor(h);
-    std::vector<at::Tensor> sums;  // of dz and dz c
-    const auto parts = PartsOf({h.size(0)}, how.ghost);
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const at::Tensor some_h = Of(h, parts[i]), some_dz = Of(dz, parts[i]);
-      const at::Tensor moments = how.moments[static_cast<int64_t>(i)];
-      sums.push_back(ChannelSums(some_dz, {}, some_h, moments[0]));
-      WriteProduct(some_dz, some_h, sums.back(), moments, how.gamma, Of(result, parts[i]));
-    }
-    context->save_for_backward({dz, h, how.moments, how.gamma, at::stack(sums)});
+    const auto [dz, sums, by_h] = DerivativesFrom(given, {}, h, how);
+    context->save_for_backward({dz, h, how.moments, how.gamma, sums});
     context->saved_data["ghost"] = how.ghost;
-    return result;
+    return by_h;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -152,18 +173,20 @@ class Backward : public torch::autograd::Function<Backward> {
     }
     return {by_dz, by_h, {}};
   }
-
- private:
-  /// gamma r (dz - mean(dz) - c r^2 mean(dz c)). sums: of dz and dz c.
-  static void WriteProduct(const at::Tensor& dz, const at::Tensor& h, const at::Tensor& sums,
-                           const at::Tensor& moments, const at::Tensor& gamma,
-                           const at::Tensor& out) {
-    const at::Tensor means = sums.div(CountOf(h));
-    const at::Tensor weight = gamma.mul(moments[1]);
-    const at::Tensor by_c = weight.mul(moments[1].square()).mul(means[1]).neg();
-    WriteCombination({{dz, means[0], weight}, {h, moments[0], by_c}}, at::zeros_like(gamma), out);
-  }
 };
+
+/// gamma x + beta = z, and what `end` makes of it.
+at::Tensor NormalizedTo(const End& end, const at::Tensor& h, const Normalizing& how) {
+  const at::Tensor out = RoomFor(h), zero = at::zeros_like(how.gamma);
+  const auto parts = PartsOf({h.size(0)}, how.ghost);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const at::Tensor moments = how.moments[static_cast<int64_t>(i)];
+    std::vector<ChannelTerm> terms = {{Of(h, parts[i]), moments[0], how.gamma.mul(moments[1])}};
+    if (end.add.defined()) terms.push_back({Of(end.add, parts[i]), zero, zero.add(1)});
+    WriteCombination(terms, how.beta, Of(out, parts[i]), end.positive);
+  }
+  return out;
+}
 
 /// gamma x + beta.
 class Normalize : public torch::autograd::Function<Normalize> {
@@ -172,14 +195,7 @@ class Normalize : public torch::autograd::Function<Normalize> {
                             const Normalizing& how) {
     context->save_for_backward({h, how.moments, how.gamma});
     context->saved_data["ghost"] = how.ghost;
-    const at::Tensor z = RoomFor(h);
-    const auto parts = PartsOf({h.size(0)}, how.ghost);
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const at::Tensor moments = how.moments[static_cast<int64_t>(i)];
-      WriteCombination({{Of(h, parts[i]), moments[0], how.gamma.mul(moments[1])}}, how.beta,
-                       Of(z, parts[i]));
-    }
-    return z;
+    return NormalizedTo({}, h, how);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -232,19 +248,41 @@ class BatchNorm : public ParameterLayer {
   }
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    if (pass.running.defined()) {
-      const at::Tensor running = Running(pass.running).to(at::kDouble);
-      const at::Tensor scale = running[1].add(kEpsilon).rsqrt();
-      const at::Tensor z = RoomFor(h);
-      WriteCombination({{h, running[0], Gamma(pass.theta).mul(scale)}}, Beta(pass.theta), z);
-      return z;
-    }
+    if (pass.running.defined()) return ByRunning({}, h, pass);
+    if (h.is_cpu() && !at::GradMode::is_enabled()) return ForwardTo({}, h, pass);
     const at::Tensor input = ChannelsTogether(h);
     const auto [z, moments] = Normalized(input, pass.theta, {});
     const at::Tensor output = Recorded(*this, input, z, pass);
     if (pass.taps != nullptr) pass.taps->back().moments = moments;
+    if (pass.back != nullptr) {
+      AddWayBack(pass, [this, input, moments, theta = pass.theta](const at::Tensor& d) {
+        return BackByAten(d, input, moments, theta);
+      });
+    }
     return output;
   }
+
+  at::Tensor ForwardTo(const End& end, const at::Tensor& h, const Pass& pass) const override {
+    if (pass.running.defined()) return ByRunning(end, h, pass);
+    const bool ends = end.positive || end.add.defined();
+    // At the network's first tap no step is gone, which would find dL/dz behind a positive part.
+    const bool first = pass.back != nullptr && pass.back->steps.empty();
+    if ((ends && first) || !h.is_cpu()) return Layer::ForwardTo(end, h, pass);
+    const at::Tensor input = ChannelsTogether(h);
+    const Normalizing how = {MomentsOf(input, PartsOf({h.size(0)}, ghost_)), Gamma(pass.theta),
+                             Beta(pass.theta), ghost_};
+    const at::Tensor out = NormalizedTo(end, input, how);
+    if (pass.taps == nullptr) return out;
+    Recorded(*this, input, ends ? at::Tensor() : out, pass);
+    pass.taps->back().moments = how.moments;
+    if (pass.back != nullptr) {
+      const bool behind_positive = end.positive && !end.add.defined();
+      AddStepBack(input, how, behind_positive ? out : at::Tensor(), pass);
+    }
+    return out;
+  }
+
+  bool KnowsWayBack() const override { return true; }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
     const auto sizes = pass.batches.empty() ? std::vector<int64_t>{h.value.size(0)} : pass.batches;
@@ -265,8 +303,11 @@ class BatchNorm : public ParameterLayer {
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
     at::Tensor by_gamma = Zeros(gradient), by_beta = Zeros(gradient);
+    int64_t next = 0;  // part
     ForEachPart(tap, [&](Part part, const at::Tensor& moments) {
-      const at::Tensor sums = SumsOf(output_gradient, tap.input.detach(), moments, part);
+      const at::Tensor sums = tap.sums.defined()
+                                  ? tap.sums[next++]
+                                  : SumsOf(output_gradient, tap.input.detach(), moments, part);
       by_beta.add_(sums[0]);
       by_gamma.add_(sums[1].mul(moments[1]));
     });
@@ -327,6 +368,24 @@ class BatchNorm : public ParameterLayer {
     return statistics.narrow(0, mean_offset_, 2 * channels_).view({2, channels_});
   }
 
+  at::Tensor ByRunning(const End& end, const at::Tensor& h, const Pass& pass) const {
+    const at::Tensor running = Running(pass.running).to(at::kDouble);
+    const at::Tensor moments = at::stack({running[0], running[1].add(kEpsilon).rsqrt()});
+    return NormalizedTo(end, h, {moments.unsqueeze(0), Gamma(pass.theta), Beta(pass.theta), 0});
+  }
+
+  /// positive: the positive part of the output, if the derivative by that comes.
+  void AddStepBack(const at::Tensor& input, const Normalizing& how, const at::Tensor& positive,
+                   const Pass& pass) const {
+    AddWayBack(pass, [input, how, positive, &taps = *pass.taps, tap = pass.taps->size() - 1,
+                      &back = *pass.back](const at::Tensor& d) {
+      const auto [dz, sums, by_h] = DerivativesFrom(d, positive, input, how);
+      taps[tap].sums = sums;
+      back.output_gradients[tap] = dz;
+      return by_h;
+    });
+  }
+
   /// Calls use(part, moments) for each part of the tap's batch.
   template <class Use>
   void ForEachPart(const Tap& tap, const Use& use) const {
@@ -363,6 +422,20 @@ class BatchNorm : public ParameterLayer {
       moments.push_back(at::stack({mean, scale}).detach().to(at::kDouble));
     }
     return {outputs.size() == 1 ? outputs[0] : at::cat(outputs), at::stack(moments)};
+  }
+
+  /// dL/dh of what ByAten made.
+  at::Tensor BackByAten(const at::Tensor& d, const at::Tensor& h, const at::Tensor& moments,
+                        const at::Tensor& theta) const {
+    std::vector<at::Tensor> by_h;
+    const auto parts = PartsOf({h.size(0)}, ghost_);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const at::Tensor of_part = moments[static_cast<int64_t>(i)].to(h.scalar_type());
+      by_h.push_back(std::get<0>(at::native_batch_norm_backward(
+          Of(d, parts[i]), Of(h, parts[i]), Place(theta).narrow(0, 0, channels_), {}, {},
+          of_part[0], of_part[1], /*train=*/true, kEpsilon, {true, false, false})));
+    }
+    return by_h.size() == 1 ? by_h[0] : at::cat(by_h);
   }
 
   /// z of a part, to where it belongs. end: theta at the end of the line.

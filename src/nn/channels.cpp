@@ -50,24 +50,47 @@ at::Tensor SumInOrder(const at::Tensor& parts) {
   return sum;
 }
 
+/// What sum(first number, rows, sums [2, channels]) writes of blocks of b's rows, added up.
+template <class Sum>
+at::Tensor SumBlocks(const at::Tensor& b, const Sum& sum) {
+  const int64_t channels = b.size(1);
+  const Blocks blocks(b.numel() / channels, channels);
+  const at::Tensor sums = at::empty({blocks.count(), 2, channels}, b.options().dtype(at::kDouble));
+  blocks.ForEach([&](int64_t block, int64_t row, int64_t rows) {
+    sum(row * channels, rows, sums.data_ptr<double>() + block * 2 * channels);
+  });
+  return SumInOrder(sums);
+}
+
+at::Tensor ShiftOf(const at::Tensor& given, const at::Tensor& h) {
+  if (given.defined()) return given.contiguous();
+  return at::zeros({h.size(1)}, h.options().dtype(at::kDouble));
+}
+
 template <class T>
 at::Tensor Sums(const at::Tensor& a, const at::Tensor& shift_a, const at::Tensor& b,
                 const at::Tensor& shift_b) {
-  const int64_t channels = a.size(1);
-  const Blocks blocks(a.numel() / channels, channels);
-  const at::Tensor sums = at::empty({blocks.count(), 2, channels}, shift_a.options());
-  blocks.ForEach([&](int64_t block, int64_t row, int64_t rows) {
-    kernels::ChannelSums({a.data_ptr<T>() + row * channels, shift_a.data_ptr<double>()},
-                         {b.data_ptr<T>() + row * channels, shift_b.data_ptr<double>()}, rows,
-                         channels, sums.data_ptr<double>() + block * 2 * channels);
+  return SumBlocks(b, [&](int64_t first, int64_t rows, double* sums) {
+    kernels::ChannelSums({a.data_ptr<T>() + first, shift_a.data_ptr<double>()},
+                         {b.data_ptr<T>() + first, shift_b.data_ptr<double>()}, rows, b.size(1),
+                         sums);
   });
-  return SumInOrder(sums);
+}
+
+template <class T>
+at::Tensor MaskedSums(const at::Tensor& d, const at::Tensor& positive, const at::Tensor& b,
+                      const at::Tensor& shift_b, const at::Tensor& out) {
+  return SumBlocks(b, [&](int64_t first, int64_t rows, double* sums) {
+    kernels::MaskedChannelSums(
+        {d.data_ptr<T>() + first, positive.data_ptr<T>() + first, out.data_ptr<T>() + first},
+        {b.data_ptr<T>() + first, shift_b.data_ptr<double>()}, rows, b.size(1), sums);
+  });
 }
 
 /// A shift is taken off as a number of type T; what this leaves of it becomes part of the constant.
 template <class T>
 void Combine(const std::vector<ChannelTerm>& terms, const at::Tensor& constant,
-             const at::Tensor& out) {
+             const at::Tensor& out, bool positive) {
   const int64_t channels = out.size(1);
   const auto count = static_cast<int64_t>(terms.size());
   std::vector<T> numbers(static_cast<size_t>((2 * count + 1) * channels));
@@ -91,7 +114,7 @@ void Combine(const std::vector<ChannelTerm>& terms, const at::Tensor& constant,
   Blocks(out.numel() / channels, channels).ForEach([&](int64_t, int64_t row, int64_t rows) {
     std::vector<kernels::ChannelTerm<T>> some = rounded;
     for (auto& term : some) term.values += row * channels;
-    kernels::ChannelCombination(some.data(), count, next, rows, channels,
+    kernels::ChannelCombination(some.data(), count, next, positive, rows, channels,
                                 out.data_ptr<T>() + row * channels);
   });
 }
@@ -103,6 +126,10 @@ at::Tensor ChannelsTogether(const at::Tensor& h) {
   return rows.is_contiguous() ? h : rows.contiguous().movedim(-1, 1);
 }
 
+at::Tensor RoomFor(const at::Tensor& h) {
+  return at::empty(h.movedim(1, -1).sizes(), h.options()).movedim(-1, 1);
+}
+
 at::Tensor PerChannel(const at::Tensor& numbers, const at::Tensor& h) {
   std::vector<int64_t> shape(static_cast<size_t>(h.dim()), 1);
   shape[1] = numbers.size(0);
@@ -111,11 +138,7 @@ at::Tensor PerChannel(const at::Tensor& numbers, const at::Tensor& h) {
 
 at::Tensor ChannelSums(const at::Tensor& a, const at::Tensor& shift_a, const at::Tensor& b,
                        const at::Tensor& shift_b) {
-  const auto shift = [&](const at::Tensor& given) {
-    return given.defined() ? given.contiguous()
-                           : at::zeros({a.size(1)}, a.options().dtype(at::kDouble));
-  };
-  const at::Tensor of_a = shift(shift_a), of_b = shift(shift_b);
+  const at::Tensor of_a = ShiftOf(shift_a, a), of_b = ShiftOf(shift_b, b);
   if (!a.is_cpu()) {
     const at::Tensor x = a.sub(PerChannel(of_a, a)), y = b.sub(PerChannel(of_b, b));
     const auto sum = [&](const at::Tensor& t) {
@@ -128,14 +151,21 @@ at::Tensor ChannelSums(const at::Tensor& a, const at::Tensor& shift_a, const at:
                                         : Sums<float>(x, of_a, y, of_b);
 }
 
+at::Tensor MaskedChannelSums(const at::Tensor& d, const at::Tensor& positive, const at::Tensor& b,
+                             const at::Tensor& shift_b, const at::Tensor& out) {
+  const at::Tensor shift = ShiftOf(shift_b, b);
+  return b.scalar_type() == at::kDouble ? MaskedSums<double>(d, positive, b, shift, out)
+                                        : MaskedSums<float>(d, positive, b, shift, out);
+}
+
 void WriteCombination(const std::vector<ChannelTerm>& terms, const at::Tensor& constant,
-                      const at::Tensor& out) {
+                      const at::Tensor& out, bool positive) {
   if (!out.is_cpu()) {
     at::Tensor sum = PerChannel(constant, out);
     for (const auto& [x, shift, weight] : terms) {
       sum = sum.addcmul(x.sub(PerChannel(shift, x)), PerChannel(weight, x));
     }
-    out.copy_(sum);
+    out.copy_(positive ? at::relu(sum) : sum);
     return;
   }
   std::vector<ChannelTerm> together;
@@ -143,9 +173,9 @@ void WriteCombination(const std::vector<ChannelTerm>& terms, const at::Tensor& c
     together.push_back({ChannelsTogether(x), shift.contiguous(), weight.contiguous()});
   }
   if (out.scalar_type() == at::kDouble) {
-    Combine<double>(together, constant.contiguous(), out);
+    Combine<double>(together, constant.contiguous(), out, positive);
   } else {
-    Combine<float>(together, constant.contiguous(), out);
+    Combine<float>(together, constant.contiguous(), out, positive);
   }
 }
 

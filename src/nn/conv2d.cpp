@@ -23,6 +23,7 @@
 
 #include <algorithm>
 
+#include "nn/channels.h"
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
@@ -111,6 +112,13 @@ at::Tensor Derivative(bool by_weight, const at::Tensor& d, const at::Tensor& h,
   return by_weight ? by_w : by_h;
 }
 
+/// The derivative of <d, h * W> by h of these sizes.
+at::Tensor ByInput(const at::Tensor& d, at::IntArrayRef sizes, const at::Tensor& weight,
+                   Stride how) {
+  const at::Tensor shape = at::empty(sizes, d.options(), Packing(d));
+  return Derivative(/*by_weight=*/false, d, shape, weight, how);
+}
+
 /// h * W + b for constant W and b, a linear map, or its transpose, which takes d [n, out, ...] to
 /// [n, in, ...]; but for b, each is the other's derivative. ATen's own second derivative of a
 /// convolution computes that by W as well, although nobody asks for it.
@@ -132,8 +140,7 @@ class ConvolutionMap : public torch::autograd::Function<ConvolutionMap> {
     context->saved_data["sizes"] = map.sizes;
     context->saved_data["transposed"] = map.transposed;
     if (!map.transposed) return Convolve(x, map.weight, map.bias, map.how);
-    const at::Tensor shape = at::empty(map.sizes, x.options(), Packing(x));
-    return Derivative(/*by_weight=*/false, x, shape, map.weight, map.how);
+    return ByInput(x, map.sizes, map.weight, map.how);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -160,10 +167,16 @@ class Conv2d : public ExampleLayer {
   }
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    const at::Tensor input = Packed(h);
-    return Recorded(*this, input, Convolve(input, PackedWeight(pass.theta), Bias(pass.theta)),
-                    pass);
+    return Output(h, pass, /*positive=*/false);
   }
+
+  at::Tensor ForwardTo(const End& end, const at::Tensor& h, const Pass& pass) const override {
+    const bool asked = pass.back != nullptr && !pass.back->steps.empty();
+    const bool one_pass = asked && end.positive && !end.add.defined() && bias_ && h.is_cpu();
+    return one_pass ? Output(h, pass, /*positive=*/true) : Layer::ForwardTo(end, h, pass);
+  }
+
+  bool KnowsWayBack() const override { return true; }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
     const at::Tensor weight = PackedWeight(pass.theta);
@@ -191,11 +204,15 @@ class Conv2d : public ExampleLayer {
 
   void WriteGradient(const Tap& tap, const at::Tensor& output_gradient,
                      const at::Tensor& gradient) const override {
-    Unpack(ByWeight(tap.input.detach(), output_gradient), Weight(gradient));
+    const at::Tensor d = Packed(output_gradient);
+    Unpack(ByWeight(tap.input.detach(), d), Weight(gradient));
     if (!bias_) return;
-    // In pairs: what ATen's convolution_backward would call adds them up one after another.
-    at::Tensor bias = Bias(gradient);
-    at::sum_out(bias, output_gradient, at::IntArrayRef({0, 2, 3}));
+    // In double: what ATen's convolution_backward would call adds them up one after another.
+    if (d.is_cpu()) {
+      Bias(gradient).copy_((tap.sums.defined() ? tap.sums : ChannelSums(d, {}, d, {}))[0]);
+    } else {
+      Bias(gradient).copy_(d.sum(at::IntArrayRef({0, 2, 3})));
+    }
   }
 
   at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
@@ -264,6 +281,26 @@ class Conv2d : public ExampleLayer {
   }
 
  private:
+  /// h * W + b, or its positive part, behind which the way back masks the derivative and sums up the
+  /// bias's gradient in one pass.
+  at::Tensor Output(const at::Tensor& h, const Pass& pass, bool positive) const {
+    const at::Tensor input = Packed(h);
+    const at::Tensor weight = PackedWeight(pass.theta);
+    const at::Tensor z = Recorded(*this, input, Convolve(input, weight, Bias(pass.theta)), pass);
+    const at::Tensor out = positive ? ChannelsTogether(at::relu(z)) : z;
+    if (pass.back == nullptr) return out;
+    AddWayBack(pass, [how = Stride{stride_, padding_}, sizes = input.sizes().vec(), weight,
+                      masked_by = positive ? out : at::Tensor(), &taps = *pass.taps,
+                      &back = *pass.back, tap = pass.taps->size() - 1](const at::Tensor& given) {
+      if (!masked_by.defined()) return ByInput(given, sizes, weight, how);
+      const at::Tensor d = ChannelsTogether(given), dz = RoomFor(d);
+      taps[tap].sums = MaskedChannelSums(d, masked_by, d, {}, dz);
+      back.output_gradients[tap] = dz;
+      return ByInput(dz, sizes, weight, how);
+    });
+    return out;
+  }
+
   int64_t fan_in() const { return in_ * kernel_ * kernel_; }  // K
 
   at::Tensor Weight(const at::Tensor& theta) const {  // [out, in, kernel, kernel], a view

@@ -1,15 +1,14 @@
 #include "nn/flatten.h"
 
+#include "nn/taps.h"
+
 namespace sgdscope {
 namespace {
 
 class Flatten : public ElementwiseLayer {
  public:
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    if (pass.back != nullptr && !pass.back->steps.empty()) {
-      pass.back->steps.emplace_back(
-          [sizes = h.sizes().vec()](const at::Tensor& d) { return d.reshape(sizes); });
-    }
+    AddStep(pass, [sizes = h.sizes().vec()](const at::Tensor& d) { return d.reshape(sizes); });
     return Flat(h);
   }
   bool KnowsWayBack() const override { return true; }

@@ -22,11 +22,14 @@ class ParameterLayer;
 /// from the derivative of the losses by `output`.
 struct Tap {
   const ParameterLayer* layer;
-  at::Tensor input;   // [n, ...]
-  at::Tensor output;  // [n, ...], before the nonlinearity
+  at::Tensor input;  // [n, ...]
+  /// [n, ...], before the nonlinearity; undefined where the layer didn't keep it (Layer::ForwardTo).
+  at::Tensor output;
   /// Of a layer that normalizes: mean and 1 / sqrt(variance + epsilon) of each of the parts of the
   /// batch that it normalizes by themselves, [parts, 2, channels] in double.
   at::Tensor moments = {};
+  /// Of such a layer, once its way back has been gone: what its part of the gradient is made of.
+  at::Tensor sums = {};
 };
 
 /// The way back through the layers of a forward pass, without autograd and to the bit the same.
@@ -40,10 +43,18 @@ struct WayBack {
   /// where which is at most 0 the latter's step gives 0.
   at::Tensor positive;
 
-  /// Goes it, from the derivative of the losses by the network's output.
-  void Go(at::Tensor d) {
+  /// Goes steps, the last one first, from the derivative by what their layers made.
+  static at::Tensor Go(std::vector<Step>& steps, at::Tensor d) {
     for (; !steps.empty(); steps.pop_back()) d = steps.back()(d);
+    return d;
   }
+};
+
+/// What is made of a layer's output z in the same pass over it: z + add, or z itself where there is
+/// nothing to add; and of that the positive part, or not.
+struct End {
+  at::Tensor add = {};
+  bool positive = false;
 };
 
 /// One forward pass at theta. With `taps`, outputs of parameter layers are recorded and made
@@ -90,6 +101,17 @@ class Layer {
   /// h [n, ...] to output [n, ...].
   virtual at::Tensor Forward(const at::Tensor& h, const Pass& pass) const = 0;
 
+  /// What `end` makes of Forward(h), to the bit; without a graph. As it stands, in passes of its own.
+  /// The way back begins at what it returns; but where something is added, at the sum before its
+  /// positive part is taken, and who adds goes the rest.
+  virtual at::Tensor ForwardTo(const End& end, const at::Tensor& h, const Pass& pass) const;
+
+  /// Forward of max(z, 0), to the bit; without a graph, where TakesPositivePart.
+  virtual at::Tensor ForwardOfPositive(const at::Tensor& z, const Pass& pass) const;
+
+  /// Whether it takes its input's positive part in its own pass over it.
+  virtual bool TakesPositivePart() const { return false; }
+
   /// Forward for a value on a line: directional derivatives of first and second order by the chain
   /// rule, in one sweep (forward mode), without building a graph.
   virtual Line ForwardLine(const Line& h, const LinePass& pass) const = 0;
@@ -106,6 +128,10 @@ class Layer {
   /// Whether Forward adds to Pass::back, and so do all layers inside. A network that doesn't know its
   /// way back is differentiated by autograd.
   virtual bool KnowsWayBack() const { return false; }
+
+ protected:
+  /// What `end` makes of z, in passes of its own; with its step back, as of ForwardTo.
+  static at::Tensor Ended(const at::Tensor& z, const End& end, const Pass& pass);
 };
 
 /// Calls visit(layer), and then the same for each layer inside it, in the order of Forward.

@@ -1,8 +1,12 @@
-// A branch beside a shortcut, added up. Along a line the sum's parts are the sums of the parts.
+// A branch beside a shortcut, added up. Along a line the sum's parts are the sums of the parts, and
+// the derivative by the input is the sum of both ways'.
 
 #include "nn/residual.h"
 
 #include <sstream>
+#include <utility>
+
+#include "nn/taps.h"
 
 namespace sgdscope {
 namespace {
@@ -13,14 +17,44 @@ at::Tensor Sum(const at::Tensor& a, const at::Tensor& b) {
   return b.defined() ? a.add(b) : a;
 }
 
+using Steps = std::vector<WayBack::Step>;
+
 class Residual : public Layer {
  public:
   Residual(std::unique_ptr<Layer> branch, std::unique_ptr<Layer> shortcut)
       : branch_(std::move(branch)), shortcut_(std::move(shortcut)) {}
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    const at::Tensor skipped = shortcut_ ? shortcut_->Forward(h, pass) : h;
-    return skipped.add(branch_->Forward(h, pass));
+    if (!at::GradMode::is_enabled()) return ForwardTo({}, h, pass);
+    // A node of its own, at which autograd adds up both ways before anything else comes to h.
+    const at::Tensor input = h.requires_grad() ? at::alias(h) : h;
+    const at::Tensor skipped = Skipped(input, pass);
+    return skipped.add(branch_->Forward(input, pass));
+  }
+
+  at::Tensor ForwardTo(const End& end, const at::Tensor& h, const Pass& pass) const override {
+    if (end.add.defined()) return Layer::ForwardTo(end, h, pass);
+    WayBack none;
+    Steps& steps = pass.back == nullptr ? none.steps : pass.back->steps;
+    const Steps start = StartOf(steps);
+    Steps before = std::exchange(steps, start);
+    const at::Tensor skipped = Skipped(h, pass);
+    Steps of_shortcut = std::exchange(steps, start);
+    const at::Tensor out = branch_->ForwardTo({skipped, end.positive}, h, pass);
+    Steps of_branch = std::exchange(steps, std::move(before));
+    if (of_branch.empty() && of_shortcut.empty()) return out;
+    steps.emplace_back([kept = end.positive ? out : at::Tensor(),
+                        of_shortcut = std::move(of_shortcut),
+                        of_branch = std::move(of_branch)](const at::Tensor& d) mutable {
+      const at::Tensor by_sum = kept.defined() ? at::threshold_backward(d, kept, 0) : d;
+      const at::Tensor by_branch = WayBack::Go(of_branch, by_sum);
+      return Sum(by_branch, WayBack::Go(of_shortcut, by_sum));
+    });
+    return out;
+  }
+
+  bool KnowsWayBack() const override {
+    return branch_->KnowsWayBack() && (!shortcut_ || shortcut_->KnowsWayBack());
   }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
@@ -46,6 +80,17 @@ class Residual : public Layer {
   }
 
  private:
+  /// What the ways back through branch and shortcut begin with, where `steps` are those in front of
+  /// them: a step that changes nothing where the derivative by their input is asked for.
+  static Steps StartOf(const Steps& steps) {
+    if (steps.empty()) return {};
+    return {[](const at::Tensor& d) { return d; }};
+  }
+
+  at::Tensor Skipped(const at::Tensor& h, const Pass& pass) const {
+    return shortcut_ ? shortcut_->Forward(h, pass) : h;
+  }
+
   static at::Tensor MovedOf(const Line& line) {
     return line.moved.defined() ? line.moved : line.value;
   }

@@ -5,6 +5,7 @@
 
 #include "nn/scale.h"
 
+#include "nn/channels.h"
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
@@ -17,8 +18,30 @@ class Scale : public ExampleLayer {
       : offset_(table.Add(name + ".alpha", {1}, 1, 1, /*is_bias=*/false, /*start=*/0)) {}
 
   at::Tensor Forward(const at::Tensor& h, const Pass& pass) const override {
-    return Recorded(*this, h, h.mul(Alpha(pass.theta)), pass);
+    const at::Tensor alpha = Alpha(pass.theta);
+    const at::Tensor z = Recorded(*this, h, h.mul(alpha), pass);
+    AddStepOf(alpha, pass);
+    return z;
   }
+
+  at::Tensor ForwardTo(const End& end, const at::Tensor& h, const Pass& pass) const override {
+    if (!end.add.defined() || !h.is_cpu()) return Layer::ForwardTo(end, h, pass);
+    const at::Tensor alpha = Alpha(pass.theta);
+    const auto of_each = [&](const at::Tensor& number) {
+      return number.to(at::kDouble).expand({h.size(1)});
+    };
+    const at::Tensor zero = at::zeros({1}, at::kDouble);
+    // Nothing changes where -0 is added, nor where 1 is multiplied: the two roundings of z + add.
+    const at::Tensor out = RoomFor(h);
+    WriteCombination(
+        {{h, of_each(zero), of_each(alpha)}, {end.add, of_each(zero), of_each(at::ones({1}))}},
+        of_each(zero.neg()), out, end.positive);
+    if (pass.taps != nullptr) Recorded(*this, h, {}, pass);
+    AddStepOf(alpha, pass);
+    return out;
+  }
+
+  bool KnowsWayBack() const override { return true; }
 
   Line ForwardLine(const Line& h, const LinePass& pass) const override {
     const at::Tensor alpha = Alpha(pass.theta);
@@ -75,6 +98,11 @@ class Scale : public ExampleLayer {
   std::string Describe() const override { return "scale by one gain"; }
 
  private:
+  static void AddStepOf(const at::Tensor& alpha, const Pass& pass) {
+    if (pass.back == nullptr) return;
+    AddWayBack(pass, [alpha](const at::Tensor& d) { return d.mul(alpha); });
+  }
+
   at::Tensor Alpha(const at::Tensor& theta) const { return theta.narrow(0, offset_, 1); }  // a view
 
   /// g_i [n], in double.

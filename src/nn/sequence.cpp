@@ -5,23 +5,39 @@
 namespace sgdscope {
 
 at::Tensor Sequence::Forward(const at::Tensor& h, const Pass& pass) const {
+  if (!at::GradMode::is_enabled()) return ForwardTo({}, h, pass);
   at::Tensor out = h;
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const DenseLayer* dense = at::GradMode::is_enabled() ? nullptr : BeforePositivePart(i);
-    if (dense == nullptr) {
-      out = layers_[i]->Forward(out, pass);
-    } else {
-      out = dense->ForwardPositive(out, pass);
-      ++i;
-    }
-  }
+  for (const auto& layer : layers_) out = layer->Forward(out, pass);
   return out;
 }
 
-const DenseLayer* Sequence::BeforePositivePart(size_t i) const {
-  if (i + 2 >= layers_.size() || !layers_[i + 1]->IsPositivePart()) return nullptr;
-  if (dynamic_cast<const DenseLayer*>(layers_[i + 2].get()) == nullptr) return nullptr;
-  return dynamic_cast<const DenseLayer*>(layers_[i].get());
+at::Tensor Sequence::ForwardTo(const End& end, const at::Tensor& h, const Pass& pass) const {
+  if (layers_.empty()) return Ended(h, end, pass);
+  at::Tensor out = h;
+  size_t i = 0;
+  while (i + 1 < layers_.size()) {
+    // The last layer is the end's, if there is one.
+    const bool both = i + 2 < layers_.size() || (!end.add.defined() && !end.positive);
+    const at::Tensor of_two = both ? ForwardOfTwo(i, out, pass) : at::Tensor();
+    out = of_two.defined() ? of_two : layers_[i]->Forward(out, pass);
+    i += of_two.defined() ? 2 : 1;
+  }
+  return i < layers_.size() ? layers_[i]->ForwardTo(end, out, pass) : out;
+}
+
+at::Tensor Sequence::ForwardOfTwo(size_t i, const at::Tensor& h, const Pass& pass) const {
+  const Layer& first = *layers_[i];
+  const Layer& second = *layers_[i + 1];
+  if (first.IsPositivePart() && second.TakesPositivePart())
+    return second.ForwardOfPositive(h, pass);
+  if (!second.IsPositivePart()) return {};
+  const Layer* const third = i + 2 < layers_.size() ? layers_[i + 2].get() : nullptr;
+  if (third != nullptr && third->TakesPositivePart()) return {};
+  const auto* dense = dynamic_cast<const DenseLayer*>(&first);
+  if (dense != nullptr && dynamic_cast<const DenseLayer*>(third) != nullptr) {
+    return dense->ForwardPositive(h, pass);
+  }
+  return first.ForwardTo({.positive = true}, h, pass);
 }
 
 Line Sequence::ForwardLine(const Line& h, const LinePass& pass) const {

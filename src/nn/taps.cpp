@@ -13,6 +13,11 @@ at::Tensor Recorded(const ParameterLayer& layer, const at::Tensor& h, const at::
   return z;
 }
 
+void AddStep(const Pass& pass, WayBack::Step step) {
+  if (pass.back == nullptr || pass.back->steps.empty()) return;
+  pass.back->steps.push_back(std::move(step));
+}
+
 void AddWayBack(const Pass& pass, WayBack::Step step) {
   WayBack& back = *pass.back;
   const bool first = back.steps.empty();
@@ -29,6 +34,7 @@ at::Tensor ValueOnLine(const ParameterLayer& layer, const at::Tensor& h, const L
   if (pass.known == nullptr) return forward(h);
   const auto tap =
       std::ranges::find_if(*pass.known, [&](const Tap& t) { return t.layer == &layer; });
+  if (!tap->output.defined()) return forward(h);
   const at::Tensor known = tap->output.detach();
   const int64_t rest = h.size(0) - known.size(0);
   if (rest == 0) return known;

@@ -14,6 +14,10 @@ namespace sgdscope {
 at::Tensor Recorded(const ParameterLayer& layer, const at::Tensor& h, const at::Tensor& z,
                     const Pass& pass);
 
+/// Adds the step back through a layer without parameters, where the derivative by its input is asked
+/// for.
+void AddStep(const Pass& pass, WayBack::Step step);
+
 /// Adds, after Recorded, the step back through a layer with parameters: to the derivative by its
 /// input, which is not asked for at the network's first tap.
 void AddWayBack(const Pass& pass, WayBack::Step step);

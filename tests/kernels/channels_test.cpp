@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -66,6 +67,37 @@ TEST_P(Channels, SumsOfAllWidths) {
   }
 }
 
+/// What is masked is written, and its sums are those of what was written.
+template <class T>
+void ExpectMaskedSums(int64_t rows, int64_t channels) {
+  Stream stream(3, "masked sums", static_cast<uint64_t>(channels));
+  const auto d = Normals<T>(stream, rows * channels, 0);
+  const auto b = Normals<T>(stream, rows * channels, 1);
+  auto positive = Normals<T>(stream, rows * channels, 0);
+  positive[0] = 0;
+  positive.back() = std::numeric_limits<T>::quiet_NaN();
+  const std::vector<double> zero(static_cast<size_t>(channels), 0);
+  const auto shift = Normals<double>(stream, channels, 1);
+  std::vector<T> expected(d.size() + 1, -1), out(d.size() + 1, -1);
+  for (size_t i = 0; i < d.size(); ++i) expected[i] = positive[i] <= 0 ? T{0} : d[i];
+  std::vector<double> sums(static_cast<size_t>(2 * channels + 1), -1), of_masked = sums;
+  kernels::ChannelSums({expected.data(), zero.data()}, {b.data(), shift.data()}, rows, channels,
+                       of_masked.data());
+  kernels::MaskedChannelSums({d.data(), positive.data(), out.data()}, {b.data(), shift.data()},
+                             rows, channels, sums.data());
+  EXPECT_EQ(out, expected) << rows << " x " << channels;
+  EXPECT_EQ(sums, of_masked) << rows << " x " << channels;
+}
+
+TEST_P(Channels, MaskedSumsOfAllWidths) {
+  for (int64_t channels = 1; channels <= 70; ++channels) {
+    for (const int64_t rows : {1, 2, 7}) {
+      ExpectMaskedSums<float>(rows, channels);
+      ExpectMaskedSums<double>(rows, channels);
+    }
+  }
+}
+
 template <class T>
 void ExpectCombination(int64_t rows, int64_t channels, int64_t count) {
   Stream stream(2, "channel combination", static_cast<uint64_t>(channels));
@@ -79,8 +111,15 @@ void ExpectCombination(int64_t rows, int64_t channels, int64_t count) {
   }
   const auto constant = Normals<T>(stream, channels, 0);
   std::vector<T> out(static_cast<size_t>(rows * channels + 1), -1);
-  kernels::ChannelCombination(terms.data(), count, constant.data(), rows, channels, out.data());
+  kernels::ChannelCombination(terms.data(), count, constant.data(), /*positive=*/false, rows,
+                              channels, out.data());
   EXPECT_EQ(out.back(), -1);
+  std::vector<T> positive = out;
+  for (int64_t i = 0; i < rows * channels; ++i) positive[i] = std::max(out[i], T{0});
+  std::vector<T> ended(out.size(), -1);
+  kernels::ChannelCombination(terms.data(), count, constant.data(), /*positive=*/true, rows,
+                              channels, ended.data());
+  EXPECT_EQ(ended, positive);
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
     double sum = constant[c], sizes = std::abs(sum);
