@@ -69,7 +69,7 @@ missing_packages() {
 apt_update() {
   [[ ${apt_updated:-} ]] && return
   apt_updated=yes
-  can_be_root || return 0
+  can_be_root && command -v apt-get >/dev/null || return 0
   quietly as_root apt-get -q update || say "apt-get update failed; going on with the package lists that are here"
 }
 
