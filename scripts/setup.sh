@@ -49,12 +49,13 @@ compiles() { # compiles HEADER
 cmake_is_new() { cmake -P <(echo 'cmake_minimum_required(VERSION 3.25)') 2>/dev/null; }
 
 # Of a package on PyPI, of which nothing is run, a library's headers and its licence, if the compiler does not find the headers.
-take_headers() { # take_headers HEADER NAME PACKAGE: NAME as Debian calls the library
+take_headers() { # take_headers HEADER NAME PACKAGE SHA256: NAME as Debian calls the library; no other file than this one
   local folder=${1%/*} unpacked found
   ! compiles "$1" || return 0
   say "taking $1 from PyPI ($3)"
   unpacked=$(mktemp -d) || no_temporary
-  quietly .venv/bin/python -m pip --disable-pip-version-check download --no-deps --dest "$unpacked" "$3" ||
+  quietly .venv/bin/python -m pip --disable-pip-version-check download --no-deps --dest "$unpacked" --only-binary=:all: \
+    --require-hashes --requirement <(echo "$3 --hash=sha256:$4") ||
     die "pip cannot download $3 (its own words are above); copy the folder ${1%/*} of the library into $PWD/.venv/include yourself"
   .venv/bin/python - "$unpacked" <<'PYTHON'
 import pathlib, shutil, sys
@@ -76,9 +77,12 @@ take_from_pypi() {
   make_venv || die "python3 -m venv failed; install Python 3.10 or newer with its module venv, or load its module"
   cmake_is_new || pip_install 'cmake>=3.25'
   command -v ninja >/dev/null || pip_install ninja
-  take_headers CLI/CLI.hpp libcli11-dev pgm-build-deps==2026.10.26.92
-  take_headers nlohmann/json.hpp nlohmann-json3-dev nlohmann-json==3.12.0
-  take_headers spdlog/spdlog.h libspdlog-dev tokenspeed-spdlog==1.17.0
+  take_headers CLI/CLI.hpp libcli11-dev pgm-build-deps==2026.10.26.92 \
+    fe18d1004aa8630c5dd2c82a33b2f6b561a7c60da1d4f2484cbc39dc5236f772
+  take_headers nlohmann/json.hpp nlohmann-json3-dev nlohmann-json==3.12.0 \
+    5f6132720fb25d0d70bf0742f8397b49a540dcc193e7312a914f6aa49f054810
+  take_headers spdlog/spdlog.h libspdlog-dev tokenspeed-spdlog==1.17.0 \
+    ab985a8c6455692597f193c173276c1a3583fe30171fdff6764202e23fd7c9a5
   compiles hwy/highway.h || die "there is no Highway, which PyPI does not have. Unpack a release of github.com/google/highway," \
     "copy its folder hwy into $PWD/.venv/include, where the build finds it, and call setup.sh again"
 }
