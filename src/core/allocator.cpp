@@ -1,6 +1,7 @@
 #include "core/allocator.h"
 
 #include <c10/core/CPUAllocator.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <torch/version.h>
 
@@ -25,8 +26,7 @@ namespace sgdscope {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
-constexpr size_t kSmallest = size_t{1}
-                             << 20;  // smaller blocks are malloc's, which keeps them itself
+constexpr size_t kSmallest = size_t{1} << 20;  // smaller blocks are malloc's
 constexpr size_t kMostKept = size_t{2}
                              << 30;  // bytes that wait for reuse; beyond, blocks are freed
 
@@ -118,6 +118,12 @@ class HugePageAllocator final : public c10::Allocator {
 
 void UseHugePageAllocator() {
   static HugePageAllocator* const allocator = [] {
+#ifdef __GLIBC__
+    // So that malloc keeps small blocks: as it comes, it returns to the system what lies free at the
+    // end of its memory, and a step of half-MiB tensors then takes page faults for all of them.
+    mallopt(M_MMAP_THRESHOLD, 4 * kSmallest);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
     auto* made = new HugePageAllocator;
     c10::SetCPUAllocator(made, /*priority=*/1);
     return made;

@@ -2,6 +2,7 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstdint>
 #include <vector>
@@ -29,6 +30,26 @@ TEST(HugePageAllocator, KeepsALargeBlockForTheNextTensorOfItsSize) {
   first.reset();
   EXPECT_EQ(Address(Bytes(4 << 20)), address) << "3 and 4 MiB both take two huge pages";
 }
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)  // whose malloc has other rules
+/// What a step frees, the next one takes without a page fault, also below a MiB.
+TEST(HugePageAllocator, SmallBlocksStayWithTheProcess) {
+  UseHugePageAllocator();
+  const auto faults = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+  };
+  const auto step = [] {
+    std::vector<at::Tensor> tensors;
+    for (int i = 0; i < 40; ++i) tensors.push_back(Bytes(900 << 10).fill_(1));
+  };
+  step();
+  const auto before = faults();
+  for (int i = 0; i < 10; ++i) step();
+  EXPECT_LT(faults() - before, 1000);  // 225 pages each would make 90,000
+}
+#endif
 
 TEST(HugePageAllocator, TensorsNeverShareMemory) {
   UseHugePageAllocator();
