@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
-#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -408,33 +407,38 @@ Found Divergence(const RunRecord& run) {
   return {finding};
 }
 
+/// Of all pairs of one of the first k values and one of the last k, the share in which the last is
+/// lower; half of those in which both are the same.
+double ShareLower(const std::vector<double>& values, size_t k) {
+  double lower = 0;
+  for (size_t i = 0; i < k; ++i) {
+    for (size_t j = values.size() - k; j < values.size(); ++j) {
+      lower += values[j] < values[i] ? 1 : values[j] == values[i] ? 0.5 : 0;
+    }
+  }
+  return lower / static_cast<double>(k * k);
+}
+
+/// By ranks (Mann and Whitney), since the first losses may differ by orders of magnitude.
 Found NotFalling(const RunRecord& run) {
   constexpr size_t kFewest = 20, kFewestAtWork = 100;
   const std::string status = RunRecord::TextAt(run.manifest, "status");
   const bool begun_elsewhere = run.manifest.contains("fork") || run.manifest.contains("init");
   const auto* loss = run.metrics.Find("loss");
   if (status == "diverged" || begun_elsewhere || loss == nullptr) return {};
-  const size_t rows = loss->size(), k = std::max<size_t>(rows / 10, 5);
+  const size_t rows = loss->size(), k = std::clamp<size_t>(rows / 10, 5, 500);
   if (rows < (status == "done" ? kFewest : kFewestAtWork)) return {};
-  const auto mean = [&](size_t begin) {
-    return std::accumulate(loss->begin() + static_cast<std::ptrdiff_t>(begin),
-                           loss->begin() + static_cast<std::ptrdiff_t>(begin + k), 0.0) /
-           static_cast<double>(k);
-  };
-  const auto squared_error = [&](size_t begin) {
-    double sum = 0;
-    for (size_t i = begin; i < begin + k; ++i) sum += std::pow((*loss)[i] - mean(begin), 2);
-    return sum / static_cast<double>(k * (k - 1));
-  };
-  const double first = mean(0), last = mean(rows - k);
-  const double error = std::sqrt(squared_error(0) + squared_error(rows - k));
-  if (last < first - 2 * error) return {};
-  const bool rises = last > first + 2 * error;
+  const double share = ShareLower(*loss, k);
+  const double error = std::sqrt((2.0 * static_cast<double>(k) + 1) / 12) / static_cast<double>(k);
+  if (share > 0.5 + 2 * error) return {};
+  const bool rises = share < 0.5 - 2 * error;
+  const auto length = static_cast<std::ptrdiff_t>(k);
   return {{"",
-           std::string("the loss ") + (rises ? "rises" : "does not fall") + ": its mean is " +
-               NumberText(first) + " over the first " + std::to_string(k) + " rows and " +
-               NumberText(last) + " over the last, with an error of the difference of " +
-               NumberText(error),
+           std::string("the loss ") + (rises ? "rises" : "does not fall") + ": its median is " +
+               NumberText(Median({loss->begin(), loss->begin() + length})) + " over the first " +
+               std::to_string(k) + " rows and " +
+               NumberText(Median({loss->end() - length, loss->end()})) +
+               " over the last; of pairs of these the last is lower in " + PercentText(share),
            rises ? "Lower the learning rate." : "Try a larger learning rate, or train longer.",
            Rate(run, rises ? 0.1 : 10)}};
 }
@@ -508,8 +512,9 @@ constexpr Rule kRules[] = {
      "diverged; it began at the first row whose loss is above the 20 before, and stays there",
      Divergence},
     {"not_falling",
-     "the mean loss of the last tenth of the rows is not two standard errors below that of the "
-     "first; from 20 rows on, of an unfinished run 100; not of forks and given weights",
+     "a loss of the last tenth of the rows is below one of the first tenth no more often than "
+     "chance and two standard errors make it; from 20 rows on, of an unfinished run 100; not of "
+     "forks and given weights",
      NotFalling},
     {"unstable", "more than 10 % of the steps beyond the threshold of the probe stability",
      Unstable},
