@@ -314,7 +314,7 @@ Found WideErrors(const RunRecord& run) {
 
 // ---- The dynamics
 
-constexpr double kSomeSteps = 0.1;  // of the steps
+constexpr double kSomeSteps = 0.1;  // of those measured
 
 Found Unstable(const RunRecord& run) {
   Found found;
@@ -462,18 +462,31 @@ Found Unfinished(const RunRecord& run) {
 
 Found DeadUnits(const RunRecord& run) {
   if (!run.network) return {};
+  constexpr double kSomeUnits = 0.1;
   std::string layers;
+  int64_t silent = 0, at_start = 0;
   for (const ReluUnits& relu : run.network->relus) {
-    if (relu.silent <= kSomeSteps * static_cast<double>(relu.units)) continue;
+    if (static_cast<double>(relu.silent) <= kSomeUnits * static_cast<double>(relu.units)) continue;
+    silent += relu.silent;
+    at_start += relu.silent_at_start;
     layers += (layers.empty() ? "" : "; ") + std::string("in ") + relu.layer + " " +
               std::to_string(relu.silent) + " of " + std::to_string(relu.units);
   }
   if (layers.empty()) return {};
-  return {{"",
-           "units are dead: on none of " + std::to_string(run.network->examples) +
-               " training examples their ReLU is above 0, " + layers,
-           "They get no gradient and stay so. Lower the learning rate, or normalize.",
-           Rate(run, 0.1)}};
+  Finding finding;
+  finding.says = "units are dead: on none of " + std::to_string(run.network->examples) +
+                 " training examples their ReLU is above 0, " + layers + " (at step 0 it was " +
+                 std::to_string(at_start) + " of them)";
+  const std::string init = RunRecord::TextAt(run.config, "model.init");
+  if (2 * at_start < silent) {
+    finding.advice = "They get no gradient and stay so. Lower the learning rate, or normalize.";
+    finding.settings = Rate(run, 0.1);
+  } else {
+    finding.advice = "They get no gradient and stay so. Draw the weights otherwise, or normalize.";
+    if (!init.empty() && init != "he_normal")
+      finding.settings = {{"model.init", init, "he_normal"}};
+  }
+  return {finding};
 }
 
 Found SmallNormalizedBatches(const RunRecord& run) {

@@ -142,7 +142,20 @@ class SilentUnits {
   std::vector<at::Tensor> fired_;  // of each of these, [units] bool
 };
 
-NetworkFacts ReadNetwork(Json json, const fs::path& folder) {
+/// Also with the weights that were drawn for step 0.
+void CountAtStart(const Experiment& experiment, NetworkFacts& facts) {
+  const RunConfig& config = experiment.config();
+  NetworkFacts start = {0, {}, {}};
+  SilentUnits(experiment, InitialTheta(experiment.network(), static_cast<uint64_t>(config.seed),
+                                       config.scalar_type()))
+      .CountInto(start);
+  for (size_t i = 0; i < facts.relus.size(); ++i) {
+    facts.relus[i].silent_at_start = start.relus[i].silent;
+  }
+}
+
+/// `drawn`: whether the weights of step 0 were.
+NetworkFacts ReadNetwork(Json json, const fs::path& folder, bool drawn) {
   json["device"] = "cpu";
   json["output"] = folder.string();
   const auto config = ReadRunConfig(json);
@@ -155,6 +168,8 @@ NetworkFacts ReadNetwork(Json json, const fs::path& folder) {
   CheckLayout(checkpoint->layout, theta, experiment.network().table, folder.string());
   at::NoGradGuard no_grad;
   SilentUnits(experiment, theta).CountInto(facts);
+  const bool silent = std::ranges::any_of(facts.relus, [](const auto& r) { return r.silent > 0; });
+  if (drawn && silent) CountAtStart(experiment, facts);
   return facts;
 }
 
@@ -193,7 +208,8 @@ RunRecord ReadRun(const fs::path& folder) {
   run.metrics = ReadCsv(folder / "metrics.csv");
   run.eval = ReadCsv(folder / "eval.csv");
   try {
-    run.network = ReadNetwork(run.config, folder);
+    const bool drawn = !run.manifest.contains("fork") && !run.manifest.contains("init");
+    run.network = ReadNetwork(run.config, folder, drawn);
   } catch (const c10::Error& error) {
     run.no_network = error.what_without_backtrace();
   } catch (const std::exception& error) {

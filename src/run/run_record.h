@@ -17,6 +17,8 @@ struct ReluUnits {
   std::string layer;
   int64_t units;
   int64_t silent;  // those of which no output was above 0 on any of the examples
+  int64_t silent_at_start =
+      0;  // the same with the weights drawn for step 0, if some are silent now
 };
 
 /// A way in which a run cuts its examples into what batch normalization sees at once.

@@ -320,6 +320,18 @@ TEST(Findings, UnitsThatNeverFire) {
   const Finding finding = Only(run, "dead_units");
   EXPECT_TRUE(Says(finding, "in linear1 " + std::to_string(silent) + " of 16")) << finding.says;
   EXPECT_TRUE(Says(finding, "on none of 200 ")) << finding.says;
+  EXPECT_EQ(finding.settings[0].path, "update.learning_rate");
+  RunRecord drawn = run;  // as if they had been so from the start
+  for (ReluUnits& relu : drawn.network->relus) relu.silent_at_start = relu.silent;
+  EXPECT_EQ(Only(drawn, "dead_units").settings[0].path, "model.init");
+  // With no step that is worth the name, those of the start.
+  config["update"]["learning_rate"] = 1e-12;
+  TrainInto(folder / "still", config);
+  const RunRecord still = ReadRun(folder / "still");
+  EXPECT_EQ(still.network->relus[0].silent, SilentByDefinition(folder / "still"));
+  for (const ReluUnits& relu : still.network->relus) {
+    EXPECT_EQ(relu.silent_at_start, relu.silent);
+  }
 }
 
 /// Channels, and layers inside of residuals: all of them, by the names of their parameters.
