@@ -109,5 +109,14 @@ TEST(Times, AResumedRunGoesOnWithThem) {
   EXPECT_LT(continued()["steps"], 50);
 }
 
+TEST(Times, OfARunOnAGpuAreTheHosts) {
+  const TempFolder folder;
+  Json json = SmallConfig();
+  json["device"] = "cuda";
+  const auto config = ReadRunConfig(json);
+  Manifest(folder / "manifest.json", *config).Write("running", "", 0);
+  EXPECT_EQ(ReadJson(folder / "manifest.json")["seconds"]["clock"], "host");
+}
+
 }  // namespace
 }  // namespace sgdscope
