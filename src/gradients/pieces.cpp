@@ -6,6 +6,14 @@ namespace sgdscope {
 
 Examples AllExamples(const Oracle& oracle) { return {at::arange(oracle.size(), at::kLong)}; }
 
+int64_t AtOnce(const Oracle& oracle, int64_t n) {
+  const at::Tensor examples = at::arange(n, at::kLong);  // in place of inputs and labels, too
+  int64_t most = 0;
+  oracle.ForEachPiece(Batch{examples, examples, examples, {}},
+                      [&](int64_t, const Batch& piece) { most = std::max(most, piece.size()); });
+  return most;
+}
+
 void ForEachPiece(const Oracle& oracle, const Examples& examples, const at::Tensor& theta,
                   int64_t size, const std::function<void(const Batch&, const Gradients&)>& visit) {
   const auto& [indices, moves] = examples;

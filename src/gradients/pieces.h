@@ -12,6 +12,9 @@ namespace sgdscope {
 /// All examples of the oracle's split, as they are.
 Examples AllExamples(const Oracle& oracle);
 
+/// How many of n examples the oracle evaluates at once.
+int64_t AtOnce(const Oracle& oracle, int64_t n);
+
 /// Calls `visit` with `examples` in pieces of `size`, the last one as small as it must be, and with
 /// their gradients at theta: what would not fit into memory at once.
 void ForEachPiece(const Oracle& oracle, const Examples& examples, const at::Tensor& theta,

@@ -29,6 +29,7 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "nn/dense_chain.h"
 #include "probes/probe.h"
 #include "probes/unit_variants.h"
 
@@ -123,7 +124,7 @@ class SeparateUpdates : public Probe {
       if (parameter.shape.size() == 2 || parameter.is_bias) continue;
       Refuse(path, ", but " + parameter.name + " is no weight matrix");
     }
-    if (const Layer* layer = InTheWayOfVariants(network)) {
+    if (const Layer* layer = InTheWayOfDenseChain(*network.root)) {
       const std::string text = layer->Describe();
       Refuse(path,
              " one after another up to the logits, with only elementwise ones between "

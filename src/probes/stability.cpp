@@ -5,7 +5,8 @@
 //   step_sharpness     <delta, H_B delta> / <delta, P delta> of the updating batch: under plain SGD
 //                      the Rayleigh quotient of H_B along g_B
 //   batch_sharpness    E[q_B], q_B = <d, H_B d> / <d, P d> with d = P^-1 g_B: the mean over
-//                      `batches` fresh batches (Andreyev and Beneventano 2024, for P = 1)
+//                      `batches` batches (Andreyev and Beneventano 2024, for P = 1), all of them fresh
+//                      ones, or (`with_updating`) the first of them the updating batch
 //   batch_sharpness_error   its standard error, from two batches on
 //   pooled_sharpness        E[<d, H_B d>] / E[<d, P d>] over the same batches
 //   pooled_sharpness_error  its standard error, to first order (delta method)
@@ -20,14 +21,25 @@
 //                      level several times it is one of them; not measured where it does not fall
 //                      along delta
 // No Hessian-vector product is formed: <d, H d> is the second derivative along a line, in one
-// forward sweep (Oracle::AlongLine), which for delta is shared with `taylor`.
+// forward sweep (Oracle::AlongLine), which for delta is shared with `taylor`. Where P = 1 and the
+// network is fully connected, fresh batches share one sweep (gradients/own_lines.h).
+//
+// With F multiplications for an example's forward pass through such a network and f for that without
+// the first layer, a fresh batch takes F + f to the derivatives by its layers' outputs, and its sweep
+// from 2 f, where it is small, to 2 F + 3 f. Under plain SGD the updating batch costs nothing beside
+// step_sharpness: delta is along g_B, and step_sharpness is q_B. It is a draw like the fresh ones where
+// the sampler draws each batch by itself; a shuffling one gives what the epoch has not had yet.
 
+#include <algorithm>
 #include <cmath>
 
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "data/distinct.h"
+#include "gradients/own_lines.h"
+#include "gradients/pieces.h"
+#include "nn/dense_chain.h"
 #include "nn/reduce.h"
 #include "probes/probe.h"
 
@@ -36,6 +48,12 @@ namespace {
 
 class StabilityProbe : public Probe {
  public:
+  void Check(const std::string& path) const override {
+    if (!with_updating_ || batches_ > 0) return;
+    throw Error(ErrorKind::kConfig, path + ".with_updating", "true, but batches is 0",
+                "Set batches to 1 or more, or leave it out.");
+  }
+
   std::vector<std::string> Values() const override {
     std::vector<std::string> values = {"step_sharpness"};
     if (threshold_) values.insert(values.end(), {"threshold", "step_ratio"});
@@ -56,16 +74,14 @@ class StabilityProbe : public Probe {
 
   at::Tensor Measure(const StepView& view) override {
     const Stability stability = threshold_ ? view.update.stability : Stability();
-    const Update& update = view.update;
-    const at::Tensor step_norm =
-        MetricNorm(update.direction, stability.metric).mul(update.scale * update.scale);
-    std::vector<at::Tensor> values = {Ratio(view.AlongStep().curvature.mean(), step_norm)};
+    const OwnCurvature step = AlongStep(view, stability.metric);
+    std::vector<at::Tensor> values = {Ratio(step.products, step.squared_norms)[0]};
     if (threshold_) {
       values.push_back(at::full_like(values[0], stability.threshold));
       values.push_back(values[0].div(stability.threshold));
     }
     if (batches_ > 0) {
-      const std::vector<at::Tensor> of_batches = OfFreshBatches(view, stability.metric);
+      const std::vector<at::Tensor> of_batches = Sharpness(OfBatches(view, stability.metric, step));
       values.insert(values.end(), of_batches.begin(), of_batches.end());
       if (threshold_) values.push_back(of_batches[0].div(stability.threshold));
     }
@@ -82,6 +98,13 @@ class StabilityProbe : public Probe {
                    .min = 0,
                    .max = 1e6},
                   batches_);
+    visitor.Visit(
+        {.name = "with_updating",
+         .help = "the first of these is the updating batch, whose gradient is known: under "
+                 "plain SGD it costs nothing. It stands for a fresh one where batches are "
+                 "drawn independently; a shuffling sampler gives what the epoch has not "
+                 "had yet"},
+        with_updating_);
     visitor.Visit({.name = "threshold",
                    .help = "compare with the sharpness at which the update rule becomes unstable "
                            "(sgd, n_step and adam), in the rule's own metric (adam's "
@@ -120,27 +143,70 @@ class StabilityProbe : public Probe {
     return Dot(v, metric.defined() ? v.mul(metric) : v);
   }
 
-  /// batch_sharpness and pooled_sharpness, each with its error.
-  std::vector<at::Tensor> OfFreshBatches(const StepView& view, const at::Tensor& metric) const {
-    Stream stream(seed_, "stability", static_cast<uint64_t>(view.step));
-    std::vector<at::Tensor> curvatures;
-    std::vector<at::Tensor> norms;
-    for (int64_t i = 0; i < batches_; ++i) {
-      const at::Tensor indices = DrawDistinct(stream, sampler_->batch_size(), view.oracle.size());
-      const Batch batch =
-          view.oracle.Load(sampler_->Augmented(indices, augment_seed_, view.step * batches_ + i));
-      const Gradients gradients = view.oracle.Evaluate(batch, view.theta);
-      const at::Tensor& g = gradients.Mean();
-      const at::Tensor d = metric.defined() ? g.div(metric) : g;
-      norms.push_back(Dot(d, g));
-      curvatures.push_back(
-          view.oracle.AlongLine(batch, view.theta, d, 1, true, &gradients).curvature.mean());
-    }
-    return Sharpness(at::stack(curvatures), at::stack(norms));
+  /// Whether curvature along g_B is that along d, and AlongOwnGradients knows it.
+  static bool HasOwnLines(const StepView& view, const at::Tensor& metric) {
+    return !metric.defined() && InTheWayOfDenseChain(*view.oracle.network().root) == nullptr;
   }
 
-  /// From <d, H d> and <d, P d> [batches].
-  std::vector<at::Tensor> Sharpness(const at::Tensor& curvatures, const at::Tensor& norms) const {
+  /// <delta, H_B delta> and <delta, P delta> of the updating batch, each [1].
+  static OwnCurvature AlongStep(const StepView& view, const at::Tensor& metric) {
+    const double square = view.update.scale * view.update.scale;
+    return {view.AlongStep().curvature.mean().reshape({1}),
+            MetricNorm(view.update.direction, metric).mul(square).reshape({1})};
+  }
+
+  /// <d, H_B d> and <d, P d> [batches]. `step`: what AlongStep gave.
+  OwnCurvature OfBatches(const StepView& view, const at::Tensor& metric,
+                         const OwnCurvature& step) const {
+    std::vector<at::Tensor> products, norms;
+    const auto add = [&](const OwnCurvature& of) {
+      products.push_back(of.products);
+      norms.push_back(of.squared_norms);
+    };
+    if (with_updating_) add(OfUpdating(view, metric, step));
+    const int64_t size = sampler_->batch_size();
+    const int64_t most = HasOwnLines(view, metric)
+                             ? std::max<int64_t>(1, AtOnce(view.oracle, kExamplesTogether) / size)
+                             : 1;
+    Stream stream(seed_, "stability", static_cast<uint64_t>(view.step));
+    std::vector<Examples> together;
+    for (int64_t i = with_updating_ ? 1 : 0; i < batches_; ++i) {
+      together.push_back(sampler_->Augmented(DrawDistinct(stream, size, view.oracle.size()),
+                                             augment_seed_, view.step * batches_ + i));
+      if (static_cast<int64_t>(together.size()) < most && i + 1 < batches_) continue;
+      Batch joined = view.oracle.Load(Joined(together));
+      if (together.size() > 1) joined.parts.assign(together.size(), size);
+      add(OfBatch(view, joined, view.oracle.Evaluate(joined, view.theta), metric));
+      together.clear();
+    }
+    return {at::cat(products), at::cat(norms)};
+  }
+
+  OwnCurvature OfUpdating(const StepView& view, const at::Tensor& metric,
+                          const OwnCurvature& step) const {
+    const Update& update = view.update;
+    const bool along_gradient =
+        !metric.defined() && update.scale != 0 && update.direction.is_same(view.gradients.Mean());
+    if (!along_gradient) return OfBatch(view, view.batch, view.gradients, metric);
+    const double square = update.scale * update.scale;
+    return {step.products.div(square), step.squared_norms.div(square)};
+  }
+
+  /// The same of a batch, or of several that were joined where there are own lines.
+  OwnCurvature OfBatch(const StepView& view, const Batch& batch, const Gradients& evaluated,
+                       const at::Tensor& metric) const {
+    if (HasOwnLines(view, metric) && !evaluated.taps.empty()) {
+      return AlongOwnGradients(view.oracle, batch, view.theta, evaluated);
+    }
+    const at::Tensor& g = evaluated.Mean();
+    const at::Tensor d = metric.defined() ? g.div(metric) : g;
+    const LineLosses line = view.oracle.AlongLine(batch, view.theta, d, 1, true, &evaluated);
+    return {line.curvature.mean().reshape({1}), Dot(d, g).reshape({1})};
+  }
+
+  /// batch_sharpness and pooled_sharpness, each with its error.
+  std::vector<at::Tensor> Sharpness(const OwnCurvature& of) const {
+    const auto& [curvatures, norms] = of;
     const at::Tensor quotients = Ratio(curvatures, norms);
     const at::Tensor pooled = Ratio(curvatures.sum(), norms.sum());
     if (batches_ == 1) return {quotients.mean(), pooled};
@@ -166,7 +232,10 @@ class StabilityProbe : public Probe {
     return octave.exp2().masked_fill(line.slope.mean().ge(0), kNotMeasured);
   }
 
+  static constexpr int64_t kExamplesTogether = 512;  // fill a kernel, and fit into a cache
+
   int64_t batches_ = 2;
+  bool with_updating_ = false;
   bool threshold_ = true;
   int64_t critical_passes_ = 0;
   uint64_t seed_ = 0;
@@ -177,7 +246,8 @@ class StabilityProbe : public Probe {
 const Registration<Probe, StabilityProbe> kRegistration(
     "stability",
     "curvature along the step and along fresh batches' gradients, against the update rule's limit",
-    {.variants = {R"({"batches": 1, "critical_passes": 2})"}});
+    {.variants = {R"({"batches": 1, "critical_passes": 2})",
+                  R"({"batches": 3, "with_updating": true})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -4,40 +4,12 @@
 
 #include "probes/unit_variants.h"
 
-#include <algorithm>
-
-#include "nn/sequence.h"
+#include "nn/dense_chain.h"
 
 namespace sgdscope {
 namespace {
 
 const DenseLayer* AsDense(const Layer* layer) { return dynamic_cast<const DenseLayer*>(layer); }
-
-bool IsDense(const Layer* layer) { return AsDense(layer) != nullptr; }
-
-bool IsElementwise(const Layer* layer) {
-  return dynamic_cast<const ElementwiseLayer*>(layer) != nullptr;
-}
-
-bool HasParameters(const Layer* layer) {
-  bool has = false;
-  ForEachLayer(*layer, [&](const Layer& it) {
-    has = has || dynamic_cast<const ParameterLayer*>(&it) != nullptr;
-  });
-  return has;
-}
-
-/// Appends the layers that follow one another in `layer`: itself, or those of a sequence.
-void AppendChain(const Layer* layer, std::vector<const Layer*>& chain) {
-  if (dynamic_cast<const Sequence*>(layer) == nullptr) return chain.push_back(layer);
-  for (const Layer* inside : layer->Inside()) AppendChain(inside, chain);
-}
-
-std::vector<const Layer*> ChainOf(const Network& network) {
-  std::vector<const Layer*> chain;
-  AppendChain(network.root.get(), chain);
-  return chain;
-}
 
 /// Of h [n, units], the numbers of some units [m, n].
 at::Tensor OfUnits(const at::Tensor& h, const at::Tensor& units) {
@@ -46,27 +18,15 @@ at::Tensor OfUnits(const at::Tensor& h, const at::Tensor& units) {
 
 }  // namespace
 
-const Layer* InTheWayOfVariants(const Network& network) {
-  const auto chain = ChainOf(network);
-  const auto first = std::ranges::find_if(chain, IsDense);
-  const auto front = std::find_if(chain.begin(), first, HasParameters);
-  if (front != first) return *front;
-  const auto behind = std::find_if(first, chain.end(), [](const Layer* layer) {
-    return !IsDense(layer) && !IsElementwise(layer);
-  });
-  if (behind != chain.end()) return *behind;
-  return IsDense(chain.back()) ? nullptr : chain.back();
-}
-
 UnitVariants::UnitVariants(const Oracle& oracle, const Batch& batch, const at::Tensor& theta,
                            const Gradients& evaluated)
     : oracle_(oracle),
       batch_(batch),
       theta_(theta),
       evaluated_(evaluated),
-      chain_(ChainOf(oracle.network())) {
+      chain_(ChainOf(*oracle.network().root)) {
   for (size_t i = 0; i < chain_.size(); ++i) {
-    if (IsDense(chain_[i])) places_.push_back(i);
+    if (AsDense(chain_[i]) != nullptr) places_.push_back(i);
   }
 }
 

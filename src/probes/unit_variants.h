@@ -9,12 +9,8 @@
 
 namespace sgdscope {
 
-/// The layer for which units of the network cannot be moved; null where they can: the network is
-/// fully connected layers one after another, the last of which makes the logits, with nothing but
-/// elementwise layers between them, and nothing with parameters in front of them.
-const Layer* InTheWayOfVariants(const Network& network);
-
-/// The variants of such a network on a batch at theta.
+/// The variants, on a batch at theta, of a network that is a chain of fully connected layers
+/// (InTheWayOfDenseChain).
 class UnitVariants {
  public:
   /// Keeps references. `evaluated`: what the oracle found for `batch` at `theta`; all in double.

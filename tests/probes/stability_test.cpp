@@ -75,11 +75,13 @@ double ThresholdOf(const Json& update, int64_t step) {
 
 /// Products and norms of fresh batches by plain loops.
 struct FreshBatches {
+  /// `updating`: the first of them, if it has examples.
   FreshBatches(const ShortRun& run, const Vector& theta, const Vector& metric, int64_t step,
-               int64_t count) {
+               int64_t count, const std::vector<oracle::Example>& updating) {
     Stream stream(3, "stability", static_cast<uint64_t>(step));
     for (int64_t i = 0; i < count; ++i) {
-      const auto batch = ExamplesOf(run, DrawDistinct(stream, 7, 45));
+      const bool fresh = i > 0 || updating.empty();
+      const auto batch = fresh ? ExamplesOf(run, DrawDistinct(stream, 7, 45)) : updating;
       const Vector g = oracle::MeanGradient(kMlp, theta, batch);
       Vector d;
       for (size_t j = 0; j < g.size(); ++j) d.push_back(g[j] / metric[j]);
@@ -102,48 +104,89 @@ struct FreshBatches {
   Vector curvatures, norms;
 };
 
+/// Values of `count` batches at a step of the run, by their definitions.
+std::map<std::string, double> ExpectedAt(const ShortRun& run, const Json& update, int64_t step,
+                                         const std::map<std::string, at::Tensor>& tensors,
+                                         int64_t count, bool with_updating) {
+  const Vector theta = ToVector(tensors.at("theta"));
+  const Vector delta = ToVector(tensors.at("delta"));
+  const Vector metric = MetricOf(run, update, step);
+  const auto batch = ExamplesOf(run, tensors.at("batch.updating"));
+  std::map<std::string, double> expected;
+  expected["step_sharpness"] =
+      oracle::Dot(delta, oracle::MeanHessianVector(kMlp, theta, batch, delta)) /
+      oracle::Dot(delta, Times(metric, delta));
+  expected["threshold"] = ThresholdOf(update, step);
+  const FreshBatches fresh(run, theta, metric, step, count,
+                           with_updating ? batch : std::vector<oracle::Example>());
+  Vector quotients, residuals;
+  const double pooled = FreshBatches::Mean(fresh.curvatures) / FreshBatches::Mean(fresh.norms);
+  for (size_t i = 0; i < fresh.norms.size(); ++i) {
+    quotients.push_back(fresh.curvatures[i] / fresh.norms[i]);
+    residuals.push_back(fresh.curvatures[i] - pooled * fresh.norms[i]);
+  }
+  expected["batch_sharpness"] = FreshBatches::Mean(quotients);
+  expected["pooled_sharpness"] = pooled;
+  if (count > 1) {
+    expected["batch_sharpness_error"] = FreshBatches::StandardError(quotients);
+    expected["pooled_sharpness_error"] =
+        FreshBatches::StandardError(residuals) / FreshBatches::Mean(fresh.norms);
+  }
+  expected["step_ratio"] = expected["step_sharpness"] / expected["threshold"];
+  expected["batch_ratio"] = expected["batch_sharpness"] / expected["threshold"];
+  return expected;
+}
+
+/// The first steps of a run with this probe.
+void ExpectDefinitions(const Json& update, int64_t count, bool with_updating, const Json& changes) {
+  const TempFolder folder;
+  Json all = {{"update", update}};
+  all.update(changes);
+  ShortRun run(
+      ConfigOf({StabilityWith({{"batches", count}, {"with_updating", with_updating}}),
+                {{"name", "snapshot"}, {"every", 1}, {"recent_lag", 1}, {"long_ago_lag", 2}}},
+               all, folder.path().string()));
+  for (int64_t step = 0; step < kSteps; ++step) {
+    const auto measured = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    const auto tensors =
+        ReadTensorFile(folder / ("snapshots/step_" + std::to_string(step) + ".safetensors"))
+            .tensors;
+    const auto expected = ExpectedAt(run, update, step, tensors, count, with_updating);
+    ASSERT_EQ(measured.size(), expected.size());
+    // Sums of n + widths = 30 terms, quotients of the order of |H|, up to 10 here.
+    for (const auto& [name, value] : expected) {
+      EXPECT_NEAR(measured.at(name), value, 1e-12 * (10 + std::abs(value)))
+          << all << ", step " << step << ", " << name;
+    }
+  }
+}
+
 TEST(StabilityProbe, EveryValueAgreesWithItsDefinition) {
   for (const Json& update : {kSgd, kMomentum, kNesterov, kAdam}) {
-    const TempFolder folder;
-    ShortRun run(
-        ConfigOf({StabilityWith({{"batches", 3}}),
-                  {{"name", "snapshot"}, {"every", 1}, {"recent_lag", 1}, {"long_ago_lag", 2}}},
-                 {{"update", update}}, folder.path().string()));
-    for (int64_t step = 0; step < kSteps; ++step) {
-      const auto measured = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
-      const auto tensors =
-          ReadTensorFile(folder / ("snapshots/step_" + std::to_string(step) + ".safetensors"))
-              .tensors;
-      const Vector theta = ToVector(tensors.at("theta"));
-      const Vector delta = ToVector(tensors.at("delta"));
-      const Vector metric = MetricOf(run, update, step);
-      const auto batch = ExamplesOf(run, tensors.at("batch.updating"));
-      std::map<std::string, double> expected;
-      expected["step_sharpness"] =
-          oracle::Dot(delta, oracle::MeanHessianVector(kMlp, theta, batch, delta)) /
-          oracle::Dot(delta, Times(metric, delta));
-      expected["threshold"] = ThresholdOf(update, step);
-      const FreshBatches fresh(run, theta, metric, step, 3);
-      Vector quotients, residuals;
-      const double pooled = FreshBatches::Mean(fresh.curvatures) / FreshBatches::Mean(fresh.norms);
-      for (size_t i = 0; i < 3; ++i) {
-        quotients.push_back(fresh.curvatures[i] / fresh.norms[i]);
-        residuals.push_back(fresh.curvatures[i] - pooled * fresh.norms[i]);
-      }
-      expected["batch_sharpness"] = FreshBatches::Mean(quotients);
-      expected["batch_sharpness_error"] = FreshBatches::StandardError(quotients);
-      expected["pooled_sharpness"] = pooled;
-      expected["pooled_sharpness_error"] =
-          FreshBatches::StandardError(residuals) / FreshBatches::Mean(fresh.norms);
-      expected["step_ratio"] = expected["step_sharpness"] / expected["threshold"];
-      expected["batch_ratio"] = expected["batch_sharpness"] / expected["threshold"];
-      ASSERT_EQ(measured.size(), expected.size());
-      // Sums of n + widths = 30 terms, quotients of the order of |H|, up to 10 here.
-      for (const auto& [name, value] : expected) {
-        EXPECT_NEAR(measured.at(name), value, 1e-12 * (10 + std::abs(value)))
-            << update << ", step " << step << ", " << name;
-      }
+    for (const bool with_updating : {false, true}) {
+      ExpectDefinitions(update, 3, with_updating, Json::object());
     }
+  }
+}
+
+/// Fresh batches share sweeps as far as they fit into a piece; a batch of 7 may be in pieces itself.
+TEST(StabilityProbe, PiecesChangeNothing) {
+  for (const int64_t size : {15, 4}) ExpectDefinitions(kSgd, 3, true, {{"piece_size", size}});
+}
+
+/// More batches than share one sweep.
+TEST(StabilityProbe, TakesAsManyBatchesAsAsked) {
+  ExpectDefinitions({{"name", "sgd"}, {"learning_rate", 0.1}}, 80, false, {{"steps", kSteps}});
+}
+
+/// Under plain SGD the updating batch alone is what step_sharpness is of.
+TEST(StabilityProbe, TheUpdatingBatchsSharpnessIsThatOfTheStep) {
+  ShortRun run(
+      ConfigOf({StabilityWith({{"batches", 1}, {"with_updating", true}})}, {{"update", kSgd}}));
+  for (int64_t step = 0; step < kSteps; ++step) {
+    const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    EXPECT_NEAR(values.at("batch_sharpness"), values.at("step_sharpness"),
+                1e-15 * std::abs(values.at("step_sharpness")));
   }
 }
 
@@ -233,6 +276,8 @@ TEST(StabilityProbe, RefusesWhatHasNoMeaning) {
               [&] { ShortRun run(full); });
   full["probes"][0]["batches"] = 0;
   ShortRun run(full);
+  refuse(StabilityWith({{"batches", 0}, {"with_updating", true}}), Json::object(),
+         {"probes[0].with_updating", "batches"});
 }
 
 TEST(StabilityProbe, OneBatchHasNoError) {
