@@ -298,6 +298,8 @@ void GapCovarianceStepF1(benchmark::State& state) {
 const Json kSecondOrder = {
     {"name", "taylor"}, {"recent_lag", 10}, {"long_ago_lag", 300}, {"hessian", true}};
 const Json kStability = {{"name", "stability"}, {"batches", 1}};
+const Json kStabilityWithUpdating = {
+    {"name", "stability"}, {"batches", 1}, {"with_updating", true}};
 void SecondOrderStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array({kSecondOrder})});
 }
@@ -306,6 +308,17 @@ void StabilityStep3x256(benchmark::State& state) {
 }
 void StabilityBesideTaylorStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array({kSecondOrder, kStability})});
+}
+
+void UpdatingStabilityBesideTaylorStep3x256(benchmark::State& state) {
+  TimeSteps(state, {kThreeLayers, Json::array({kSecondOrder, kStabilityWithUpdating})});
+}
+
+/// A step with the sharpness of 100 batches. The argument: their size.
+void BatchSharpness3x256(benchmark::State& state) {
+  const Json model = {{"name", "mlp"}, {"hidden", kThreeLayers}};
+  TimeSteps(state, {model, "mnist", Json::array({{{"name", "stability"}, {"batches", 100}}}), kMean,
+                    state.range(0)});
 }
 
 /// The largest eigenvalue of the Hessian of 2,000 examples, followed from step to step.
@@ -342,13 +355,11 @@ void HessianProduct3x256(benchmark::State& state) {
 }
 
 /// Ten steps, the first of which finds the largest eigenvalue of 2,000 examples to about 1e-3 (the
-/// square of the residual's tolerance), followed from the last time on; after 200 steps of training.
+/// square of the residual's tolerance), followed from the last time on, and in one of four looks for
+/// what overtakes; after 200 steps of training.
 void TenStepsLargestEigenvalue3x256(benchmark::State& state) {
-  const Json probe = {{"name", "hessian"},
-                      {"every", 10},
-                      {"examples", 2000},
-                      {"piece_size", 2000},
-                      {"tolerance", 0.03}};
+  const Json probe = {{"name", "hessian"},  {"every", 10},       {"examples", 2000},
+                      {"piece_size", 2000}, {"tolerance", 0.03}, {"look_out_every", 4}};
   Setup trained(kThreeLayers, Json::array());
   for (int i = 0; i < 200; ++i) trained.stepper->Step(trained.step++);
   Setup setup(kThreeLayers, Json::array({probe}));
@@ -441,6 +452,8 @@ BENCHMARK(GapCovarianceStepF1)->Arg(100)->Unit(benchmark::kMicrosecond)->UseReal
 BENCHMARK(SecondOrderStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(StabilityStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(StabilityBesideTaylorStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(UpdatingStabilityBesideTaylorStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(BatchSharpness3x256)->Arg(8)->Arg(100)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(LargestEigenvalueStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(Gradient3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(HessianProduct3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();

@@ -122,7 +122,10 @@ class Search {
         basis = basis.Combined(ritz.index_select(0, kept));
       }
       const at::Tensor added = Orthonormal(residual.index_select(0, chosen), basis.rows);
-      if (added.size(0) == 0) return {pairs.rows, found, norms, products_};
+      if (added.size(0) == 0) {
+        return {pairs.rows, found, norms, products_,
+                pairs.rows.add(Ascent(residual, values.abs().max()))};
+      }
       basis = basis.With(added, Multiplied(added));
     }
   }
@@ -131,6 +134,16 @@ class Search {
   at::Tensor Multiplied(const at::Tensor& rows) {
     products_ += rows.size(0);
     return matrix_(rows);
+  }
+
+  /// Steps [rows, p] along the residuals [rows, p], which are the gradients of the quotients: a component
+  /// of eigenvalue l beside a pair's own of lambda is multiplied by 1 +- (l - lambda) / scale, which
+  /// makes it no larger for any l within +-scale that does not lie further out.
+  at::Tensor Ascent(const at::Tensor& residual, const at::Tensor& scale) const {
+    const at::Tensor inverse = scale.reciprocal().masked_fill(scale.eq(0), 0);
+    const at::Tensor signs =
+        at::cat({at::ones({top_}, inverse.options()), at::full({bottom_}, -1, inverse.options())});
+    return residual.mul(signs.mul(inverse).to(residual.scalar_type()).unsqueeze(1));
   }
 
   /// Places of the pairs to go on with, the largest residuals first: those asked for that have not
@@ -156,7 +169,8 @@ class Search {
     const int64_t rows = top_ + bottom_;
     const at::Tensor nothing = at::full({rows}, std::numeric_limits<double>::quiet_NaN(),
                                         start.options().dtype(at::kDouble));
-    return {start.narrow(0, 0, rows), nothing, nothing, products_};
+    const at::Tensor vectors = start.narrow(0, 0, rows);
+    return {vectors, nothing, nothing, products_, vectors};
   }
 
   const SymmetricMatrix& matrix_;
@@ -171,7 +185,8 @@ class Search {
 }  // namespace
 
 int64_t EigenSearch::Rows(int64_t p) const {
-  return std::min(p, largest + 1 + (smallest > 0 ? smallest + 1 : 0));
+  const int64_t more = looks_out ? 1 : 0;
+  return std::min(p, largest + more + (smallest > 0 ? smallest + more : 0));
 }
 
 Eigenpairs FindEigenpairs(const SymmetricMatrix& matrix, const at::Tensor& start,

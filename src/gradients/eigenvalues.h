@@ -16,19 +16,24 @@ struct EigenSearch {
   int64_t smallest;      // how many of the smallest
   double tolerance;      // residual norms to reach, relative to the largest |eigenvalue| seen
   int64_t max_products;  // to stop at
+  /// Whether to seek one pair more than asked at each end that is asked for, which notices when another
+  /// eigenvalue overtakes the last one asked for.
+  bool looks_out = true;
 
-  /// Pairs that are sought in p dimensions: at each end that is asked for, one more than asked,
-  /// which notices when another eigenvalue overtakes the last one asked for.
+  /// Pairs that are sought in p dimensions.
   int64_t Rows(int64_t p) const;
 };
 
 /// Approximate eigenpairs (lambda_i, x_i): the largest first, then the smallest, from the outermost
-/// inwards; each end with the one more than asked.
+/// inwards; each end with the one more than asked, if that is sought.
 struct Eigenpairs {
   at::Tensor vectors;    // [rows, p], orthonormal
   at::Tensor values;     // [rows], in double
   at::Tensor residuals;  // [rows], in double: |A x_i - lambda_i x_i|; A has an eigenvalue within it
   int64_t products = 0;  // that it took
+  /// [rows, p]: the vectors after a step of gradient ascent (or descent) of their quotients, which takes
+  /// no more products: where to begin with a matrix that is a little different.
+  at::Tensor next;
 };
 
 /// Eigenpairs of A from the span of `start` [search.Rows(p) or more, p]: the nearer that is to

@@ -3,9 +3,42 @@
 
 #include "gradients/noise_spectrum.h"
 
+#include <algorithm>
 #include <limits>
 
+#include "core/error.h"
+#include "gradients/per_example.h"
+#include "gradients/pieces.h"
+
 namespace sgdscope {
+
+at::Tensor GramInPieces(const Oracle& oracle, const at::Tensor& indices, const at::Tensor& theta,
+                        int64_t size) {
+  at::NoGradGuard no_grad;
+  const int64_t n = indices.size(0);
+  const int64_t at_once = AtOnce(oracle, std::min(n, 2 * size));
+  if (at_once == 1 && n > 1) {
+    throw Error(ErrorKind::kConfig, "piece_size",
+                "1, but products of the gradients of two examples need both of them at once",
+                "Raise it or leave it out.");
+  }
+  const auto of = [&](const at::Tensor& examples) {
+    const Gradients gradients = oracle.Evaluate(oracle.Load(examples), theta);
+    return PerExample(gradients, TileMemory()).Gram();
+  };
+  if (at_once == n) return of(indices);
+  const at::Tensor gram = at::empty({n, n}, theta.options().dtype(at::kDouble));
+  const int64_t piece = at_once / 2;
+  for (int64_t i = 0; i < n; i += piece) {
+    for (int64_t j = i + piece; j < n; j += piece) {
+      const at::Tensor places = at::cat(
+          {at::arange(i, i + piece, at::kLong), at::arange(j, std::min(j + piece, n), at::kLong)});
+      const at::Tensor there = places.to(gram.device());
+      gram.index_put_({there.unsqueeze(1), there}, of(indices.index_select(0, places)));
+    }
+  }
+  return gram;
+}
 
 NoiseSpectrum SpectrumOfNoise(const at::Tensor& gram) {
   at::NoGradGuard no_grad;

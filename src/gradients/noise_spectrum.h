@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
+
 #include "core/torch.h"
+#include "gradients/oracle.h"
 
 namespace sgdscope {
 
@@ -12,6 +15,11 @@ struct NoiseSpectrum {
   /// that is 0 but for rounding.
   at::Tensor weights;
 };
+
+/// The Gram matrix <g_i, g_j> [n, n], in double, of the gradients of the examples `indices` [n] at
+/// theta. Two pieces of `size` are evaluated together, or fewer where the oracle takes fewer at once.
+at::Tensor GramInPieces(const Oracle& oracle, const at::Tensor& indices, const at::Tensor& theta,
+                        int64_t size);
 
 /// From the Gram matrix <g_i, g_j> [n, n], in double; n > 1. NaN where that is not finite.
 NoiseSpectrum SpectrumOfNoise(const at::Tensor& gram);

@@ -27,7 +27,8 @@
 //   confusion_min_cos  min cos(g_i, g_j)
 //
 // And of Sigma = (1/(n-1)) sum_i (g_i - g)(g_i - g)^T itself, also from the Gram matrix (if
-// `spectrum` is not 0):
+// `spectrum` is not 0), of the batch's examples or of a fixed part of the training set
+// (`spectrum_examples`):
 //   eigenvalue<i>   its largest eigenvalues; of n examples only n - 1 are not 0
 //   effective_rank  (tr Sigma)^2 / tr Sigma^2: at most n - 1
 
@@ -35,10 +36,12 @@
 #include <limits>
 
 #include "config/registry.h"
+#include "core/error.h"
 #include "gradients/noise_spectrum.h"
 #include "gradients/per_example.h"
+#include "gradients/pieces.h"
 #include "nn/reduce.h"
-#include "probes/probe.h"
+#include "probes/loss_choice.h"
 
 namespace sgdscope {
 namespace {
@@ -59,7 +62,14 @@ class Covariance : public Probe {
     CheckSingleExamples(network, path);
   }
 
-  bool NeedsWholeBatch() const override { return gram_ || spectrum_ > 0; }
+  bool NeedsWholeBatch() const override { return gram_ || (spectrum_ > 0 && !spectrum_examples_); }
+
+  void Check(const std::string& path) const override {
+    if (!spectrum_examples_ || spectrum_ > 0) return;
+    throw Error(ErrorKind::kConfig, path + ".spectrum_examples",
+                "found " + std::to_string(*spectrum_examples_) + ", but spectrum is 0",
+                "Set spectrum to how many eigenvalues are wanted, or leave it out.");
+  }
 
   std::vector<std::string> Values() const override {
     std::vector<std::string> values = {"trace",       "mean_squared_norm", "squared_norm",
@@ -78,9 +88,12 @@ class Covariance : public Probe {
   at::Tensor Measure(const StepView& view) override {
     const PerExample per_example(view.gradients, TileMemory());
     std::vector<at::Tensor> values = {Moments(per_example.SquaredNorms(), view.gradients.Mean())};
-    if (!gram_ && spectrum_ == 0) return values[0];
-    const at::Tensor gram = per_example.Gram();
-    if (spectrum_ > 0) values.push_back(Spectrum(gram));
+    const at::Tensor gram = NeedsWholeBatch() ? per_example.Gram() : at::Tensor();
+    if (part_.defined()) {
+      values.push_back(Spectrum(GramInPieces(view.oracle, part_, view.theta, piece_size_)));
+    } else if (spectrum_ > 0) {
+      values.push_back(Spectrum(gram));
+    }
     if (gram_) values.push_back(OfPairs(gram, view.batch.labels));
     return at::cat(values);
   }
@@ -98,6 +111,19 @@ class Covariance : public Probe {
                    .min = 0,
                    .max = 1e6},
                   spectrum_);
+    visitor.Visit({.name = "spectrum_examples",
+                   .help = "for spectrum: of so many examples of the training set, the same ones "
+                           "throughout the run, in place of the batch's",
+                   .unit = "examples",
+                   .min = 2,
+                   .max = 2e4},
+                  spectrum_examples_);
+  }
+
+  void OwnPrepare(const ProbeContext& context) override {
+    if (!spectrum_examples_) return;
+    part_ = FixedPart(context, "spectrum_examples", *spectrum_examples_, "covariance.spectrum");
+    piece_size_ = PieceSize(context.sampler);
   }
 
  private:
@@ -155,11 +181,15 @@ class Covariance : public Probe {
 
   bool gram_ = false;
   int64_t spectrum_ = 0;
+  std::optional<int64_t> spectrum_examples_;
+  at::Tensor part_;  // their indices
+  int64_t piece_size_ = 1;
 };
 
 const Registration<Probe, Covariance> kRegistration(
     "covariance", "how far the gradients of the batch's examples scatter, and how far they agree",
-    {.variants = {R"({"gram": true})", R"({"spectrum": 5})"}});
+    {.variants = {R"({"gram": true})", R"({"spectrum": 5})",
+                  R"({"spectrum": 2, "spectrum_examples": 9})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -11,15 +11,18 @@
 //   density_mean, density_square, each with its error   mean and mean square of the eigenvalues: of
 //                               the spectral density that is written to a file
 //   noise_cosine<i>             with `noise`, and Sigma the covariance of the gradients of the updating
-//                               batch's examples: the root mean square of the cosines of the angles
-//                               of their noise with the eigenvector x_i, weighted by its square:
-//                               the root of <x_i, Sigma x_i> / tr Sigma
+//                               batch's examples, or of a fixed part of the training set
+//                               (`noise_examples`): the root mean square of the cosines of the
+//                               angles of their noise with the eigenvector x_i, weighted by its
+//                               square: the root of <x_i, Sigma x_i> / tr Sigma
 //   noise_overlap               the mean squared cosine between the space of these k eigenvectors
 //                               and that of the k leading ones of Sigma: 1 where they are the same,
 //                               k/p where they have nothing to do with each other
 //   products                    how many Hessian-vector products it took
 // Eigenpairs are followed from one measurement to the next (gradients/eigenvalues.h): the next
-// search begins with the vectors found last and, mixed into the last of them, with g.
+// search begins with the vectors found last, a step further, and at each end with one more, into that
+// of the upper one of which g is mixed. With `look_out_every` most searches do without these: where
+// the vectors are still good, each of them takes one product.
 // Products are exact, in pieces that are put into memory one after another. Under batch
 // normalization a piece is a batch, normalized by itself.
 //
@@ -43,6 +46,7 @@
 #include "gradients/gauss_newton.h"
 #include "gradients/noise_spectrum.h"
 #include "gradients/per_example.h"
+#include "gradients/pieces.h"
 #include "nn/reduce.h"
 #include "probes/loss_choice.h"
 #include "probes/snapshot_files.h"
@@ -113,6 +117,10 @@ class HessianProbe : public Probe {
                   "1, which leaves the standard error unknown", "Give 2 or more, or 0 for none.");
     }
     loss_.Check(path);
+    if (!noise_examples_ || noise_) return;
+    throw Error(ErrorKind::kConfig, path + ".noise_examples",
+                "found " + std::to_string(*noise_examples_) + ", but noise is false",
+                "Set noise to true, or leave it out.");
   }
 
   void CheckNetwork(const Network& network, const std::string& path) const override {
@@ -126,19 +134,23 @@ class HessianProbe : public Probe {
                 "Ask for fewer.");
   }
 
-  bool NeedsWholeBatch() const override { return noise_; }
+  bool NeedsWholeBatch() const override { return noise_ && !noise_examples_; }
 
   std::vector<int64_t> OwnBatches() const override { return loss_.OwnBatches(); }
 
   void Allocate(const at::Tensor& theta) override {
-    vectors_ = at::empty({Asked().Rows(theta.size(0)), theta.size(0)}, theta.options());
+    vectors_ = at::empty({Asked(true).Rows(theta.size(0)), theta.size(0)}, theta.options());
     for (int64_t i = 0; i < vectors_.size(0); ++i) {
       Stream stream(seed_, "hessian", static_cast<uint64_t>(i));
       vectors_[i].copy_(RandomNormals(stream, theta));
     }
+    searches_ = at::zeros({1}, at::kLong);
   }
 
-  std::map<std::string, at::Tensor> State() const override { return {{"vectors", vectors_}}; }
+  std::map<std::string, at::Tensor> State() const override {
+    if (look_out_every_ == 1) return {{"vectors", vectors_}};
+    return {{"vectors", vectors_}, {"searches", searches_}};
+  }
 
   std::vector<std::string> Values() const override {
     std::vector<std::string> values;
@@ -174,8 +186,11 @@ class HessianProbe : public Probe {
       return root.defined() ? products.Of(rows.mul(root)).mul(root) : products.Of(rows);
     };
     const at::Tensor g = root.defined() ? view.g.mul(root) : view.g;
-    const Eigenpairs pairs = FindEigenpairs(matrix, Start(g), Asked());
-    vectors_.copy_(pairs.vectors);
+    const EigenSearch asked = Asked(searches_.item<int64_t>() % look_out_every_ == 0);
+    searches_.add_(1);
+    const at::Tensor rows = RowsOf(asked);
+    const Eigenpairs pairs = FindEigenpairs(matrix, Start(g).index_select(0, rows), asked);
+    vectors_.index_copy_(0, rows, pairs.next);
     std::vector<at::Tensor> values = {pairs.values.narrow(0, 0, largest_),
                                       pairs.residuals.narrow(0, 0, largest_)};
     const int64_t lower = LowerEnd(pairs.values.size(0));
@@ -219,6 +234,15 @@ class HessianProbe : public Probe {
                    .min = 1,
                    .max = 1e9},
                   max_products_);
+    visitor.Visit(
+        {.name = "look_out_every",
+         .help = "in one of so many measurements the search also looks for an eigenvalue "
+                 "that has overtaken those followed, at the cost of a product and more; in "
+                 "the others vectors that are still good take a product each",
+         .unit = "measurements",
+         .min = 1,
+         .max = 1e9},
+        look_out_every_);
     visitor.Visit({.name = "trace_samples",
                    .help = "random vectors for the trace, each at the cost of a product; 0: no "
                            "trace, else at least 2",
@@ -242,6 +266,15 @@ class HessianProbe : public Probe {
                    .help = "also how far the noise of the gradients of the batch's examples lies "
                            "along the leading eigenvectors"},
                   noise_);
+    visitor.Visit(
+        {.name = "noise_examples",
+         .help = "for noise: of so many examples of the training set, the same ones "
+                 "throughout the run; of the updating batch if left out. Holds the square "
+                 "of that many numbers",
+         .unit = "examples",
+         .min = 2,
+         .max = 2e4},
+        noise_examples_);
     visitor.Visit({.name = "preconditioned",
                    .help = "the eigenvalues in the update rule's own metric: with adam those of "
                            "P^-1 H with its preconditioner P, with sgd the same as without"},
@@ -261,11 +294,27 @@ class HessianProbe : public Probe {
     }
     seed_ = context.seed;
     loss_.Prepare(context, "hessian.examples");
+    if (noise_examples_) {
+      noise_part_ = FixedPart(context, "noise_examples", *noise_examples_, "hessian.noise");
+      piece_size_ = PieceSize(context.sampler);
+    }
     if (density_samples_ > 0) files_ = SnapshotFiles(context, label());
   }
 
  private:
-  EigenSearch Asked() const { return {largest_, smallest_, tolerance_, max_products_}; }
+  EigenSearch Asked(bool looks_out) const {
+    return {largest_, smallest_, tolerance_, max_products_, looks_out};
+  }
+
+  /// Those of vectors_ that such a search begins with.
+  at::Tensor RowsOf(const EigenSearch& asked) const {
+    const int64_t all = vectors_.size(0);
+    const at::Tensor rows = asked.looks_out
+                                ? at::arange(all, at::kLong)
+                                : at::cat({at::arange(largest_, at::kLong),
+                                           at::arange(smallest_, at::kLong).add(LowerEnd(all))});
+    return rows.to(vectors_.device());
+  }
 
   /// Where the search begins: at the last vectors, that of the one eigenvalue more than asked mixed
   /// with g, which leans to where the curvature rises.
@@ -319,25 +368,44 @@ class HessianProbe : public Probe {
   }
 
   /// noise_cosine<i> and noise_overlap [k + 1], for orthonormal rows [k, p].
-  static at::Tensor Noise(const StepView& view, const at::Tensor& rows) {
-    const int64_t k = rows.size(0);
-    const int64_t n = view.batch.size();
-    const at::TensorOptions in_double = rows.options().dtype(at::kDouble);
-    if (n == 1) return at::full({k + 1}, kNotMeasured, in_double);
-    const PerExample examples(view.gradients, TileMemory());
-    const NoiseSpectrum sigma = SpectrumOfNoise(examples.Gram());
-    std::vector<at::Tensor> along;
-    for (const at::Tensor& row : rows.unbind(0)) {
-      const at::Tensor dots = examples.Dots(row);
-      along.push_back(dots.sub(dots.mean()));
+  at::Tensor Noise(const StepView& view, const at::Tensor& rows) const {
+    if (noise_part_.defined()) {
+      return Noise(GramInPieces(view.oracle, noise_part_, view.theta, piece_size_),
+                   DotsOfPart(view, rows));
     }
-    const at::Tensor noise = at::stack(along);  // <g_i - g, x_j> [k, n]
+    const PerExample examples(view.gradients, TileMemory());
+    if (view.batch.size() > 1) return Noise(examples.Gram(), Dots(examples, rows));
+    return at::full({rows.size(0) + 1}, kNotMeasured, rows.options().dtype(at::kDouble));
+  }
+
+  /// <g_i, x_j> [k, n] of rows x_j [k, p].
+  static at::Tensor Dots(const PerExample& examples, const at::Tensor& rows) {
+    std::vector<at::Tensor> dots;
+    for (const at::Tensor& row : rows.unbind(0)) dots.push_back(examples.Dots(row));
+    return at::stack(dots);
+  }
+
+  at::Tensor DotsOfPart(const StepView& view, const at::Tensor& rows) const {
+    std::vector<at::Tensor> dots;
+    ForEachPiece(view.oracle, {noise_part_}, view.theta, piece_size_,
+                 [&](const Batch&, const Gradients& gradients) {
+                   dots.push_back(Dots(PerExample(gradients, TileMemory()), rows));
+                 });
+    return at::cat(dots, 1);
+  }
+
+  /// From <g_i, g_j> [n, n] and <g_i, x_j> [k, n], n > 1.
+  static at::Tensor Noise(const at::Tensor& gram, const at::Tensor& dots) {
+    const int64_t k = dots.size(0);
+    const int64_t n = dots.size(1);
+    const NoiseSpectrum sigma = SpectrumOfNoise(gram);
+    const at::Tensor noise = dots.sub(dots.mean(1, /*keepdim=*/true));  // <g_i - g, x_j>
     const at::Tensor variances = noise.square().sum(1).div(static_cast<double>(n - 1));
     const at::Tensor overlap = k < n ? at::mm(sigma.weights.narrow(0, 0, k), noise.t())
                                            .square()
                                            .sum()
                                            .div(static_cast<double>(k))
-                                     : at::full({}, kNotMeasured, in_double);
+                                     : at::full({}, kNotMeasured, dots.options());
     return at::hstack({Ratio(variances, sigma.values.sum()).sqrt(), overlap});
   }
 
@@ -352,14 +420,19 @@ class HessianProbe : public Probe {
   LossChoice loss_;
   double tolerance_ = 1e-3;
   int64_t max_products_ = 500;
+  int64_t look_out_every_ = 1;
   int64_t samples_ = 0;
   int64_t density_samples_ = 0;
   int64_t density_steps_ = 30;
   bool noise_ = false;
+  std::optional<int64_t> noise_examples_;
   bool preconditioned_ = false;
   uint64_t seed_ = 0;
+  at::Tensor noise_part_;   // indices of the examples whose noise it is, unless it is the batch
+  int64_t piece_size_ = 1;  // of these
   SnapshotFiles files_;
-  at::Tensor vectors_;  // [rows, p], where the next search begins
+  at::Tensor vectors_;   // [rows, p], where the next search begins
+  at::Tensor searches_;  // [1] on the CPU, how many there were
 };
 
 const Registration<Probe, HessianProbe> kRegistration(
@@ -367,6 +440,7 @@ const Registration<Probe, HessianProbe> kRegistration(
     {.base = R"({"max_products": 6})",
      .variants = {R"({"smallest": 1, "examples": 9, "trace_samples": 2, "matrix": "gauss_newton",
                       "preconditioned": true})",
+                  R"({"largest": 2, "look_out_every": 3, "noise": true, "noise_examples": 9})",
                   R"({"examples": 9, "density_samples": 2, "density_steps": 3, "noise": true})"}});
 
 }  // namespace

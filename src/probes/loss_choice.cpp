@@ -53,17 +53,9 @@ void LossChoice::Check(const std::string& path) const {
 }
 
 void LossChoice::Prepare(const ProbeContext& context, const std::string& stream) {
-  if (examples_.value_or(0) > context.examples) {
-    throw Error(ErrorKind::kConfig, context.path + ".examples",
-                "found " + std::to_string(*examples_) + ", but the training set has only " +
-                    std::to_string(context.examples),
-                "Give at most that many, or leave it out for the whole set.");
-  }
   piece_size_ = given_piece_size_.value_or(PieceSize(context.sampler));
   of_ = examples_.value_or(context.examples);
-  if (!examples_) return;
-  Stream draw(context.seed, stream);
-  part_ = DrawDistinct(draw, of_, context.examples);
+  if (examples_) part_ = FixedPart(context, "examples", *examples_, stream);
 }
 
 std::vector<int64_t> LossChoice::OwnBatches() const {
@@ -106,6 +98,18 @@ LossChoice::Slope LossChoice::SlopeAt(const StepView& view, const at::Tensor& th
     gradient.add_(found.Mean(), share);
   });
   return {loss, gradient.to(theta.scalar_type())};
+}
+
+at::Tensor FixedPart(const ProbeContext& context, const std::string& field, int64_t count,
+                     const std::string& stream) {
+  if (count > context.examples) {
+    throw Error(ErrorKind::kConfig, context.path + "." + field,
+                "found " + std::to_string(count) + ", but the training set has only " +
+                    std::to_string(context.examples),
+                "Give at most that many, or leave it out.");
+  }
+  Stream draw(context.seed, stream);
+  return DrawDistinct(draw, count, context.examples);
 }
 
 at::Tensor MeanWithError(const at::Tensor& samples) {

@@ -49,6 +49,11 @@ class LossChoice {
   at::Tensor part_;  // their indices, unless it is the whole set
 };
 
+/// Indices [count] of a part of the training set that stays the same throughout the run. Error kConfig
+/// at the probe's `field` where that asks for more than there are.
+at::Tensor FixedPart(const ProbeContext& context, const std::string& field, int64_t count,
+                     const std::string& stream);
+
 /// The mean of independent samples [m] and its standard error [2].
 at::Tensor MeanWithError(const at::Tensor& samples);
 

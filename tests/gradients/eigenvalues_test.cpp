@@ -136,6 +136,39 @@ TEST(FindEigenpairs, FromEigenvectorsTakesOneProductEach) {
   EXPECT_LE(again.values.sub(first.values).narrow(0, 0, 3).abs().max().item<double>(), 1e-10);
 }
 
+/// Without looking out for what overtakes, a product for each that is asked for is all.
+TEST(FindEigenpairs, FromEigenvectorsAloneTakesNoProductMore) {
+  Stream stream(73, "spectrum");
+  const at::Tensor a = WithSpectrum(RandomVector(stream, 60), 5);
+  const Eigenpairs first = Counted().Find(a, RandomRows(6, 60, 5), {3, 1, 1e-6, kMany});
+  const at::Tensor asked = at::tensor({0, 1, 2, 4}, at::kLong);
+  const EigenSearch search{3, 1, 1e-6, kMany, /*looks_out=*/false};
+  const Eigenpairs again = Counted().Find(a, first.vectors.index_select(0, asked), search);
+  EXPECT_EQ(again.products, 4);
+  EXPECT_LE(again.values.sub(first.values.index_select(0, asked)).abs().max().item<double>(),
+            1e-10);
+}
+
+/// Where the next search begins is nearer to the eigenvectors at both ends, without a product more.
+TEST(FindEigenpairs, ItsNextVectorsAreNearer) {
+  oracle::Vector spectrum;
+  for (int i = 0; i < 100; ++i) spectrum.push_back(i < 3 ? 10 - i : std::cos(i));
+  spectrum[50] = -4;
+  spectrum[51] = -3;
+  const at::Tensor a = WithSpectrum(spectrum, 13);
+  for (const double tolerance : {0.2, 0.05}) {
+    const Eigenpairs found =
+        Counted().Find(a, RandomRows(3, 100, 13), {2, 1, tolerance, kMany, /*looks_out=*/false});
+    const at::Tensor products = at::mm(found.next, a);
+    const at::Tensor quotients = products.mul(found.next).sum(1).div(found.next.square().sum(1));
+    const at::Tensor exact = at::tensor({10.0, 9.0, -4.0}, at::kDouble);
+    const at::Tensor before = found.values.sub(exact).abs();
+    const at::Tensor after = quotients.sub(exact).abs();
+    EXPECT_GT(before.min().item<double>(), 1e-9);
+    EXPECT_TRUE(after.lt(before).all().item<bool>()) << before << after;
+  }
+}
+
 /// The one more that is sought beside the largest takes no products until that is found: they would
 /// make every second of the search's powers of A.
 TEST(FindEigenpairs, GoesOnWithWhatIsAskedFor) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/csv.h"
+#include "tests/expect_error.h"
 #include "tests/oracles.h"
 #include "tests/probes/lone_probe.h"
 #include "tests/random_mlp.h"
@@ -315,6 +316,31 @@ TEST(Covariance, SpectrumIsThatOfTheMatrix) {
                 1e-11 * static_cast<double>(rank))
         << random.Text();
   }
+}
+
+/// Of a part of the training set that is all of it, whatever the batch, which all else is of.
+TEST(Covariance, SpectrumIsOfAFixedPartIfAsked) {
+  for (uint64_t index = 1; index < kCombinations; index += 5) {
+    const RandomMlp random = MakeRandomMlp(index);
+    const OracleUnderTest it(random, at::kDouble);
+    const int64_t n = it.batch.size();
+    const Named whole = LoneProbe("covariance", {{"spectrum", 2}}, it).Measure(0, it.batch.indices);
+    const Json fields = {{"spectrum", 2}, {"spectrum_examples", n}};
+    const at::Tensor first = it.batch.indices.narrow(0, 0, 1);
+    const Named values = LoneProbe("covariance", fields, it).Measure(0, first);
+    for (const std::string name : {"eigenvalue1", "effective_rank"}) {
+      EXPECT_NEAR(values.at(name), whole.at(name), 1e-11 * std::abs(whole.at(name)))
+          << random.Text();
+    }
+    ExpectNotMeasured(values, {"trace"});
+    ExpectError(ErrorKind::kConfig, {"probes[0].spectrum_examples", std::to_string(n)}, [&] {
+      LoneProbe("covariance", {{"spectrum", 2}, {"spectrum_examples", n + 1}}, it);
+    });
+  }
+  ExpectError(ErrorKind::kConfig, {"probes[0].spectrum_examples", "spectrum is 0"}, [] {
+    ReadRunConfig(SyntheticConfig(
+        {{"probes", Json::array({{{"name", "covariance"}, {"spectrum_examples", 2}}})}}));
+  });
 }
 
 TEST(Covariance, ANaNIsNotHidden) {

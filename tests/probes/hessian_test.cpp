@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
+#include <tuple>
 
 #include "core/csv.h"
 #include "core/rng.h"
@@ -257,13 +259,12 @@ TEST(HessianProbe, CosinesAreThoseOfTheEigenvectors) {
   }
 }
 
-/// Against the dense covariance matrix of gradients of single examples.
-TEST(HessianProbe, NoiseIsThatOfSingleExamples) {
-  ShortRun run(ConfigOf(Precise({{"noise", true}, {"smallest", 0}}), {{"batch_size", 9}}));
+/// Against the dense covariance matrix of gradients of single examples: `indices` of each step's.
+void ExpectNoise(ShortRun& run, const std::function<at::Tensor(int64_t step)>& indices) {
   const oracle::Mlp mlp{{6, 8, 5, 4}, "relu", true, "cross_entropy"};
   for (int64_t step = 0; step < 2; ++step) {
     const at::Tensor theta = run.stepper().theta().clone();
-    const auto examples = ExamplesOf(run, run.experiment().sampler().At(step));
+    const auto examples = ExamplesOf(run, indices(step));
     const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
     std::vector<at::Tensor> gradients;
     for (const oracle::Example& example : examples) {
@@ -272,7 +273,7 @@ TEST(HessianProbe, NoiseIsThatOfSingleExamples) {
     }
     const at::Tensor all = at::stack(gradients);
     const at::Tensor noise = all.sub(all.mean(0));
-    const at::Tensor sigma = at::mm(noise.t(), noise).div(8);
+    const at::Tensor sigma = at::mm(noise.t(), noise).div(static_cast<double>(examples.size()) - 1);
     const at::Tensor x =  // [p, 3], the largest last
         std::get<1>(at::linalg_eigh(DenseHessian(run, theta, at::arange(kExamples, at::kLong))))
             .narrow(1, theta.size(0) - 3, 3);
@@ -285,6 +286,20 @@ TEST(HessianProbe, NoiseIsThatOfSingleExamples) {
     EXPECT_NEAR(values.at("noise_overlap"), at::mm(u.t(), x).square().sum().div(3).item<double>(),
                 1e-6);
   }
+}
+
+TEST(HessianProbe, NoiseIsThatOfSingleExamples) {
+  ShortRun run(ConfigOf(Precise({{"noise", true}, {"smallest", 0}}), {{"batch_size", 9}}));
+  ExpectNoise(run, [&](int64_t step) { return run.experiment().sampler().At(step); });
+}
+
+/// In pieces of two.
+TEST(HessianProbe, NoiseIsThatOfAFixedPartIfAsked) {
+  ShortRun run(ConfigOf(Precise({{"noise", true}, {"noise_examples", 21}, {"smallest", 0}}),
+                        {{"piece_size", 4}}));
+  Stream stream(3, "hessian.noise");
+  const at::Tensor part = DrawDistinct(stream, 21, kExamples);
+  ExpectNoise(run, [&](int64_t) { return part; });
 }
 
 TEST(HessianProbe, NoiseOfABatchWithoutEnoughExamplesIsNotMeasured) {
@@ -311,6 +326,32 @@ TEST(HessianProbe, LaterMeasurementsTakeFewerProducts) {
   for (size_t step = 2; step < products.size(); ++step) EXPECT_LE(products[step], 5) << step;
 }
 
+/// Between two looks for what overtakes, each vector takes one product as long as it is good.
+TEST(HessianProbe, VectorsThatAreGoodTakeAProductEach) {
+  const Json slow = {{"update", {{"name", "sgd"}, {"learning_rate", 0.01}}},
+                     {"model", {{"name", "mlp"}, {"hidden", {12, 9}}, {"activation", "tanh"}}}};
+  ShortRun run(ConfigOf(
+      {{"largest", 2}, {"smallest", 1}, {"tolerance", 0.02}, {"look_out_every", 3}}, slow));
+  for (int64_t step = 0; step < 9; ++step) {
+    const at::Tensor theta = run.stepper().theta().clone();
+    const auto values = ByName(run.probe(0), run.stepper().Step(step).probes[0]);
+    if (step % 3 == 0) {
+      EXPECT_GE(values.at("products"), 5) << step;
+    } else {
+      EXPECT_EQ(values.at("products"), 3) << step;
+    }
+    const Vector all = ToVector(
+        std::get<0>(at::linalg_eigh(DenseHessian(run, theta, at::arange(kExamples, at::kLong)))));
+    for (const auto& [end, error, exact] :
+         {std::tuple("eigenvalue1", "residual1", all[all.size() - 1]),
+          std::tuple("eigenvalue2", "residual2", all[all.size() - 2]),
+          std::tuple("smallest1", "smallest_residual1", all[0])}) {
+      EXPECT_NEAR(values.at(end), exact, values.at(error)) << end << ", step " << step;
+      EXPECT_LE(values.at(error), 0.02 * all.back()) << end << ", step " << step;
+    }
+  }
+}
+
 TEST(HessianProbe, RefusesWhatDoesNotExist) {
   const auto refuse = [](const Json& probe, const std::vector<std::string>& parts,
                          const Json& changes = Json::object()) {
@@ -322,6 +363,8 @@ TEST(HessianProbe, RefusesWhatDoesNotExist) {
   ShortRun(ConfigOf({{"largest", 20}, {"smallest", 4}}, two));
   refuse({{"examples", 46}}, {"probes[0].examples", "46", "45"});
   refuse({{"examples", 4}, {"over", "batch"}}, {"probes[0].examples", "4", "over"});
+  refuse({{"noise", true}, {"noise_examples", 46}}, {"probes[0].noise_examples", "46", "45"});
+  refuse({{"noise_examples", 4}}, {"probes[0].noise_examples", "4", "noise"});
   refuse({{"trace_samples", 1}}, {"probes[0].trace_samples", "standard error"});
   refuse({{"density_samples", 1}}, {"probes[0].density_samples", "standard error"});
   refuse({{"density_samples", 2}, {"label", "a/b"}}, {"probes[0].label", "a/b", "slash"});
