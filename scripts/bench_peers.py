@@ -52,6 +52,10 @@ of 32, contiguous and channels last:
   ten steps     plain steps, and then the largest eigenvalue to about 1e-3, from the last one's vector on: by a graph that
                 is kept and SciPy's eigsh, by curvlinops and eigsh; by PyHessian from a random vector.
 
+--work stability, 784-256-256-256-10, batches of 8 and of 100:
+
+  sharpness     a plain step with the batch sharpness of 100 fresh batches; PyTorch's by double backward, one by one.
+
 PyTorch runs each as a careful user writes it; the fastest counts. Before a peer of coherent_gradients is timed, what it
 computes is compared with a loop over single examples in double precision; one that computes something else does not
 count. Opacus, JAX, curvlinops and PyHessian are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
@@ -93,6 +97,7 @@ from sgdscope.peers import (
     inherent_noise,
     noise_enhancement,
     plain,
+    stability,
 )
 from sgdscope.peers.data import Dataset, load_data
 from sgdscope.peers.image_networks import NETWORKS
@@ -108,6 +113,7 @@ WORKS = {
     "noise_enhancement": noise_enhancement,
     "generalization_gap": generalization_gap,
     "hessian": hessian,
+    "stability": stability,
 }
 
 
@@ -171,8 +177,10 @@ def measure_work(
             return [noise_enhancement.measure(size, data, ours, turns) for size in noise_enhancement.BATCH_SIZES]
         case "generalization_gap":
             return [generalization_gap.measure(data, ours, turns)]
-        case _:
+        case "hessian":
             return [hessian.measure(data, ours, turns)]
+        case _:
+            return [stability.measure(size, data, ours, turns) for size in stability.SIZES]
 
 
 def measure_all(options: argparse.Namespace) -> None:

@@ -38,6 +38,7 @@ from sgdscope.peers import (
     inherent_noise,
     noise_enhancement,
     plain,
+    stability,
 )
 from sgdscope.peers.data import Dataset
 from sgdscope.peers.image_networks import NETWORKS, WideResNet
@@ -450,6 +451,33 @@ class Hessians(unittest.TestCase):
         self.assertEqual(hessian.targets_of(measured), [])
 
 
+class Stability(unittest.TestCase):
+    def test_a_batchs_sharpness_is_the_curvature_along_its_gradient(self) -> None:
+        torch.manual_seed(1)
+        step = stability.SharpnessStep((5, 4), small_data().as_float(), 9)
+        batch = step.fetch(step.fresh.next())
+        names = [name for name, _ in step.model.named_parameters()]
+        gradient = torch.autograd.grad(step.loss_of(batch), step.parameters)
+        s = torch.zeros((), requires_grad=True)
+        moved = {name: p.detach() + s * g for name, p, g in zip(names, step.parameters, gradient)}
+        loss = functional.cross_entropy(torch.func.functional_call(step.model, moved, batch[0]), batch[1])
+        (slope,) = torch.autograd.grad(loss, s, create_graph=True)
+        (curvature,) = torch.autograd.grad(slope, s)
+        expected = float(curvature / sum(g.square().sum() for g in gradient))
+        self.assertAlmostEqual(float(step.sharpness_of(batch)), expected, delta=1e-4 * abs(expected))
+
+    def test_a_round_has_both_kinds_of_data(self) -> None:
+        with (
+            mock.patch.object(stability, "HIDDEN", (4,)),
+            mock.patch.object(stability, "BATCHES", 3),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            measured = stability.measure(8, small_data(), None, Turns(rounds=1, seconds=1e-4))
+        self.assertEqual(set(measured.of(PYTORCH, "sharpness")), {"uint8 data", "float data"})
+        self.assertIn("batches of 8", stability.report([measured]))
+        self.assertEqual(stability.targets_of(measured), [])
+
+
 class Verdicts(unittest.TestCase):
     @staticmethod
     def verdicts(measured: Measured, targets_of: Callable = coherent_gradients.targets_of) -> dict[str, bool]:
@@ -527,6 +555,11 @@ class Verdicts(unittest.TestCase):
             **{PYTORCH: {"ten steps": {"a": [600.0], "b": [499.0]}}},
         )
         self.assertEqual(list(self.verdicts(measured, hessian.targets_of).values()), [True, False])
+
+    def test_verdicts_of_stability(self) -> None:
+        for ours, met in ((100, True), (101, False)):
+            measured = self.measured({"sharpness": (ours,)}, **{PYTORCH: {"sharpness": {"a": [500.0], "b": [700.0]}}})
+            self.assertEqual(list(self.verdicts(measured, stability.targets_of).values()), [met])
 
     def test_the_json_holds_every_round(self) -> None:
         measured = self.measured({"plain": (10, 20)}, **{PYTORCH: {"plain": {"a": [16.0, 17.0]}}})

@@ -26,7 +26,7 @@ STEPS = 10  # between two searches
 WARM_UP = 200  # steps before the first of them
 # What is asked of the eigenvalue, relative to it, and of residuals, whose squares its error is of the order of.
 ACCURACY, TOLERANCE = 1e-3, 0.03
-VECTORS = 6  # of ARPACK's basis: from a good start few will do, where its own choice are 20
+VECTORS = 3  # of ARPACK's basis: from a good start few take the fewest products; its own choice are 20
 BENCHMARKS = {
     "Gradient3x256": "gradient",
     "HessianProduct3x256": "product",
