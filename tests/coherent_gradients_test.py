@@ -583,7 +583,9 @@ class Patterns(Made):
         for least, most in zip(left.lines[::3], left.lines[2::3]):
             self.assertLess(np.median(most.get_xdata()), np.median(least.get_xdata()))
             self.assertAlmostEqual(most.get_ydata()[-1], 0.9, delta=0.05)  # the others are never right
-        self.assertEqual(sum(line.get_xdata().size for line in right.lines[:-1]), self.DIGITS**2 * len(SEEDS))
+        points, means, _ = [line.get_ydata() for line in right.lines]
+        self.assertEqual(points.size, self.DIGITS**2 * len(SEEDS))
+        self.assertLess(means[-1], means[0])
 
     def test_patterns_that_are_learned_last(self) -> None:
         self.make_runs(-1.0)

@@ -14,7 +14,7 @@ import numpy as np
 from run_folders import NAN, SEEDS, RunFolders, study
 
 # isort: split
-from papers.noise_enhancement import fig1, fig2, fig3, noise, plain_sgd
+from papers.noise_enhancement import fig1, fig2, fig3, noise
 from papers.noise_enhancement._curves import (
     Curve,
     Means,
@@ -270,23 +270,6 @@ class Figures(Made):
             networks = list(dict.fromkeys(claim.says.partition(":")[0] for claim in claims))
             self.assertEqual(networks, ["F1", "C2"] if figure is fig2.FIGURE else ["F1", "C1", "C2"])
         self.assert_drawn(fig3.FIGURE, [2, 2, 2], size="full")
-
-
-class PlainSgd(Made):
-    def test_as_in_the_paper(self) -> None:
-        accuracy = best_at(lambda alpha: 50 * alpha, lambda alpha: 0.8 + 0.02 * (alpha - 1))
-        self.make_all(plain_sgd.FIGURE, accuracy, lambda s: 1000 * s["alpha"] / s["batch"] ** 0.5)
-        self.assert_verdicts(plain_sgd.FIGURE, *[HOLDS] * 3)
-        best, large, _ = self.judge(plain_sgd.FIGURE)
-        self.assertAlmostEqual(best.measured.summary.mean, 0.01 - 0.005 * math.log2(4 / 3) ** 2, delta=2e-3)
-        lost = [math.log2(200 / (50 * alpha)) ** 2 for alpha in (1, 1.5)]
-        self.assertAlmostEqual(large.measured.summary.mean, 0.01 + 0.005 * (lost[0] - lost[1]), places=9)
-        self.assert_drawn(plain_sgd.FIGURE, [2, 2])
-
-    def test_to_the_contrary(self) -> None:
-        accuracy = best_at(lambda alpha: 60 / alpha, lambda alpha: 0.8 - 0.02 * (alpha - 1))
-        self.make_all(plain_sgd.FIGURE, accuracy, lambda s: 1000 / s["alpha"])
-        self.assert_verdicts(plain_sgd.FIGURE, *[FAILS] * 3)
 
 
 class Noise(Made):

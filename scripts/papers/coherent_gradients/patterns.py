@@ -8,11 +8,12 @@ import numpy as np
 
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import RED, Picture, new_figure, shades
+from sgdscope.plots.style import COLOURS, RED, Picture, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run, Table
 
 NAME = "patterns"
+BINS = 8  # of the picture, of equally many points
 THIRDS = ("the third with the least in common", "the middle third", "the third with the most in common")
 
 
@@ -72,6 +73,7 @@ def draw(results: Results) -> dict[str, Picture]:
     """How soon each third is right, every seed a line; and when the examples of each digit and label are."""
     figure = new_figure(9.2, 3.9)
     left, right = figure.subplots(1, 2)
+    cells = []
     for i, run in enumerate(results.runs(NAME)):
         examples = Examples.of(run)
         order = np.argsort(examples.common, kind="stable")
@@ -84,11 +86,15 @@ def draw(results: Results) -> dict[str, Picture]:
             )
         _, first, cell = np.unique(examples.cell, return_index=True, return_inverse=True)
         means = np.bincount(cell, examples.lateness) / np.bincount(cell)
-        right.plot(examples.common[first], means, "o", color="#444444", markersize=2.5, alpha=0.5)
+        cells.append((examples.common[first], means))
+    common, late = np.concatenate(cells, axis=1)
+    right.plot(common, late, "o", color="#999999", markersize=2.5, alpha=0.6)
+    bins = np.array_split(np.argsort(common), BINS)
+    right.plot([common[one].mean() for one in bins], [late[one].mean() for one in bins], "o", color=COLOURS[0], markersize=6)
     left.set(xscale="log", xlabel="step, counted from 1", ylabel="share that has been right", ylim=(0, 1))
     left.legend(fontsize=8)
     right.axhline(0.5, color=RED, linewidth=1.0)
-    right.set(xlabel="so many times as often as by chance", ylabel="first right: 0 the first, 1 the last")
+    right.set(xlabel="how often the digit has the label, 1: as by chance", ylabel="first right: 0 the first, 1 the last")
     right.set_title("each digit with each label")
     return {"patterns": figure}
 
@@ -114,8 +120,8 @@ FIGURE = Figure(
     shows={
         "patterns": "All labels are random, so that some digits have some labels more often than others by chance alone: what "
         "their examples have in common. Left: each line is one seed, the share of training examples that have been right at an "
-        "evaluation so far. Right: each point is a digit with one of the labels, of all seeds; on the red line its examples are "
-        "learned neither sooner nor later than others."
+        "evaluation so far. Right: each grey point is a digit with one of the labels, of all seeds, the blue ones their means; on the "
+        "red line examples are learned neither sooner nor later than others."
     },
     departures=(
         "All of it is ours. The paper has the observation from Chatterjee and Mishchenko (2019), who look for patterns in trained "

@@ -157,7 +157,7 @@ FIGURE = Figure(
     shows={
         "noise": "Each point is one seed: of gradients that are drawn anew at fixed weights, before training (open) and at its end "
         "(filled). Left: how much the noise varies, in units of plain SGD in batches of 100. Right: how heavy its tails are "
-        "along 16 random directions. Circle and square beside one another have noise of the same strength at the same weights."
+        "along 8 random directions. Circle and square beside one another have noise of the same strength at the same weights."
     },
     departures=(
         "The paper names no measure of how far from Gaussian noise is. Here: the excess kurtosis along random directions, which is "
