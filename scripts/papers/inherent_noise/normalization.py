@@ -114,7 +114,7 @@ FIGURE = Figure(
         "All of it is ours: a convolution, blocks of two convolutions each, with or without the block's input added to its output, "
         "and a linear layer; the same learning rate, 0.05, for all. A network without normalization whose blocks are added up "
         "has larger outputs at first than the others.",
-        "The quick variant has 8 channels, 2 blocks and 120 steps in batches of 20; the full one 64 channels, 4 blocks, 30 epochs "
+        "The quick variant has 8 channels, 1 block and 80 steps in batches of 20; the full one 64 channels, 4 blocks, 30 epochs "
         "in batches of 150, and also MNIST.",
         "What batch normalization and skip connections do to the size of the penalties is shown and not judged: the paper claims "
         "nothing of it.",

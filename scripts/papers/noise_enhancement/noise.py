@@ -69,7 +69,7 @@ def draw(results: Results) -> dict[str, Picture]:
         [setting["alpha"] for setting in settings], [factor(setting) for setting in settings], color=RED, linewidth=1.0,
         label="α² + (1 − α)²",
     )  # fmt: skip
-    right.axhline(0, color=RED, linewidth=1.0, label="Gaussian noise")
+    right.axhline(0, color=RED, linewidth=1.0)
     for of in LOOKS:
         for moment in MOMENTS:
             _draw_points(left, results, settings, "alpha", of, moment, ratio(of, PLAIN, moment))
@@ -79,9 +79,13 @@ def draw(results: Results) -> dict[str, Picture]:
     right.set(xscale="log", xlabel="effective batch size", ylabel="excess kurtosis of the noise")
     right.set_yscale("symlog", linthresh=0.1)
     for axes, value in ((left, "alpha"), (right, "reduced")):
-        axes.set_xticks([setting[value] for setting in settings], [f"{setting[value]:g}" for setting in settings])
+        places = [setting[value] for setting in settings]
+        axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.set_xticks([], minor=True)
-        axes.legend(fontsize=7.5)
+        axes.set_xlim(min(places) / 1.25, max(places) * 1.25)
+        axes.margins(y=0.08)
+    left.legend(fontsize=7.5, loc="lower right")
+    right.legend(right.get_lines()[:1], ["Gaussian noise"], fontsize=7.5)
     return {"noise": figure}
 
 
