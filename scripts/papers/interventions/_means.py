@@ -10,7 +10,7 @@ from sgdscope.plots.style import COLOURS, Axes
 Row = tuple[str, Measurement]
 
 
-def draw_means(axes: Axes, rows: Sequence[Row], colour: str = COLOURS[0], shift: float = 0.0, label: str = "") -> None:
+def draw_means(axes: Axes, rows: Sequence[Row], colour: str = COLOURS[0], shift: float = 0.0) -> None:
     """The seeds as dots and their mean with its 95 % interval, from top to bottom; rows without a seed stay empty."""
     for place, (_, measured) in enumerate(rows):
         values = measured.values
@@ -23,7 +23,7 @@ def draw_means(axes: Axes, rows: Sequence[Row], colour: str = COLOURS[0], shift:
         low, high = measured.interval if len(values) > 1 else (centre, centre)
         axes.errorbar(
             [centre], [place + shift], xerr=[[centre - low], [high - centre]], color=colour, marker="o", markersize=4,
-            capsize=2, label=label if place == 0 else "",
+            capsize=2,
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [words for words, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -12,7 +12,7 @@ from sgdscope.aggregate import measured_values
 from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle
 from sgdscope.document import Table
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Axes, Picture, new_figure
+from sgdscope.plots.style import COLOURS, Axes, Picture, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
@@ -61,13 +61,13 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(10.0, 3.8)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1.1, 1.2))
     for axes, of in ((left, accuracy), (middle, regularizer)):
-        for (drawn, words), colour, shift in zip(DRAWN.items(), COLOURS, (-0.12, 0.12)):
+        for drawn, colour, shift in zip(DRAWN, COLOURS, (-0.12, 0.12)):
             rows = [(label, results.measure(of, f"{drawn}_{rule}")) for rule, label in RULES.items()]
-            draw_means(axes, rows, colour, shift, words)
+            draw_means(axes, rows, colour, shift)
     left.set_xlabel("highest test accuracy")
     middle.set_xlabel(f"log₂ C_reg at a training loss of {LEVEL:g}")
     middle.set_yticklabels([])
-    left.legend(fontsize=8)
+    add_header(figure, None, [Stroke(words, colour) for words, colour in zip(DRAWN.values(), COLOURS)])
     _draw_regularizers(right, results)
     return {"finite_steps": figure}
 
