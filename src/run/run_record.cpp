@@ -36,13 +36,19 @@ Json ReadConfig(const fs::path& path) {
 }
 
 std::vector<Normalized> NormalizedBy(const Experiment& experiment) {
-  const Network& network = experiment.network();
-  if (!network.MixesExamples()) return {};
-  if (network.ghost_batch_size > 0) {
-    return {{"model.ghost_batch_size", network.ghost_batch_size}};
+  std::vector<Normalized> all;
+  bool whole = false;  // whether a layer normalizes the batch as a whole
+  for (const BatchNormalization& it : experiment.network().batch_norms) {
+    const std::string path = it.path + ".ghost_batch_size";
+    if (it.ghost_batch_size == 0) {
+      whole = true;
+    } else if (all.empty() || all.back().path != path) {
+      all.push_back({path, it.ghost_batch_size});
+    }
   }
+  if (!whole) return all;
   const Sampler& sampler = experiment.sampler();
-  std::vector<Normalized> all = {{"batch_size", sampler.batch_size()}};
+  all.push_back({"batch_size", sampler.batch_size()});
   if (sampler.smallest_batch() < sampler.batch_size()) {
     all.push_back({"sampler.drop_last", sampler.smallest_batch()});
   }
