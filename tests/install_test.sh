@@ -24,11 +24,16 @@ distribution=$(source /etc/os-release && echo "$ID")
 [[ $distribution == debian ]] || skip "this is no Debian"
 bash -c "source '$repository/scripts/lib.sh' && need_packages debootstrap" || skip "there is no package debootstrap"
 
-work=$(mktemp -d -p /var/tmp) # not in memory, where tests have their folders as a rule: this takes some GB
+# Some GB in tens of thousands of files: in memory, which goes with the mount, if there is twice as much of it.
+work=$(mktemp -d -p /var/tmp)
+available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+((available < 8000000)) || mount -t tmpfs -o size=4g install_test "$work"
 debootstrap=''
 clean_up() {
   [[ ! $debootstrap ]] || kill -- "-$debootstrap" 2>/dev/null || true
+  cd /
   umount "$work"/root/{proc,dev} 2>/dev/null || true
+  ! mountpoint --quiet "$work" || umount --lazy "$work"
   rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
