@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The archive in a fresh Debian without Python, then the wheel in the same one with Python and without a compiler: both are made
 # of what the build folder holds, and train the quickstart's network to the same bytes as the program there. Skipped, with status
-# 77, where no fresh Debian can be made.
+# 77, where no fresh Debian can be made or what it needs cannot be fetched.
 
 set -euo pipefail
 trap 'echo "stopped at line $LINENO of $0: $BASH_COMMAND" >&2' ERR
@@ -9,6 +9,7 @@ trap 'echo "stopped at line $LINENO of $0: $BASH_COMMAND" >&2' ERR
 repository=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 skip() { echo "skipped: $*" && exit 77; }
 ((EUID == 0)) || skip "only root can make a Debian of its own"
+unshare --mount --propagation private true 2>/dev/null || skip "a process may have no mounts of its own here"
 # What is mounted in here is gone when this ends, however it ends.
 [[ ${mounts_are_ours:-} ]] || exec env mounts_are_ours=yes unshare --mount --propagation private "$0"
 
@@ -42,6 +43,7 @@ size() { du -sm "$1" | cut -f1; }
 now() { date +%s%N; }
 seconds_since() { printf '%d.%d' $((($(now) - $1) / 1000000000)) $((($(now) - $1) / 100000000 % 10)); }
 quietly() { "$@" >log 2>&1 || { cat log >&2 && exit 1; }; }
+fetched() { "$@" >log 2>&1 || skip "$1 cannot fetch what is needed: $(tail -1 log)"; }
 
 passed=0
 check() { # check WHAT COMMAND...
@@ -57,7 +59,7 @@ exits() { # exits STATUS COMMAND...
 
 # It unpacks while the rest is made.
 # shellcheck source=/dev/null
-setsid debootstrap --variant=minbase "$(source /etc/os-release && echo "$VERSION_CODENAME")" root http://deb.debian.org/debian &>debootstrap.log &
+setsid debootstrap --variant=minbase "$(source /etc/os-release && echo "$VERSION_CODENAME")" root &>debootstrap.log &
 debootstrap=$!
 
 # --- What is to be installed ------------------------------------------------------------------------------------------
@@ -68,12 +70,12 @@ archive=$(echo packed/sgdscope-*.tar.gz)
 echo "the archive: $(size "$archive") MB, in $(seconds_since "$start") s"
 
 start=$(now)
-quietly "$python" -m pip install --target tools --only-binary=:all: scikit-build-core
+fetched "$python" -m pip install --target tools --only-binary=:all: scikit-build-core
 quietly env PYTHONPATH="$work/tools" "$python" -m pip wheel --no-deps --no-build-isolation --wheel-dir wheels \
   --config-settings=build-dir="$work/wheel" --config-settings=cmake.define.SGDSCOPE_BUILT="$build" "$repository"
 wheel=$(echo wheels/sgdscope-*.whl)
 echo "the wheel: $(du -k "$wheel" | cut -f1) kB, in $(seconds_since "$start") s"
-quietly "$python" -m pip download --only-binary=:all: --dest wheels "torch==$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$torch/version.py")" \
+fetched "$python" -m pip download --only-binary=:all: --dest wheels "torch==$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$torch/version.py")" \
   numpy scipy matplotlib
 
 quickstart=(run quickstart.json --quiet --set data.path=data --output)
@@ -87,10 +89,9 @@ prepare here
 
 # --- A Debian without Python: the archive -----------------------------------------------------------------------------
 
-wait "$debootstrap" || { cat debootstrap.log >&2 && exit 1; }
+wait "$debootstrap" || skip "no fresh Debian can be made: $(tail -1 debootstrap.log)"
 debootstrap=''
-mount --bind /proc root/proc
-mount --bind /dev root/dev
+mount --bind /proc root/proc && mount --bind /dev root/dev || skip "folders cannot be mounted here"
 prepare root/day
 inside() { chroot root /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root sh -c 'cd /day && "$@"' - "$@"; }
 has() { inside which "$1"; }
@@ -108,8 +109,8 @@ rm -r root/opt/any
 # --- With Python and without a compiler: the wheel --------------------------------------------------------------------
 
 start=$(now)
-quietly chroot root apt-get update
-quietly chroot root apt-get install --yes --no-install-recommends python3-venv
+fetched chroot root apt-get update
+fetched chroot root apt-get install --yes --no-install-recommends python3-venv
 echo "Python, in $(seconds_since "$start") s"
 check "there is no compiler" refuses has c++
 mv wheels root/wheels
