@@ -567,7 +567,9 @@ class Patterns(Made):
             digit, label = random.integers(self.DIGITS, size=(2, self.EXAMPLES))
             label[digit == 1] = random.integers(self.DIGITS + 3, size=np.count_nonzero(digit == 1)) % self.DIGITS
             examples = patterns.Examples(digit, label, np.zeros(self.EXAMPLES))
-            first = np.round(100 * np.exp(-3 * sooner * (examples.common - 1) + 0.3 * random.standard_normal(digit.size)))
+            first = np.round(
+                100 * np.exp(-3 * sooner * (examples.common - 1) + 0.3 * random.standard_normal(digit.size))
+            )
             first[random.random(digit.size) < 0.1] = NAN  # never
             folder = self.make(f"runs/{patterns.NAME},seed={seed}", {"step": [0], "epoch": [0], "loss": [2.3]})
             columns = {"example": np.arange(digit.size), "label": label, "original_label": digit, "first_right": first}

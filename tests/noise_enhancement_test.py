@@ -288,9 +288,7 @@ class Noise(Made):
                 self.make(f"runs/{setting.name},seed={seed}", rows, manifest=MANIFEST)
 
     def test_what_the_paper_says(self) -> None:
-        self.make_runs(
-            1.0, 1.0, lambda s, kind: (0.2, 40 / s["reduced"] + 2) if kind == noise.REDUCED else (0.1, 0.5)
-        )
+        self.make_runs(1.0, 1.0, lambda s, kind: (0.2, 40 / s["reduced"] + 2) if kind == noise.REDUCED else (0.1, 0.5))
         self.assert_verdicts(noise.FIGURE, *[HOLDS] * 5)
         strength, effective, suppressed, *_ = self.judge(noise.FIGURE)
         for claim in (strength, effective):

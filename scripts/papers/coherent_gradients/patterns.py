@@ -90,11 +90,15 @@ def draw(results: Results) -> dict[str, Picture]:
     common, late = np.concatenate(cells, axis=1)
     right.plot(common, late, "o", color="#999999", markersize=2.5, alpha=0.6)
     bins = np.array_split(np.argsort(common), BINS)
-    right.plot([common[one].mean() for one in bins], [late[one].mean() for one in bins], "o", color=COLOURS[0], markersize=6)
+    right.plot(
+        [common[one].mean() for one in bins], [late[one].mean() for one in bins], "o", color=COLOURS[0], markersize=6
+    )
     left.set(xscale="log", xlabel="step, counted from 1", ylabel="share that has been right", ylim=(0, 1))
     left.legend(fontsize=8)
     right.axhline(0.5, color=RED, linewidth=1.0)
-    right.set(xlabel="how often the digit has the label, 1: as by chance", ylabel="first right: 0 the first, 1 the last")
+    right.set(
+        xlabel="how often the digit has the label, 1: as by chance", ylabel="first right: 0 the first, 1 the last"
+    )
     right.set_title("each digit with each label")
     return {"patterns": figure}
 

@@ -72,7 +72,9 @@ def draw(results: Results) -> dict[str, Picture]:
     panels[0].set(xscale="log", yscale="log", xlabel="eigenvalue, the largest first", ylabel="share of tr Σ")
     panels[1].axhline(MOST, color="#999999", linewidth=0.8)
     panels[1].axvline(LEADING, color="#999999", linewidth=0.8)
-    panels[1].set(xscale="log", ylim=(0, 1), xlabel="so many of the largest eigenvalues", ylabel="share of tr Σ, together")
+    panels[1].set(
+        xscale="log", ylim=(0, 1), xlabel="so many of the largest eigenvalues", ylabel="share of tr Σ, together"
+    )
     add_header(figure, None, list(looks.values()))
     return {"anisotropy": figure}
 

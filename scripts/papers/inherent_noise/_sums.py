@@ -48,7 +48,9 @@ def draw_sums(
             draw_lines(axes, of_runs, [looks[run.label] for run in runs])
             if not any(line.x.size for line in of_runs):
                 words = "no stage of training that all networks\nhave gone through with it measured"
-                axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=9, color="#666666")
+                axes.text(
+                    0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=9, color="#666666"
+                )
             axes.set_ylabel(symbol.replace("{X}", letter), fontsize=11)
             if row == 0:
                 axes.set_title(heading)

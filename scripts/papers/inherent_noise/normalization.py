@@ -55,7 +55,10 @@ def draw(results: Results) -> dict[str, Picture]:
     for setting in results.study.settings:
         place = places[setting["network"]] + 0.16 * (data.index(setting["data"]) - (len(data) - 1) / 2)
         look = {"color": looks[data.index(setting["data"])].colour, "markersize": 3.5}
-        for axes, of in ((left, lambda run: share_larger(run, COLUMNS).value), (right, lambda run: taken(run, "updating"))):
+        for axes, of in (
+            (left, lambda run: share_larger(run, COLUMNS).value),
+            (right, lambda run: taken(run, "updating")),
+        ):
             values = [of(outcome.run) for outcome in results.of(setting) if outcome.run]
             axes.plot(values, np.full(len(values), place), "o", **look)
     left.axvline(0.5, color="#777777", linewidth=0.9, linestyle=(0, (4, 2)))
@@ -73,7 +76,10 @@ def tables(results: Results) -> list[Table]:
         runs = [outcome.run for outcome in results.of(setting) if outcome.run]
         if not runs:
             continue
-        cells = [[of(run) for run in runs] for of in (lambda run: taken(run, "updating"), lambda run: taken(run, "recent"), loss)]
+        cells = [
+            [of(run) for run in runs]
+            for of in (lambda run: taken(run, "updating"), lambda run: taken(run, "recent"), loss)
+        ]
         rows.append(
             [DATA[setting["data"]], NETWORKS[setting["network"]],
              *[f"{np.mean(values):.2f} ± {spread(values):.2f}" for values in cells]]
