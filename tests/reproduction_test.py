@@ -727,6 +727,11 @@ class DurationsOfRuns(Runs):
         self.assertEqual(kept.of_all("quick", study(fig1.FIGURE).jobs()[:2]), 85.0)  # each on a core
         self.assertIsNone(kept.seconds("full", "fc8000"))
 
+    def test_a_run_that_diverged_took_its_time_too(self) -> None:
+        self.measured(1, status="diverged", wall_seconds=30.0)
+        self.measured(2, status="diverged", wall_seconds=10.0)
+        self.assertEqual(self.record().seconds("quick", "fc8000"), 20.0)
+
     def test_numbers_of_different_machines_are_not_mixed(self) -> None:
         kept = self.record()
         kept.by_size["quick"]["fc64"] = 1.0

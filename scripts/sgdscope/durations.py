@@ -53,23 +53,23 @@ class Durations:
         return max(busy_until)
 
     def record(self, size: str, outcomes: Sequence[Outcome]) -> int:
-        """Takes in what finished runs measured; how many settings. Numbers of another machine are dropped."""
-        done = [outcome for outcome in outcomes if outcome.run]
-        if not done:
-            raise Error(size, "no run is finished, so there is nothing to record", "make the runs first")
-        machines = list(dict.fromkeys(outcome.machine for outcome in done))
+        """Takes in how long the runs took that have ended; of how many settings. Numbers of another machine are dropped."""
+        ended = [outcome for outcome in outcomes if outcome.ended]
+        if not ended:
+            raise Error(size, "no run has ended, so there is nothing to record", "make the runs first")
+        machines = list(dict.fromkeys(outcome.machine for outcome in ended))
         if len(machines) > 1:
             hint = "record the runs of one machine, in a folder of their own (--out)"
             raise Error(size, f"the runs were made on several machines: {'; '.join(machines)}", hint)
         known = self.by_size.get(size, {}) if self.machines.get(size) == machines[0] else {}
-        for name in dict.fromkeys(outcome.job.name for outcome in done):
-            measured = [outcome.manifest["wall_seconds"] for outcome in done if outcome.job.name == name]
+        for name in dict.fromkeys(outcome.job.name for outcome in ended):
+            measured = [outcome.manifest["wall_seconds"] for outcome in ended if outcome.job.name == name]
             known[name] = round(statistics.fmean(measured), 1)
         self.machines[size], self.by_size[size] = machines[0], known
         table = {one: {"machine": self.machines[one], "seconds": self.by_size[one]} for one in self.by_size}
         with replacing(self.file) as file:
             file.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return len({outcome.job.name for outcome in done})
+        return len({outcome.job.name for outcome in ended})
 
 
 def in_words(seconds: float) -> str:

@@ -26,6 +26,11 @@ class Outcome:
     run: Run | None  # only if it is done
 
     @property
+    def ended(self) -> bool:
+        """Whether it is done or has diverged: how long that took is known, and called again it takes no time."""
+        return self.manifest.get("status") in ("done", "diverged")
+
+    @property
     def problem(self) -> str:
         """Why there is no finished run; empty if there is one."""
         if self.run is not None:
@@ -41,8 +46,8 @@ class Outcome:
 
 
 def seconds_of(outcomes: Sequence[Outcome]) -> float | None:
-    """How long the runs took, one after the other; None if one of them is not finished."""
-    if not all(outcome.run for outcome in outcomes):
+    """How long the runs took, one after the other; None if one of them has not ended."""
+    if not all(outcome.ended for outcome in outcomes):
         return None
     return sum(outcome.manifest["wall_seconds"] for outcome in outcomes)
 
