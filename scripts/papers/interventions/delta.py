@@ -9,7 +9,7 @@ import numpy as np
 from papers.generalization_gap import measured_rows, within
 from sgdscope.claims import Claim, Measurement, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
+from sgdscope.plots.style import COLOURS, RED, Picture, Stroke, add_header, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
@@ -77,20 +77,23 @@ def draw(results: Results) -> dict[str, Picture]:
     """For each rule, over pieces of training, the measured change of the gap beside own part and shift."""
     results.need_some()
     figure = new_figure(10.4, 3.0)
-    looks = {"measured": COLOURS[6], "own": COLOURS[0], "shift": COLOURS[2]}
-    words = {"measured": "measured change of the gap", "own": "own part", "shift": "shift"}
+    looks = {
+        "measured": Stroke("measured change of the gap", COLOURS[6]),
+        "own": Stroke("own part", COLOURS[0]),
+        "shift": Stroke("shift", COLOURS[2]),
+    }
     for axes, (rule, title) in zip(figure.subplots(1, len(RULES)), RULES.items()):
         axes.axhline(0, color="#999999", linewidth=0.8)
-        for place, run in enumerate(results.runs(rule)):
+        for run in results.runs(rule):
             step, *columns = changes(run, *looks)
-            for (name, colour), column in zip(looks.items(), columns):
+            for look, column in zip(looks.values(), columns):
                 means = [part.mean() for part in np.array_split(column, PIECES)]
                 steps = [part.mean() for part in np.array_split(step, PIECES)]
-                axes.plot(steps, means, color=colour, linewidth=0.8, label=words[name] if place == 0 else "")
+                axes.plot(steps, means, color=look.colour, linewidth=0.8)
         axes.set(title=title, xlabel="step")
         axes.axvline(len(first_epoch(run, "own")[0]), color=RED, linewidth=0.8, linestyle=":")
     figure.axes[0].set_ylabel("mean over a twentieth of training")
-    figure.axes[0].legend(fontsize=7.5)
+    add_header(figure, None, list(looks.values()))
     return {"delta": figure}
 
 

@@ -74,6 +74,7 @@ def draw(results: Results) -> dict[str, Picture]:
     left, right = figure.subplots(1, 2)
     for axes, of in ((left, accuracy), (right, time)):
         draw_means(axes, [(label, results.measure(of, name)) for name, label in NOISES.items()])
+        axes.locator_params(axis="x", nbins=6)
     left.set_xlabel("test accuracy at L**")
     right.set_xlabel("log₂ of the steps to L**")
     right.set_yticklabels([])
@@ -152,8 +153,9 @@ FIGURE = Figure(
     shows={"noise_shape": "Dots are seeds, with their mean and its 95 % interval."},
     departures=(
         "The paper compares the best batch size with the best α. Here the covariance is the same, that of distinct examples.",
-        "A quarter of the covariance of the Gaussian noise is that of the choice of its reference, which is as far from Gaussian as "
-        "batches four times as large.",
+        "The Gaussian noise is around the mean of other examples at each step, as many as a large batch has. Given these it is "
+        "Gaussian, with their covariance; but late in training few examples have most of it, and whether they are among these makes "
+        "the noise larger or smaller, which is not Gaussian. With the whole training set as the reference it would be, at many times the cost.",
         "F1 is narrower, and sees fewer examples and smaller batches than the paper's. Sizes were chosen by runs of seed 1, "
         "which is not judged.",
     ),
