@@ -91,7 +91,7 @@ prepare here
 
 wait "$debootstrap" || skip "no fresh Debian can be made: $(tail -1 debootstrap.log)"
 debootstrap=''
-mount --bind /proc root/proc && mount --bind /dev root/dev || skip "folders cannot be mounted here"
+for folder in proc dev; do mount --bind /$folder root/$folder || skip "folders cannot be mounted here"; done
 prepare root/day
 inside() { chroot root /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root sh -c 'cd /day && "$@"' - "$@"; }
 has() { inside which "$1"; }
