@@ -114,6 +114,9 @@ class SilentUnits {
 
  private:
   void LookAt(const at::Tensor& examples) {
+    // Without a graph a layer and the positive part behind it are one pass, which records none of
+    // what lies between them.
+    const at::AutoGradMode graph(true);
     taps_.clear();
     std::vector<Tap> taps;
     const Batch batch = experiment_.train().Load(examples);

@@ -389,11 +389,11 @@ TEST(Findings, BatchesTooSmallToBeNormalized) {
   const Finding small = Only(RunOf(config, {}), "small_norm_batches");
   EXPECT_EQ(small.settings[0].path, "batch_size");
   config["batch_size"] = 32;
-  config["model"]["ghost_batch_size"] = 4;
+  config["model"]["layers"][2]["ghost_batch_size"] = 4;
   config["sampler"]["drop_last"] = true;
   const Finding ghost = Only(RunOf(config, {}), "small_norm_batches");
   EXPECT_TRUE(Says(ghost, "only 4 examples")) << ghost.says;
-  EXPECT_EQ(ghost.settings[0].path, "model.ghost_batch_size");
+  EXPECT_EQ(ghost.settings[0].path, "model.layers[2].ghost_batch_size");
 }
 
 /// Of earlier versions, without their data, or before the first checkpoint.

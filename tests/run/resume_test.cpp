@@ -161,7 +161,7 @@ TEST(Resume, AfterKillsARunOnTargetsEndsWithTheSameBytes) {
   config["batch_size"] = 12;
   config["eval"].erase("learned");
   config["probes"].erase(3);  // coherence, which needs label noise
-  ExpectKillsLeaveNoTrace(Reference(config), 2, 2);
+  ExpectKillsLeaveNoTrace(Reference(config), 3, 1);
 }
 
 TEST(Resume, AfterKillsThresholdsAreMetAtTheSameSteps) {

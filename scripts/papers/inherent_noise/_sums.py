@@ -128,8 +128,8 @@ def sums_of_each_seed(runs: Sequence[Run], column: str, progress: Progress = red
     Runs of a seed whose networks have no stage of training in common, as it is in short ones, have an empty line.
     """
     lines = [Line(np.empty(0), np.empty(0))] * len(runs)
-    for seed in {run.config["seed"] for run in runs}:
-        at = [i for i, run in enumerate(runs) if run.config["seed"] == seed]
+    for seed in {run.config.get("seed") for run in runs}:
+        at = [i for i, run in enumerate(runs) if run.config.get("seed") == seed]
         try:
             found = sums_from_common_start([runs[i] for i in at], column, progress)
         except TooLittle:
