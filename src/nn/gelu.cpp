@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "nn/taps.h"
+
 namespace sgdscope {
 namespace {
 
@@ -21,9 +23,7 @@ class Gelu : public ElementwiseLayer {
       : approximate_(std::move(approximate)), name_(std::move(name)) {}
 
   at::Tensor Forward(const at::Tensor& z, const Pass& pass) const override {
-    if (pass.back != nullptr && !pass.back->steps.empty()) {
-      pass.back->steps.emplace_back([this, z](const at::Tensor& d) { return Slope(d, z); });
-    }
+    AddStep(pass, [this, z](const at::Tensor& d) { return Slope(d, z); });
     return Apply(z);
   }
 
