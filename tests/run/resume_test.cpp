@@ -1,12 +1,13 @@
 #include <gtest/gtest.h>
-#include <sched.h>
 
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "core/rng.h"
 #include "tests/data/array_files.h"
@@ -89,17 +90,21 @@ class Reference {
   std::string config_;
 };
 
-/// Sends the signal at a random change of the run folder or up to some milliseconds after it.
+/// Sends the signal once metrics.csv has that many bytes (0: it need not be there), at one of the
+/// next changes of the run folder or up to two milliseconds after it.
 Ended StopAtRandomMoment(const std::vector<std::string>& arguments, const fs::path& run_folder,
-                         int signal, Stream& stream) {
+                         uintmax_t metrics_bytes, int signal, Stream& stream) {
   const FolderWatch watch(run_folder);
   Process process(arguments);
-  const uint64_t changes = 1 + stream.Below(60);  // a checkpoint is about 12 of them
-  const uint64_t yields = stream.Below(2000);
+  const uint64_t changes = 1 + stream.Below(12);  // a checkpoint is about 12 of them
+  const std::chrono::microseconds delay(stream.Below(2000));
+  if (metrics_bytes > 0 && !watch.UntilSize(process, run_folder / "metrics.csv", metrics_bytes)) {
+    return process.Wait();
+  }
   for (uint64_t i = 0; i < changes; ++i) {
     if (!watch.Next(process)) return process.Wait();
   }
-  for (uint64_t i = 0; i < yields; ++i) sched_yield();
+  std::this_thread::sleep_for(delay);
   process.Signal(signal);
   return process.Wait();
 }
@@ -113,21 +118,29 @@ std::set<std::string> LinesWith(const std::string& text, const std::string& part
   return found;
 }
 
-/// Kills runs that many times in all, each time followed by a resume, and checks each run that got
-/// to its end: on a slow machine one may do so before its next kill, and another one takes its
-/// place.
+/// The run wrote all that it had to write; a kill may still have come before the process ended.
+bool IsDone(const fs::path& run) {
+  return fs::exists(run / "manifest.json") && ReadJson(run / "manifest.json")["status"] == "done";
+}
+
+/// Kills runs that many times before their end, each time followed by a resume, and checks each run
+/// that got there: on a slow machine one may do so before its next kill, and another one takes its
+/// place. The first kill comes at the start, and each of the others at a random row of a part of the
+/// run of its own: whatever the machine, they find checkpoints, and not all the same.
 void ExpectKillsLeaveNoTrace(const Reference& reference, int kills, uint64_t seed) {
   Stream stream(seed, "kill");
   std::set<std::string> resumes;
+  const uintmax_t part = fs::file_size(reference.run() / "metrics.csv") / kills;
   int hits = 0;
   for (int runs = 0; hits < kills; ++runs) {
     ASSERT_LT(runs, 10 * kills) << "nearly all kills come too late: make the run longer";
     const fs::path run = reference.NewRun();
     int status = -SIGKILL;
     while (status == -SIGKILL && hits < kills) {
-      const Ended ended = StopAtRandomMoment(reference.Arguments(run), run, SIGKILL, stream);
+      const uintmax_t row = hits == 0 ? 0 : hits * part + stream.Below(part);
+      const Ended ended = StopAtRandomMoment(reference.Arguments(run), run, row, SIGKILL, stream);
       status = ended.status;
-      if (status == -SIGKILL) ++hits;
+      if (status == -SIGKILL && !IsDone(run)) ++hits;
     }
     if (status == -SIGKILL) status = RunProgram(reference.Arguments(run)).status;
     ASSERT_EQ(status, 0) << ReadFile(run / "log.txt");
