@@ -140,7 +140,6 @@ class LiveRuns(Reader):
         self.assertEqual(run.metrics["loss"].tolist(), [3, 2, 1])
         self.assertEqual(open_run(str(folder)).metrics["loss"].tolist(), [3, 2, 1, 0.5, 0.25])
 
-    @unittest.skipIf(absent("pyarrow"), "needs pyarrow")
     def test_both_ways_to_read_give_the_same_bits(self) -> None:
         values = doubles(3000)
         holes = np.where(np.arange(3000) % 7 == 0, NAN, values)

@@ -17,11 +17,3 @@ def need(module: str, what: str, package: str = "") -> Any:
         package = package or module.split(".")[0]
         install = f"to have it: {sys.executable or 'python3'} -m pip install {package}"
         raise Error(package, f"this Python has none, and {what} needs it", install, RESOURCE) from None
-
-
-def find(module: str) -> Any | None:
-    """The module; None where this Python has none."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        return None

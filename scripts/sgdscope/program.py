@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -57,16 +58,43 @@ def check(folder: Path) -> None:
         raise Error(str(folder), what, f"install torch {needed['version']} for CUDA {needed['cuda']}", RESOURCE)
 
 
-def start() -> None:
-    """Becomes the program."""
+def environment() -> dict[str, str]:
+    """What the installed program is to be started with; an error if there is none, or a torch that does not fit."""
     folder = torch_folder()
     check(folder)
-    if folder.parent != PACKAGE.parent:  # otherwise the program finds it by itself
-        libraries = [str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
-        os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
+    if folder.parent == PACKAGE.parent:  # the program finds it by itself
+        return dict(os.environ)
+    libraries = [str(folder / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
+
+
+def call(*arguments: str, output: int) -> bool:
+    """Whether the program was found and did this, its standard output going to a descriptor.
+
+    It is the one that SGDSCOPE names, the installed one, or the one that was built in this repository.
+    """
+    built = PACKAGE.parents[1] / "build" / "release" / "sgdscope"
+    try:
+        if named := os.environ.get("SGDSCOPE"):
+            program, variables = named, dict(os.environ)
+        elif (PACKAGE / "bin" / "sgdscope").is_file():
+            program, variables = str(PACKAGE / "bin" / "sgdscope"), environment()
+        else:
+            program, variables = str(built), dict(os.environ)
+        command = [program, *arguments]
+        return not subprocess.run(
+            command, stdout=output, stderr=subprocess.DEVNULL, env=variables, check=False
+        ).returncode
+    except (Error, OSError):
+        return False
+
+
+def start() -> None:
+    """Becomes the program."""
+    variables = environment()
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and by what it starts
         signal.signal(ignored, signal.SIG_DFL)
-    os.execv(PACKAGE / "bin" / "sgdscope", ["sgdscope", *sys.argv[1:]])
+    os.execve(PACKAGE / "bin" / "sgdscope", ["sgdscope", *sys.argv[1:]], variables)
 
 
 def main() -> None:

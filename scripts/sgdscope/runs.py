@@ -5,26 +5,24 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sgdscope import snapshots
+from sgdscope import program, snapshots
 from sgdscope.errors import DATA, Error, suggestion
-from sgdscope.optional import find, need
+from sgdscope.optional import need
 
 NOT_BEGUN = "the run has only just begun, or failed before its first row: manifest.json and log.txt beside it tell"
 
 EVAL_PREFIX = "eval."
 READ_BYTES = 1 << 20  # what is split at a time; larger is slower, because it leaves the cache
 SMALL = 1 << 20  # bytes of a file of which all columns are read at once: most of the time goes into splitting its lines
-LARGE = (
-    1 << 24
-)  # bytes of a file that pyarrow reads, if it is here: to import it takes as long as to read a smaller one
+LARGE = 1 << 24  # bytes of a file that the program reads, if it is here: its start takes as long as a smaller one
 
 
 class NotBegun(Error):
@@ -68,8 +66,8 @@ class Table:
             return
         if not self.has_rows():
             raise NotBegun(str(self.path), "has no rows yet", NOT_BEGUN, DATA)
-        if self.end >= LARGE and (by_arrow := _by_arrow(self, wanted)) is not None:
-            self.values |= by_arrow
+        if self.end >= LARGE and (columns := _by_program(self, wanted)) is not None:
+            self.values |= columns
             return
         if not self.values and self.end < SMALL:
             try:
@@ -95,28 +93,13 @@ class Table:
         return self.values[name]
 
 
-def _by_arrow(table: Table, names: Sequence[str]) -> dict[str, np.ndarray] | None:
-    """The columns as pyarrow reads them; None if it is not here, or finds a fault, which the slow way tells by its line."""
-    arrow, arrow_csv = find("pyarrow"), find("pyarrow.csv")
-    if arrow is None or arrow_csv is None:
-        return None
-    names = list(dict.fromkeys(["step", *names]))  # a step is in every row, but not in an empty line
-    with arrow.OSFile(str(table.path)) as file:
-        try:
-            read = arrow_csv.read_csv(
-                file.get_stream(0, table.end),
-                read_options=arrow_csv.ReadOptions(block_size=1 << 19),
-                parse_options=arrow_csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
-                convert_options=arrow_csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, arrow.float64()), include_columns=names, null_values=[""]
-                ),
-            )
-        except arrow.ArrowInvalid:
+def _by_program(table: Table, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The columns as `sgdscope columns` reads them; None if it is not here, or finds a fault, which the slow way tells."""
+    with os.fdopen(os.memfd_create("columns"), "rb") as file:
+        selection = (f"--columns={','.join(names)}", f"--end={table.end}")
+        if not program.call("columns", str(table.path), *selection, output=file.fileno()):
             return None
-    if read.column("step").null_count:
-        return None
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(names, pool.map(lambda name: read.column(name).to_numpy(), names)))
+        return dict(zip(names, np.load(f"/proc/self/fd/{file.fileno()}", mmap_mode="c")))
 
 
 def _size_of_whole_lines(path: Path) -> int:

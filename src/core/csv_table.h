@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -17,9 +19,17 @@ struct CsvTable {
   const std::vector<double>* Find(const std::string& name) const;
 };
 
+/// What of a CSV file is read, and how.
+struct CsvSelection {
+  std::vector<std::string> columns = {};              // in this order; none named: all
+  int64_t end = std::numeric_limits<int64_t>::max();  // bytes of the file that count
+  int threads = 1;  // each reads a part of the lines; the numbers don't depend on it
+};
+
 /// The whole lines of a file: what comes after the last line break is still being written. No file:
-/// no columns. Error kData, with the line, where one has not as many numbers as the header has
-/// names; kResource if the system cannot read the file.
-CsvTable ReadCsv(const std::filesystem::path& path);
+/// no columns. Error kData, with the line, where one has not as many cells as the header has names,
+/// or a cell of the columns read is no number; kConfig for a column that the header does not name;
+/// kResource if the system cannot read the file.
+CsvTable ReadCsv(const std::filesystem::path& path, const CsvSelection& selection = {});
 
 }  // namespace sgdscope

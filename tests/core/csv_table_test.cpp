@@ -57,6 +57,46 @@ TEST(CsvTable, ReadsWhatCsvWriterWrites) {
   EXPECT_EQ(table.Find("c"), nullptr);
 }
 
+/// Some megabytes of lines, so that each thread has a part; the file of a run that has gone on is
+/// read as it was.
+TEST(CsvTable, ReadsTheSameOfSomeColumnsWithAnyNumberOfThreads) {
+  const TempFolder folder;
+  Stream random(4, "csv", 0);
+  std::string text = "step,b,c\n";
+  for (int i = 0; i < 100000; ++i) {
+    text += std::to_string(i) + ",";
+    if (i % 3 != 0) AppendNumber(random.Uniform(), text);
+    text += ",";
+    AppendNumber(random.Uniform() * i, text);
+    text += "\n";
+  }
+  const auto end = static_cast<int64_t>(text.size());
+  WriteFileAtomically(folder / "a.csv", text + "100000,1,2\n100001,");
+  const CsvTable all = ReadCsv(folder / "a.csv", {.end = end});
+  ASSERT_EQ(all.rows(), 100000u);
+  for (const int threads : {1, 2, 3, 7}) {
+    const CsvTable some =
+        ReadCsv(folder / "a.csv", {.columns = {"c", "b"}, .end = end, .threads = threads});
+    EXPECT_EQ(some.names, (std::vector<std::string>{"c", "b"}));
+    ASSERT_EQ(some.rows(), all.rows());
+    for (size_t i = 0; i < all.rows(); ++i) {
+      ExpectSame(some.values[0][i], all.values[2][i]);
+      ExpectSame(some.values[1][i], all.values[1][i]);
+    }
+    EXPECT_EQ(ReadCsv(folder / "a.csv", {.threads = threads}).rows(), all.rows() + 1);
+  }
+  ExpectError(ErrorKind::kConfig, {"a.csv", "no column 'd'"},
+              [&] { ReadCsv(folder / "a.csv", {.columns = {"b", "d"}}); });
+  // Of two damaged lines the first is named, whichever thread finds its own first.
+  text.replace(text.find("\n90000,"), 7, "\nx,0000,");
+  text.replace(text.find("\n50000,"), 7, "\nx50000,");
+  WriteFileAtomically(folder / "a.csv", text);
+  for (const int threads : {1, 3}) {
+    ExpectError(ErrorKind::kData, {"line 50002", "'x50000'"},
+                [&] { ReadCsv(folder / "a.csv", {.threads = threads}); });
+  }
+}
+
 TEST(CsvTable, LeavesOutALineThatIsBeingWritten) {
   for (const std::string rest : {"", "2", "2,", "2,3.", "2,3"}) {
     const CsvTable table = TableOf("a,b\n0,1\n1,\n" + rest);

@@ -3,11 +3,13 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "core/csv.h"
+#include "core/csv_table.h"
 #include "core/tensor_file.h"
 #include "core/torch.h"
 #include "run/checkpoint.h"
@@ -348,6 +350,36 @@ TEST(Cli, ARunLeavesAFolderThatSaysEverything) {
   EXPECT_FALSE(manifest.contains("corrupt_examples"));
   EXPECT_FALSE(fs::exists(run / "label_noise.safetensors"));
   EXPECT_FALSE(fs::exists(run / "learned.csv"));
+}
+
+/// As NumPy's format 1.0 has it: magic, version, length, a description, and the numbers.
+TEST(Cli, ColumnsAreAnArrayOfNumPy) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  RunWell({"run", WriteConfig(folder, SmallConfig()), "--output", run.string()});
+  const std::string csv = (run / "metrics.csv").string();
+  const Ended ended = RunProgram({"columns", csv, "--columns", "loss,step"});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  ASSERT_TRUE(ended.out.starts_with(std::string("\x93NUMPY\1\0", 8)));
+  const size_t begin = 10 + static_cast<unsigned char>(ended.out[8]) +
+                       256 * static_cast<unsigned char>(ended.out[9]);
+  EXPECT_EQ(begin % 64, 0u);
+  EXPECT_NE(ended.out.find("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 60), }"),
+            std::string::npos);
+  ASSERT_EQ(ended.out.size(), begin + 2 * 60 * sizeof(double));
+  EXPECT_EQ(ended.out[begin - 1], '\n');
+  std::vector<double> numbers(2 * 60);
+  std::memcpy(numbers.data(), ended.out.data() + begin, numbers.size() * sizeof(double));
+  const CsvTable table = ReadCsv(csv);
+  for (size_t i = 0; i < 60; ++i) {
+    EXPECT_EQ(numbers[i], (*table.Find("loss"))[i]);
+    EXPECT_EQ(numbers[60 + i], static_cast<double>(i));
+  }
+  ExpectFailure({"columns", csv, "--columns", "losss"}, 2, {csv, "losss", "first line"});
+  ExpectFailure({"columns", (folder / "no.csv").string()}, 3, {"no.csv", "has begun"});
+  const Ended no_room = RunShell("exec \"$0\" columns \"$1\" > /dev/full", {csv});
+  EXPECT_EQ(no_room.status, 5) << no_room.err;
+  EXPECT_NE(no_room.err.find("stdout"), std::string::npos) << no_room.err;
 }
 
 TEST(Cli, DiagnoseJudgesAllRunsThatItCanRead) {
