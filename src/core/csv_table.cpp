@@ -141,8 +141,8 @@ class PartReader {
   }
 
   [[noreturn]] void FailAt(const char* cell, const char* end) const {
-    const std::string found(cell, std::min(std::find(cell, end, ','), cell + 60));
-    Fail("has a cell '" + found + "', which is no number");
+    const std::string_view found(cell, static_cast<size_t>(std::find(cell, end, ',') - cell));
+    Fail("has a cell '" + std::string(found.substr(0, 60)) + "', which is no number");
   }
 
   [[noreturn]] void Fail(const std::string& what) const {
@@ -194,7 +194,7 @@ void ForEachPart(std::vector<Part>& parts, const Work& work) {
 /// threads, less where there is not a piece for each.
 std::vector<Part> Split(const Input& input, int64_t begin, int64_t end, int threads) {
   end = std::min(end, input.size());
-  const int64_t count = std::clamp<int64_t>((end - begin) / kPiece, 1, threads);
+  const int64_t count = std::clamp<int64_t>((end - begin) / kPiece, 1, std::max(threads, 1));
   std::vector<Part> parts;
   for (int64_t i = 1; i <= count; ++i) {
     const int64_t from = parts.empty() ? begin : parts.back().end;
@@ -222,8 +222,14 @@ std::vector<double*> Lay(CsvTable& table, const std::vector<std::string>& names,
       throw Error(ErrorKind::kConfig, path.string(), "has no column '" + wanted[i] + "'",
                   "The file's first line names those that there are.");
     }
+    double*& target = targets[static_cast<size_t>(found - names.begin())];
+    if (target != nullptr) {
+      throw Error(ErrorKind::kConfig, path.string(),
+                  "column '" + table.names[i] + "' is asked for twice, or there twice",
+                  "Name it once.");
+    }
     table.values[i].resize(static_cast<size_t>(rows));
-    targets[static_cast<size_t>(found - names.begin())] = table.values[i].data();
+    target = table.values[i].data();
   }
   return targets;
 }

@@ -28,8 +28,8 @@ struct CsvSelection {
 
 /// The whole lines of a file: what comes after the last line break is still being written. No file:
 /// no columns. Error kData, with the line, where one has not as many cells as the header has names,
-/// or a cell of the columns read is no number; kConfig for a column that the header does not name;
-/// kResource if the system cannot read the file.
+/// or a cell of the columns read is no number; kConfig for a column that the header does not name, or
+/// that is asked for twice; kResource if the system cannot read the file.
 CsvTable ReadCsv(const std::filesystem::path& path, const CsvSelection& selection = {});
 
 }  // namespace sgdscope

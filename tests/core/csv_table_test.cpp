@@ -87,6 +87,8 @@ TEST(CsvTable, ReadsTheSameOfSomeColumnsWithAnyNumberOfThreads) {
   }
   ExpectError(ErrorKind::kConfig, {"a.csv", "no column 'd'"},
               [&] { ReadCsv(folder / "a.csv", {.columns = {"b", "d"}}); });
+  ExpectError(ErrorKind::kConfig, {"a.csv", "'b'", "twice"},
+              [&] { ReadCsv(folder / "a.csv", {.columns = {"b", "c", "b"}}); });
   // Of two damaged lines the first is named, whichever thread finds its own first.
   text.replace(text.find("\n90000,"), 7, "\nx,0000,");
   text.replace(text.find("\n50000,"), 7, "\nx50000,");
