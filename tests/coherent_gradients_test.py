@@ -187,6 +187,12 @@ class LabelNoise(Made):
         nearer = [claim for says, claim in claims.items() if "at a rate nearer" in says]
         self.assertEqual({claim.verdict for claim in nearer}, {FAILS})
 
+    def test_what_is_nearly_fitted_is_not_fitted(self) -> None:
+        self.make_runs((10, 20, 30, 40, 50), (300, 310, 330, 370, 560), (0.9, 0.7, 0.5, 0.3, 0.1))
+        fitted = self.by_words(fig1.FIGURE)["All variants, also that of random labels, come to be fitted."]
+        self.assertAlmostEqual(fitted.weakest.summary.mean, 0.992, delta=0.001)
+        self.assertEqual(fitted.verdict, FAILS)
+
     def test_what_is_never_learned_is_not_decided(self) -> None:
         self.make_runs((10, 20, 30, 40, 50), (300, 310, 1e6, 370, 430), (0.9, 0.7, 0.5, 0.3, 0.1))
         claim = self.by_words(fig1.FIGURE)["Pristine examples are learned before corrupt ones (50 % noise)."]

@@ -61,7 +61,7 @@ class Made(RunFolders):
         name: str,
         dots: Sum = fallen(1),
         penalties: Sum = fallen(-1),
-        test_loss: np.ndarray = LOSS,
+        test_loss: np.ndarray | Callable[[int], np.ndarray] = LOSS,
         loss: np.ndarray = LOSS,
         hidden: Sequence[int] = (),
     ) -> None:
@@ -73,9 +73,10 @@ class Made(RunFolders):
                 columns[f"taylor.{batch}.{value}"] = np.where(begun, np.diff(sums, append=sums[-1]), NAN)
                 columns[f"taylor.{batch}.cum_{value}"] = np.where(begun, sums, NAN)
             columns[f"taylor.{batch}.cum_delta_loss"] = np.where(begun, dots(loss) + penalties(loss), NAN)
-        evaluations = {"step": STEP, "epoch": STEP / 40, "train_loss": loss, "test_loss": test_loss}
         for seed in SEEDS:
             model = {"name": name, "hidden": list(hidden)}
+            tested = test_loss(seed) if callable(test_loss) else test_loss
+            evaluations = {"step": STEP, "epoch": STEP / 40, "train_loss": loss, "test_loss": tested}
             self.make(f"runs/{name},seed={seed}", columns, evaluations, config={"model": model})
 
     def run_of(self, name: str) -> Run:
@@ -187,6 +188,11 @@ class TwoAlexNets(Made):
         with self.assertRaisesRegex(TooLittle, "falls to the end"):
             fig6.loss_at_overfitting(large)
         self.assertEqual(self.verdicts(fig6.FIGURE), [FAILS, OPEN, OPEN])
+
+
+    def test_noise_alone_is_no_overfitting(self) -> None:
+        self.make_both({"test_loss": lambda seed: 1 + 0.1 * np.random.default_rng(seed).standard_normal(STEPS)})
+        self.assertEqual(self.verdicts(fig6.FIGURE)[0], OPEN)
 
 
 class ResidualNetworks(Made):

@@ -14,7 +14,7 @@ import numpy as np
 from run_folders import NAN, SEEDS, RunFolders, study
 
 # isort: split
-from papers.noise_enhancement import fig1, fig2, fig3, noise
+from papers.noise_enhancement import fig1, fig2, fig3, noise, plain_sgd
 from papers.noise_enhancement._curves import (
     Curve,
     Means,
@@ -30,8 +30,9 @@ from papers.noise_enhancement._curves import (
     time_growth,
     time_saved,
 )
-from sgdscope.catalogue import figures, unique_jobs
+from sgdscope.catalogue import figures, jobs_of, unique_jobs
 from sgdscope.claims import Censored, TooLittle, Verdict
+from sgdscope.durations import Durations
 from sgdscope.figure import Figure
 from sgdscope.plan import Reproduction
 from sgdscope.plots.style import house_style
@@ -133,6 +134,10 @@ class Jobs(Made):
         self.assertEqual(len(study(fig2.FIGURE, "full").jobs()), 13 * 2 * 2 * 10)
         self.assertEqual(len(full.jobs()), (3 * 13 + 10 + 10 + 6) * 10)
 
+    def test_quick_takes_less_than_10_minutes_on_two_cores(self) -> None:
+        jobs = jobs_of("noise_enhancement", figures("noise_enhancement"), "quick")
+        self.assertLess(Durations.load("noise_enhancement").of_all("quick", jobs), 10 * 60)
+
     def test_quick_batches_fill_the_training_set(self) -> None:
         for setting in study(fig3.FIGURE).settings:
             (limit,) = [word.partition("=")[2] for word in setting.overrides if word.startswith("data.train_limit")]
@@ -223,7 +228,7 @@ class Figures(Made):
         for power, verdict in ((3.0, HOLDS), (0.5, FAILS)):  # of alpha, in the best batch size
             with self.subTest(power=power):
                 self.root = self.root / "next"
-                accuracy = best_at(lambda alpha, power=power: 100 * alpha**power, lambda alpha: 0.9)
+                accuracy = best_at(lambda alpha, power=power: 55 * alpha**power, lambda alpha: 0.9)
                 self.make_all(fig2.FIGURE, accuracy, lambda s: 1000 * s["alpha"] / s["batch"] ** 0.5)
                 self.assertEqual(self.judge(fig2.FIGURE)[1].verdict, verdict)
 
@@ -248,8 +253,13 @@ class Figures(Made):
         self.assert_drawn(fig3.FIGURE, [2])
         (table,) = fig3.FIGURE.tables(self.results(fig3.FIGURE))
         self.assertEqual([row[:4] for row in table.rows], [
-            ["F1", "without noise enhancement", "200", "1"], ["F1", "with noise enhancement", "800", "2"],
+            ["F1", "without noise enhancement", "200", "1"], ["F1", "with noise enhancement", "400", "1.5"],
         ])  # fmt: skip
+
+    def test_quick_arms_reach_the_same_noise(self) -> None:
+        arms = [study(fig3.FIGURE).curve("F1", varies=name) for name in ("batch", "alpha")]
+        ends = [(min(sizes), max(sizes)) for sizes in ([effective(setting) for setting in arm] for arm in arms)]
+        np.testing.assert_allclose(*ends, rtol=fig3.NEARLY - 1)
 
     def test_fig3_to_the_contrary(self) -> None:
         self.make_all(
@@ -270,6 +280,42 @@ class Figures(Made):
             networks = list(dict.fromkeys(claim.says.partition(":")[0] for claim in claims))
             self.assertEqual(networks, ["F1", "C2"] if figure is fig2.FIGURE else ["F1", "C1", "C2"])
         self.assert_drawn(fig3.FIGURE, [2, 2, 2], size="full")
+
+
+class PlainSgd(Made):
+    def test_as_in_the_paper(self) -> None:
+        self.make_all(
+            plain_sgd.FIGURE,
+            lambda s: 0.8 + 0.02 * math.log2(100 / effective(s)) + 0.01 * (s["alpha"] - 1),
+            lambda s: 1e5 / effective(s),
+        )
+        self.assert_verdicts(plain_sgd.FIGURE, *[HOLDS] * 4)
+        better, than_smaller, slower, alike = self.judge(plain_sgd.FIGURE)
+        self.assertAlmostEqual(better.measured.summary.mean, 0.02 * math.log2(5) + 0.01, places=9)
+        np.testing.assert_allclose([part.summary.mean for part in than_smaller.parts], [0.005, 0.01])
+        self.assertGreater(slower.measured.summary.mean, 2)
+        np.testing.assert_allclose([part.summary.mean for part in alike.parts], 0, atol=1e-12)
+        self.assert_drawn(plain_sgd.FIGURE, [2, 2])
+
+    def test_to_the_contrary(self) -> None:
+        self.make_all(plain_sgd.FIGURE, lambda s: 0.8 - 0.01 * s["alpha"], lambda s: 9000 / s["alpha"])
+        self.assert_verdicts(plain_sgd.FIGURE, *[FAILS] * 4)
+
+    def test_each_alpha_has_smaller_batches_of_its_noise(self) -> None:
+        for size in ("quick", "full"):
+            found = study(plain_sgd.FIGURE, size)
+            batches, alphas = (found.curve("F1", varies=name) for name in ("batch", "alpha"))
+            self.assertEqual([s["batch"] for s in batches], sorted(effective(s) for s in alphas))
+            for setting in found.settings:
+                self.assertIn('"name": "sgd"', " ".join(setting.overrides))
+
+    def test_a_setting_that_does_not_converge_leaves_the_others(self) -> None:
+        for setting in study(plain_sgd.FIGURE).settings:
+            for seed in study(plain_sgd.FIGURE).seeds:
+                reached = "" if setting["alpha"] == 2 and seed == 1 else REACHED
+                self.make_run(setting, seed, 0.8 + 0.01 * setting["alpha"] + seed / 1e5, 100 * setting["alpha"], reached)
+        self.assert_verdicts(plain_sgd.FIGURE, HOLDS, OPEN, HOLDS, OPEN)
+        self.assertIn("F1_sgd2_B100: 1 of 6 runs don't reach L**", self.judge(plain_sgd.FIGURE)[1].reason)
 
 
 class Noise(Made):
@@ -334,7 +380,7 @@ class Missing(Made):
                 reason = "" if (setting["batch"], seed) == (200, 2) else REACHED
                 self.make_run(setting, seed, 0.8 + setting["batch"] / 1e4 + seed / 1e3, 100, reason)
         found = curve(self.results(fig2.FIGURE), settings)
-        self.assertEqual([setting["batch"] for setting in found.settings], [25, 50, 100, 400, 800])
+        self.assertEqual([setting["batch"] for setting in found.settings], [10, 25, 50, 100, 400])
         np.testing.assert_allclose(found.means().accuracy, 0.8035 + found.means().batch / 1e4)
         np.testing.assert_allclose(found.means([0, 0, 2]).accuracy, 0.8 + 5 / 3e3 + found.means().batch / 1e4)
         measurement = judged(partial(by_seed, lambda one: one.steps[0]), found)

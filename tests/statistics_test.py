@@ -254,6 +254,26 @@ class FalseVerdicts(unittest.TestCase):
             with self.subTest(kind=kind.__name__, noise=name):
                 self.assertLessEqual(shares(kind, noise, 5, 0.0, self.CASES)[0], self.MOST)
 
+    def test_at_the_border_no_kind_of_claim_is_decided_too_often(self) -> None:
+        for kind, (name, noise) in itertools.product(KINDS, SYMMETRIC.items()):
+            with self.subTest(kind=kind.__name__, noise=name):
+                random = np.random.default_rng(5)
+                found = [kind(random, noise, 6, 0.0).verdict is not OPEN for _ in range(self.CASES)]
+                self.assertLessEqual(np.mean(found), self.MOST)
+
+    def test_intervals_cover_what_they_are_of(self) -> None:
+        for (name, noise), others, effect in itertools.product(SYMMETRIC.items(), (1, GRID), (0.0, 1.5)):
+            with self.subTest(noise=name, others=others, effect=effect):
+                random = np.random.default_rng([6, others])
+                lead = np.where(np.arange(GRID) == 2, effect, 0)[:, None]
+                pairs = [
+                    (lead + noise(random, (GRID, 5)), noise(random, (others, 5))) for _ in range(self.CASES)
+                ]  # of the highest means, and of the settings that truly have them
+                of_best = [statistics.interval_of_best(*pair) for pair in pairs]
+                of_one = [statistics.interval(better[2] - other[0]) for better, other in pairs]
+                for intervals in (of_best, of_one):
+                    self.assertGreaterEqual(np.mean([low <= effect <= high for low, high in intervals]), 1 - self.MOST)
+
     def test_no_figure_holds_anything_falsely_too_often(self) -> None:
         self.assertLessEqual(of_figures(NOISES["normal"], 7, 150)[0], 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150))
 
