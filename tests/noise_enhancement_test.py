@@ -286,16 +286,18 @@ class PlainSgd(Made):
     def test_as_in_the_paper(self) -> None:
         self.make_all(
             plain_sgd.FIGURE,
-            lambda s: 0.8 + 0.02 * math.log2(100 / effective(s)) + 0.01 * (s["alpha"] - 1),
-            lambda s: 1e5 / effective(s),
+            lambda s: 0.8 + 0.02 * math.log2(5000 / effective(s)) + 0.01 * (s["alpha"] - 1),
+            lambda s: 1e6 / effective(s),
+            size="full",
         )
-        self.assert_verdicts(plain_sgd.FIGURE, *[HOLDS] * 4)
-        better, than_smaller, slower, alike = self.judge(plain_sgd.FIGURE)
+        claims = self.judge(plain_sgd.FIGURE, size="full")
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS] * 4)
+        better, than_smaller, slower, alike = claims
         self.assertAlmostEqual(better.measured.summary.mean, 0.02 * math.log2(5) + 0.01, places=9)
         np.testing.assert_allclose([part.summary.mean for part in than_smaller.parts], [0.005, 0.01])
         self.assertGreater(slower.measured.summary.mean, 2)
         np.testing.assert_allclose([part.summary.mean for part in alike.parts], 0, atol=1e-12)
-        self.assert_drawn(plain_sgd.FIGURE, [2, 2])
+        self.assert_drawn(plain_sgd.FIGURE, [2, 2], size="full")
 
     def test_to_the_contrary(self) -> None:
         self.make_all(plain_sgd.FIGURE, lambda s: 0.8 - 0.01 * s["alpha"], lambda s: 9000 / s["alpha"])
@@ -310,12 +312,13 @@ class PlainSgd(Made):
                 self.assertIn('"name": "sgd"', " ".join(setting.overrides))
 
     def test_a_setting_that_does_not_converge_leaves_the_others(self) -> None:
-        for setting in study(plain_sgd.FIGURE).settings:
-            for seed in study(plain_sgd.FIGURE).seeds:
+        for setting in study(plain_sgd.FIGURE, "full").settings:
+            for seed in study(plain_sgd.FIGURE, "full").seeds:
                 reached = "" if setting["alpha"] == 2 and seed == 1 else REACHED
                 self.make_run(setting, seed, 0.8 + 0.01 * setting["alpha"] + seed / 1e5, 100 * setting["alpha"], reached)
-        self.assert_verdicts(plain_sgd.FIGURE, HOLDS, OPEN, HOLDS, OPEN)
-        self.assertIn("F1_sgd2_B100: 1 of 6 runs don't reach L**", self.judge(plain_sgd.FIGURE)[1].reason)
+        claims = self.judge(plain_sgd.FIGURE, size="full")
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS, OPEN, HOLDS, OPEN])
+        self.assertIn("F1_sgd2_B5000: 1 of 6 runs don't reach L**", claims[1].reason)
 
 
 class Noise(Made):

@@ -229,7 +229,7 @@ FIGURE = Figure(
         "batches without noise enhancement; settings of which a run did not reach L** are left out."
     },
     departures=(
-        "The quick variant has F1 alone, and α = 1, 1.5, 2, 3 and 5 with batches of 400, the last of which has the noise of batches "
+        "The quick variant has F1 alone, and α = 1, 1.5, 3 and 5 with batches of 400, the last of which has the noise of batches "
         "of 10; the desk variant has F1 and C1, and α = 1, 1.5 and 2 with batches of 400.",
     ),
     draw=draw,
