@@ -189,7 +189,6 @@ class TwoAlexNets(Made):
             fig6.loss_at_overfitting(large)
         self.assertEqual(self.verdicts(fig6.FIGURE), [FAILS, OPEN, OPEN])
 
-
     def test_noise_alone_is_no_overfitting(self) -> None:
         self.make_both({"test_loss": lambda seed: 1 + 0.1 * np.random.default_rng(seed).standard_normal(STEPS)})
         self.assertEqual(self.verdicts(fig6.FIGURE)[0], OPEN)

@@ -315,7 +315,9 @@ class PlainSgd(Made):
         for setting in study(plain_sgd.FIGURE, "full").settings:
             for seed in study(plain_sgd.FIGURE, "full").seeds:
                 reached = "" if setting["alpha"] == 2 and seed == 1 else REACHED
-                self.make_run(setting, seed, 0.8 + 0.01 * setting["alpha"] + seed / 1e5, 100 * setting["alpha"], reached)
+                self.make_run(
+                    setting, seed, 0.8 + 0.01 * setting["alpha"] + seed / 1e5, 100 * setting["alpha"], reached
+                )
         claims = self.judge(plain_sgd.FIGURE, size="full")
         self.assertEqual([claim.verdict for claim in claims], [HOLDS, OPEN, HOLDS, OPEN])
         self.assertIn("F1_sgd2_B5000: 1 of 6 runs don't reach L**", claims[1].reason)

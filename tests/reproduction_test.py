@@ -605,7 +605,9 @@ class Reports(Runs):
         kept.keep(open_reproduction(self.out), configs)
         text = page.read_text()
         self.assertIn(
-            "| A recent batch pays a larger penalty than one of long ago. | holds: it was said | 0.667 (", text
+            "| A recent batch pays a larger penalty than one of long ago. Measured: mean \\|−L̂ʰ(Bᵣ)\\| over mean "
+            "\\|−L̂ʰ(Bₐ)\\| | holds: it was said | 0.667 (",
+            text,
         )
         self.assertIn("| fig1 | Penalties are green. | not decided |  |  |  | not asked any more |  |  |", text)
         self.assertIn("Of the size full:", text)
@@ -619,6 +621,7 @@ class Reports(Runs):
         self.assertTrue(
             (configs / "inherent_noise/results/quick/machine.txt").read_text().startswith("cpu: a processor")
         )
+        self.assertRegex(text, r"Of the size quick \(cpu: a processor.*; MNIST\):")
 
     def test_a_picture_too_large_loses_points(self) -> None:
         noise = np.random.default_rng(1).integers(0, 255, (800, 800, 3), dtype=np.uint8)

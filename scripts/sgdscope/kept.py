@@ -1,4 +1,4 @@
-"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures and the machine; the paper's page shows them.
+"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures, machine and data; the paper's page shows them.
 
 Beside them lies configs/PAPER/results/before.csv: what an earlier rule said of claims, by size, figure and claim.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sgdscope.catalogue import CONFIGS, SIZES, jobs_of
 from sgdscope.errors import DATA, Error, need_matplotlib
 from sgdscope.files import replacing
-from sgdscope.plan import Reproduction
+from sgdscope.plan import CIFAR10_SPLIT, Reproduction
+from sgdscope.report import DATA_NAMES
 from sgdscope.results import load_outcome
+from sgdscope.runs import Run
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
 LARGEST = 150_000  # bytes of a picture
@@ -22,7 +25,10 @@ COLOURS = 64  # of a picture that is kept
 NONE_KEPT = "No results are kept yet. `scripts/reproduce.sh PAPER --quick` makes some, and their report."
 BEFORE = (
     "'Before' is the verdict of an earlier rule on earlier runs: a mean beyond the border by two standard errors, "
-    "whatever the number of seeds.\n`scripts/VERDICTS.md` says why this is no evidence."
+    "whatever the number of seeds.\n`scripts/VERDICTS.md` says why this is no evidence. Why verdicts are others here: "
+    "'none' is explained below the table. 'Not\ndecided' beside a verdict alone is owed to the number of claims, else to "
+    "Student's interval, to conditions each of which must be so, or to\na grid's end, as the last column says. Runs are "
+    "others, too, and some numbers and borders, which the report lists below each figure."
 )
 COLUMNS = ("figure", "claim", "before", "here", "border", "seeds", "verdict", "alone", "what would decide")
 
@@ -45,9 +51,18 @@ def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
     jobs = jobs_of(reproduction.paper, reproduction.figures, reproduction.size)
     outcomes = [load_outcome(job, reproduction.runs_folder) for job in jobs]
     machines = dict.fromkeys(outcome.machine for outcome in outcomes if outcome.run)
-    (folder / "machine.txt").write_text("".join(f"{machine}\n" for machine in machines), encoding="utf-8")
+    data = dict.fromkeys(data_of(outcome.run) for outcome in outcomes if outcome.run)
+    for file, lines in (("machine.txt", machines), ("data.txt", data)):
+        (folder / file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     write_table(reproduction.paper, configs)
     return folder
+
+
+def data_of(run: Run) -> str:
+    """The data that a run was made on, and whether its test set is a part of their training set."""
+    data = run.config["data"]
+    name = DATA_NAMES.get(data["name"], data["name"])
+    return f"{name}, of which batch 5 is the test set" if data.get("test_files") == CIFAR10_SPLIT[1] else name
 
 
 def keep_picture(picture: Path, file: Path) -> None:
@@ -106,11 +121,12 @@ def rows_of(file: Path) -> Rows:
 
 
 def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
-    machine = folder / "machine.txt"
-    on = f" ({machine.read_text(encoding='utf-8').strip()})".replace("\n", "; ") if machine.is_file() else ""
-    yield f"Of the size {folder.name}{on}:"
+    files = [file for file in (folder / "machine.txt", folder / "data.txt") if file.is_file()]
+    on = "; ".join(line for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    yield f"Of the size {folder.name} ({on}):" if on else f"Of the size {folder.name}:"
     said = {(row["figure"], row["claim"]): row["before"] for row in earlier}
-    lines = [_cells(row, said.get((row["figure"], row["claim"]), "")) for row in claims]
+    times = Counter((row["figure"], row["claim"]) for row in claims)
+    lines = [_cells(row, said, times[row["figure"], row["claim"]] == 1) for row in claims]
     made = {(row["figure"], row["claim"]) for row in claims}
     gone = "not asked any more" if claims else ""
     lines += [[*key, words, *[""] * 3, gone, "", ""] for key, words in said.items() if key not in made]
@@ -124,7 +140,10 @@ def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
         yield "\n".join(f"![{file.stem}]({file.relative_to(folder.parent.parent)})" for file in pictures)
 
 
-def _cells(row: Mapping[str, str], before: str) -> list[str]:
+def _cells(row: Mapping[str, str], said: Mapping[tuple[str, str], str], alone: bool) -> list[str]:
+    """A row of the table; of a claim that is measured in several ways, also in which."""
+    before = said.get((row["figure"], row["claim"]), "")
+    claim = row["claim"] if alone else f"{row['claim']} Measured: {row['quantity']}"
     here = f"{float(row['mean']):.3g}" if row["mean"] else "–"
     if row["low"]:
         here += f" ({float(row['low']):.3g} … {float(row['high']):.3g})"
@@ -132,4 +151,4 @@ def _cells(row: Mapping[str, str], before: str) -> list[str]:
     if row["about"]:
         border = f"within {float(row['border']):.3g} of {float(row['about']):g}"
     judged = [row["verdict"], row["alone"], row["reason"]] if row["verdict"] else ["none", "", ""]
-    return [row["figure"], row["claim"], before, here, border, row["seeds"], *judged]
+    return [row["figure"], claim, before, here, border, row["seeds"], *judged]
