@@ -297,7 +297,7 @@ class PlainSgd(Made):
         np.testing.assert_allclose([part.summary.mean for part in than_smaller.parts], [0.005, 0.01])
         self.assertGreater(slower.measured.summary.mean, 2)
         np.testing.assert_allclose([part.summary.mean for part in alike.parts], 0, atol=1e-12)
-        self.assert_drawn(plain_sgd.FIGURE, [2, 2], size="full")
+        self.assert_drawn(plain_sgd.FIGURE, [2 * (len(SEEDS) + 1)] * 2, size="full")
 
     def test_to_the_contrary(self) -> None:
         self.make_all(plain_sgd.FIGURE, lambda s: 0.8 - 0.01 * s["alpha"], lambda s: 9000 / s["alpha"])

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from papers.noise_enhancement._curves import Curve, Means, add_legend, by_seed, curve, gain, judged, logarithmic
+from papers.noise_enhancement._curves import Curve, Means, add_legend, by_seed, curve, gain, judged
 from papers.noise_enhancement.fig3 import TIMES, effective, pair, tables, time_over_alphas
 from sgdscope.claims import NONE, Claim, Measurement
 from sgdscope.figure import Figure
@@ -19,7 +19,7 @@ NETWORK = "F1"
 
 
 def draw(results: Results) -> dict[str, Picture]:
-    """Test accuracy and convergence time over the effective batch size."""
+    """Test accuracy and convergence time over the effective batch size, of each seed and in the mean."""
     results.need_some()
     figure = new_figure(8.4, 3.6)
     panels = figure.subplots(1, 2)
@@ -27,18 +27,15 @@ def draw(results: Results) -> dict[str, Picture]:
     for arm, label, colour, marker in zip(pair(results, NETWORK), labels, COLOURS, "o^"):
         sizes = [effective(setting) for setting in arm.settings]
         for axes, values in zip(panels, (arm.accuracy, arm.steps) if sizes else ()):
-            axes.errorbar(
-                sizes, values.mean(axis=1), values.std(axis=1, ddof=1), color=colour, marker=marker, markersize=4, capsize=2,
-                label=label,
-            )  # fmt: skip
+            axes.plot(sizes, values, color=colour, linewidth=0.6, alpha=0.5)
+            axes.plot(sizes, values.mean(axis=1), color=colour, marker=marker, label=label)
     for axes, words in zip(panels, ("test accuracy", "convergence time (steps)")):
         axes.set_xscale("log")
         places = sorted({effective(setting) for setting in results.study.curves[NETWORK]})
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.set_xticks([], minor=True)
+        axes.margins(0.08)
         axes.set(xlabel="effective batch size", ylabel=words)
-    panels[1].set_yscale("log")
-    logarithmic(panels[1].yaxis)
     panels[0].set_title(f"{NETWORK}, plain SGD", loc="left")
     add_legend(panels[1])
     return {"plain_sgd": figure}
@@ -93,9 +90,9 @@ FIGURE = Figure(
     did="Derives noise enhancement for plain SGD, of which alone equation 6 is the whole step, says that it is also applicable to "
     "Adam, and does all its experiments with Adam. This picture is ours: what its figure 3 compares, with plain SGD.",
     shows={
-        "plain_sgd": "Mean and standard deviation over the seeds, from large batches without noise enhancement on the right to "
-        "strong noise on the left; settings of which a run did not reach L** are left out. Points above one another have noise "
-        "of the same covariance at the same weights. Convergence time: steps until the training loss is L**."
+        "plain_sgd": "Thin lines are seeds, thick ones their means, from large batches without noise enhancement on the right to strong "
+        "noise on the left; settings of which a run did not reach L** are left out. Points above one another have noise of the "
+        "same covariance at the same weights. Convergence time: steps until the training loss is L**."
     },
     departures=(
         "The learning rate is 0.1 at all batch sizes and halved at L*, as that of Adam is. It and the quick variant's batches were "
