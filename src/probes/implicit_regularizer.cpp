@@ -15,11 +15,14 @@
 // whole epoch, with u, D, A and the norm of equation 2 in probes/memory_rules.h:
 //   RULE.regularizer   with momentum: A |grad C|^2 / 4, which with the rate eps counts eps times, as
 //                      C_reg does
+//   RULE.on_batches    the same on the batches in random order, by equation 3 there with n = 1:
+//                      A_own C_reg + A_mean |grad C|^2 / 4
 // Adam and RMSProp follow the gradient of no modified loss. There is instead
 //   RULE.one_norm      |grad C|_1,epsilon, the perturbed one-norm
-//   RULE.factor        <H u, D A H u> / <H u, D H u>: the modified flow lowers that norm by (eps / 2)
-//                      factor <H u, D H u> in a unit of time more than the flow of u does; where the
-//                      factor is below 0 it raises it
+//   RULE.factor        <H u, D A H u + lambda u> / <H u, D H u>: the modified flow lowers that norm,
+//                      of adamw with lambda (<theta, grad C> - C) added to it, by (eps / 2) factor
+//                      <H u, D H u> in a unit of time more than the flow of u does; where the factor
+//                      is below 0 it raises it
 //   RULE.raised        the share of the weights whose A is below 0
 // All is summed in double; errors far below squared_norm are lost in its rounding.
 //
@@ -116,7 +119,7 @@ class ImplicitRegularizer : public Probe {
     if (partitions_ > 0) values.insert(values.end(), {"shuffled_error", "shuffled_error_se"});
     for (const std::string& rule : rules_.names()) {
       if (rules_.Make(rule)->HasScalar()) {
-        values.push_back(rule + ".regularizer");
+        values.insert(values.end(), {rule + ".regularizer", rule + ".on_batches"});
       } else {
         values.insert(values.end(), {rule + ".one_norm", rule + ".factor", rule + ".raised"});
       }
@@ -141,7 +144,7 @@ class ImplicitRegularizer : public Probe {
       values.push_back(errors.std(/*unbiased=*/true).div(std::sqrt(partitions_)));
     }
     for (const std::string& rule : rules_.names()) {
-      const std::vector<at::Tensor> own = OfRule(*rules_.Make(rule), batches, view, means);
+      const std::vector<at::Tensor> own = OfRule(rule, batches, view, means);
       values.insert(values.end(), own.begin(), own.end());
     }
     return at::stack(values);
@@ -183,14 +186,22 @@ class ImplicitRegularizer : public Probe {
     return at::stack(errors);
   }
 
-  static std::vector<at::Tensor> OfRule(const MemoryRule& rule, const Partition& batches,
-                                        const StepView& view, const Means& means) {
+  std::vector<at::Tensor> OfRule(const std::string& name, const Partition& batches,
+                                 const StepView& view, const Means& means) const {
+    const auto rule = rules_.Make(name);
     const at::Tensor& g = means.gradient;
-    const at::Tensor factors = rule.Factors(g);
-    if (rule.HasScalar()) return {factors.mean().mul(means.squared_norm).div(4)};
-    const at::Tensor h_u = HessianVector(batches, view, means.examples, rule.Direction(g));
-    const at::Tensor weights = h_u.square().mul(rule.Scale(g));
-    return {rule.Norm(g), Ratio(weights.dot(factors), weights.sum()),
+    const at::Tensor factors = rule->Factors(g);
+    if (rule->HasScalar()) {
+      const auto m = static_cast<int64_t>(batches.size());
+      const BatchFactors on_batches = rules_.OnBatches(name, m, /*n=*/1);
+      const at::Tensor squares =
+          means.of_batches.mul(on_batches.own).add(means.squared_norm, on_batches.mean);
+      return {factors.mean().mul(means.squared_norm).div(4), squares.div(4)};
+    }
+    const at::Tensor u = rule->Direction(g, view.theta.to(at::kDouble));
+    const at::Tensor h_u = HessianVector(batches, view, means.examples, u);
+    return {rule->Norm(g),
+            Ratio(h_u.dot(rule->Correction(g, u, h_u)), h_u.dot(rule->Scale(g).mul(h_u))),
             factors.lt(0).to(at::kDouble).mean()};
   }
 
@@ -204,7 +215,7 @@ const Registration<Probe, ImplicitRegularizer> kRegistration(
     "implicit_regularizer",
     "SGD's implicit regularizer and its parts: a pass over the epoch's batches each time",
     {.variants = {R"({"partitions": 2})",
-                  R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"]})"}});
+                  R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adamw"]})"}});
 
 }  // namespace
 }  // namespace sgdscope

@@ -12,7 +12,9 @@ namespace {
 constexpr const char* kHeavyBall = "heavy_ball";
 constexpr const char* kNesterov = "nesterov";
 constexpr const char* kRmsProp = "rmsprop";
+constexpr const char* kRmsPropMomentum = "rmsprop_momentum";
 constexpr const char* kAdam = "adam";
+constexpr const char* kAdamW = "adamw";
 
 /// phi(beta) of equation 2.
 double Phi(double beta) { return (1 + beta) / (1 - beta); }
@@ -40,7 +42,7 @@ class Momentum final : public MemoryRule {
  public:
   Momentum(double beta, bool nesterov) : velocity_(beta), nesterov_(nesterov) {}
 
-  at::Tensor Direction(const at::Tensor& g) const override { return g; }
+  at::Tensor Direction(const at::Tensor& g, const at::Tensor&) const override { return g; }
   at::Tensor Scale(const at::Tensor& g) const override { return at::ones_like(g); }
   at::Tensor Factors(const at::Tensor& g) const override {
     const double beta = velocity_.beta();
@@ -54,7 +56,7 @@ class Momentum final : public MemoryRule {
     velocity_.Set(g.add(h_u, s / (1 - velocity_.beta())));
   }
 
-  Dual Next(const Dual& g) override {
+  Dual Next(const Dual& g, const Dual&) override {
     const Dual& velocity = velocity_.Add(g);
     if (!nesterov_) return velocity;
     const double beta = velocity_.beta();
@@ -67,34 +69,83 @@ class Momentum final : public MemoryRule {
   bool nesterov_;
 };
 
+/// What the adaptive rules are made of: 0 is what a rule has not.
+struct Parts {
+  double beta1 = 0;
+  double beta2 = 0;
+  double epsilon = 0;
+  double momentum = 0;
+  double decay = 0;
+  bool corrects = false;  // for the averages' start at 0
+};
+
 class Adaptive final : public MemoryRule {
  public:
-  Adaptive(double beta1, double beta2, double epsilon, bool corrects)
-      : mean_(beta1), square_(beta2), epsilon_(epsilon), corrects_(corrects) {}
+  explicit Adaptive(const Parts& parts)
+      : mean_(parts.beta1),
+        square_(parts.beta2),
+        velocity_(parts.momentum),
+        epsilon_(parts.epsilon),
+        decay_(parts.decay),
+        corrects_(parts.corrects) {}
 
-  at::Tensor Direction(const at::Tensor& g) const override { return g.mul(Scale(g)); }
+  at::Tensor Direction(const at::Tensor& g, const at::Tensor& theta) const override {
+    return g.mul(Scale(g)).add(theta, decay_);
+  }
   at::Tensor Scale(const at::Tensor& g) const override {
     return g.abs().add(epsilon_).reciprocal();
   }
   at::Tensor Factors(const at::Tensor& g) const override {
-    return g.abs().mul(Scale(g)).mul(-Phi(square_.beta())).add(Phi(mean_.beta()));
+    const double further_back = Phi(velocity_.beta()) - 1;
+    return g.abs()
+        .mul(Scale(g))
+        .mul(-Phi(square_.beta()) - further_back)
+        .add(Phi(mean_.beta()) + further_back);
   }
   at::Tensor Norm(const at::Tensor& g) const override {
     return g.abs().sub(g.abs().div(epsilon_).log1p(), epsilon_).sum();
   }
   bool HasScalar() const override { return false; }
+  double decay() const override { return decay_; }
 
-  // Of k >= 1 with the weights (1 - beta) beta^(k-1) the variance is beta / (1 - beta)^2.
   void Settle(const at::Tensor& g, const at::Tensor& h_u, double s) override {
-    const auto mean = [&](double beta) { return g.add(h_u, s / (1 - beta)); };
-    mean_.Set(mean(mean_.beta()));
+    const auto mean = [&](int64_t k) { return Since(k, mean_, g, h_u, s); };
     const double beta = square_.beta();
     const double variance = beta / ((1 - beta) * (1 - beta));
-    square_.Set(mean(beta).square().add(h_u.square(), s * s * variance));
+    const auto square = [&](int64_t k) {
+      return Since(k, square_, g, h_u, s).square().add(h_u.square(), s * s * variance);
+    };
+    mean_.Set(mean(1));
+    square_.Set(square(1));
+    at::Tensor velocity = at::zeros_like(g);
+    double rest = 1;  // of the weights (1 - beta) beta^(k-1)
+    for (int64_t k = 1; rest > kNothing; ++k, rest *= velocity_.beta()) {
+      const at::Tensor d = mean(k).div(square(k).sqrt().add(epsilon_));
+      velocity = velocity.add(d, (1 - velocity_.beta()) * rest);
+    }
+    velocity_.Set(velocity);
     corrects_ = false;
   }
 
-  Dual Next(const Dual& g) override {
+  Dual Next(const Dual& g, const Dual& theta) override {
+    const Dual& velocity = velocity_.Add(Scaled(g));
+    return {velocity.value.add(theta.value, decay_), velocity.change.add(theta.change, decay_)};
+  }
+
+ private:
+  static constexpr double kNothing = 1e-17;
+
+  /// Where the gradient was g + k s H u, k steps ago, the mean of an average k steps ago. Of i >= 0
+  /// with the weights (1 - beta) beta^i the mean is beta / (1 - beta), the variance beta / (1 -
+  /// beta)^2.
+  static at::Tensor Since(int64_t k, const Average& average, const at::Tensor& g,
+                          const at::Tensor& h_u, double s) {
+    const double beta = average.beta();
+    return g.add(h_u, s * (static_cast<double>(k) + beta / (1 - beta)));
+  }
+
+  /// The mean over the root of the mean square, after the next gradient.
+  Dual Scaled(const Dual& g) {
     ++steps_;
     const Dual& m = mean_.Add(g);
     const Dual& q = square_.Add({g.value.square(), g.value.mul(g.change).mul(2)});
@@ -108,13 +159,14 @@ class Adaptive final : public MemoryRule {
     return {d, m.change.div(correction).sub(d.mul(root_change)).div(metric)};
   }
 
- private:
   double Correction(double beta) const { return corrects_ ? 1 - std::pow(beta, steps_) : 1; }
 
   Average mean_;
   Average square_;
+  Average velocity_;
   double epsilon_;
-  bool corrects_;  // for the averages' start at 0
+  double decay_;
+  bool corrects_;
   int64_t steps_ = 0;
 };
 
@@ -130,10 +182,11 @@ void MemoryRules::Fields(FieldVisitor& visitor, const std::string& measured) {
                 momentum_);
   visitor.Visit({.name = "rules",
                  .help = "also " + measured +
-                         " of these: nesterov with the beta of momentum, "
-                         "rmsprop with beta2 and epsilon, adam with all three",
+                         " of these: nesterov with the beta of momentum, rmsprop with beta2 and "
+                         "epsilon, rmsprop_momentum with all three, adam with beta1, beta2 and "
+                         "epsilon, adamw also with weight_decay",
                  .paper = "Cattaneo et al. 2024",
-                 .allowed = {kNesterov, kRmsProp, kAdam}},
+                 .allowed = {kNesterov, kRmsProp, kRmsPropMomentum, kAdam, kAdamW}},
                 others_);
   visitor.Visit({.name = "beta1",
                  .help = "adam's decay of the mean of gradients",
@@ -153,16 +206,26 @@ void MemoryRules::Fields(FieldVisitor& visitor, const std::string& measured) {
                  .min = 0,
                  .above_min = true},
                 epsilon_);
+  visitor.Visit({.name = "weight_decay",
+                 .help = "adamw's: each step also takes learning_rate * weight_decay of theta from "
+                         "it",
+                 .paper = "Cattaneo and Shigida 2025",
+                 .min = 0},
+                weight_decay_);
 }
 
 void MemoryRules::Check(const std::string& path) const {
   if (std::set<std::string>(others_.begin(), others_.end()).size() < others_.size()) {
     throw Error(ErrorKind::kConfig, path + ".rules", "a rule is named twice", "Name each once.");
   }
-  if (momentum_ == 0 && std::ranges::find(others_, kNesterov) != others_.end()) {
+  if (momentum_ > 0) return;
+  for (const auto& [name, without] :
+       {std::pair<std::string, const char*>{kNesterov, "gradient descent"},
+        {kRmsPropMomentum, kRmsProp}}) {
+    if (std::ranges::find(others_, name) == others_.end()) continue;
     throw Error(ErrorKind::kConfig, path + ".rules",
-                "nesterov is named, but without momentum it is gradient descent",
-                "Set " + path + ".momentum above 0, or leave out nesterov.");
+                name + " is named, but without momentum it is " + without,
+                "Set " + path + ".momentum above 0, or leave out " + name + ".");
   }
 }
 
@@ -176,8 +239,25 @@ std::unique_ptr<MemoryRule> MemoryRules::Make(const std::string& name) const {
   if (name == kHeavyBall || name == kNesterov) {
     return std::make_unique<Momentum>(momentum_, name == kNesterov);
   }
-  const bool adam = name == kAdam;
-  return std::make_unique<Adaptive>(adam ? beta1_ : 0, beta2_, epsilon_, adam);
+  Parts parts{.beta2 = beta2_, .epsilon = epsilon_};
+  if (name == kRmsPropMomentum) parts.momentum = momentum_;
+  if (name == kAdamW) parts.decay = weight_decay_;
+  parts.corrects = name == kAdam || name == kAdamW;
+  if (parts.corrects) parts.beta1 = beta1_;
+  return std::make_unique<Adaptive>(parts);
+}
+
+BatchFactors MemoryRules::OnBatches(const std::string& name, int64_t m, int64_t n) const {
+  const double beta = momentum_;
+  const double lag = (name == kNesterov ? beta : 1) * beta / (1 - beta);
+  const auto mean_power = [&](int64_t i) {  // S_i
+    const auto count = static_cast<double>(i);
+    return (1 - std::pow(beta, count)) / (count * (1 - beta));
+  };
+  const double of_batch = mean_power(n);
+  const double of_others = of_batch - mean_power(m * n);  // 0 where there are none
+  const double c = 1 - of_batch - of_others / std::max(static_cast<double>(m - 1), 1.);
+  return {1 + 2 * lag * c, 2 * lag * (1 - c)};
 }
 
 }  // namespace sgdscope

@@ -35,7 +35,8 @@
 // Rules with memory (probes/memory_rules.h: the heavy ball where momentum is above 0, and `rules`)
 // take m n steps at GD's pace, s = eps / n, and so do their flows:
 //   plain   u, the flow to first order: with momentum that of C
-//   RULE    f, equation 2 there: with momentum that of C + (eps / 4n) A |grad C|^2
+//   RULE    f, equation 2 there: with momentum that of C + (eps / 4n) A |grad C|^2; of shuffled
+//           averages equation 3 there
 // averages = settled: on C, with averages that have forgotten their start. They begin with what they
 // would hold if the gradients had been grad C + k s H u, k steps ago.
 //   RULE_to_plain, RULE_to_gd (with momentum), RULE_to_RULE
@@ -44,6 +45,11 @@
 // averages = fresh: from the rule's first step on, at which its averages are 0, on the batches in the
 // order of the epoch. The flows take u_n and f_n (equation 1 there) for the n-th step's time s.
 //   RULE_to_plain, RULE_to_RULE
+// averages = shuffled: on the batches, mean over their orders, momentum alone. From theta as the
+// point y where it would come to rest without further gradients, with the velocity grad C, to
+// the mean of y after the epoch.
+//   RULE_to_plain, RULE_to_sgd, RULE_to_RULE
+//   RULE_se        as sgd_se, but of second order: the order counts within the velocity's memory
 // Of third order is RULE_to_RULE alone.
 //
 // Each batch counts equally, as in an epoch of SGD. The gradient of |grad C_k|^2 / 2 is H_k grad
@@ -245,14 +251,11 @@ class Scatter {
   double count_ = 0;
 };
 
-/// E w and its standard error.
-Estimate MeanSgdEnd(const Epoch& epoch, const Pace& pace, const Orders& orders,
-                    const at::Tensor& theta) {
+/// The mean over the orders of where an epoch ends, and its standard error.
+Estimate MeanEnd(const Orders& orders, const at::Tensor& theta,
+                 const std::function<at::Tensor(const Order& order)>& end) {
   Scatter ends(theta);  // of the pairs
-  for (const Order& order : orders.pairs) {
-    ends.Add(
-        SgdEnd(epoch, pace, order, theta).add(SgdEnd(epoch, pace, Reverse(order), theta)).div(2));
-  }
+  for (const Order& order : orders.pairs) ends.Add(end(order).add(end(Reverse(order))).div(2));
   return {ends.Mean(), orders.all ? at::zeros({}, theta.options()) : ends.StandardError()};
 }
 
@@ -296,24 +299,25 @@ class Remembering {
     rule->Settle(g, h_u, pace_.step());
     at::Tensor w = theta;
     for (int64_t i = 0; i < pace_.steps; ++i) {
-      w = w.sub(rule->Next(Constant(epoch_.Gradient(w))).value, pace_.step());
+      w = w.sub(rule->Next(Constant(epoch_.Gradient(w)), Constant(w)).value, pace_.step());
     }
     return w;
   }
 
   /// u [p].
   at::Tensor PlainSlope(const at::Tensor& theta) const {
-    return formulas_->Direction(epoch_.Gradient(theta));
+    return formulas_->Direction(epoch_.Gradient(theta), theta);
   }
 
   /// f [p], equation 2 of probes/memory_rules.h.
   at::Tensor SettledSlope(const at::Tensor& theta) const {
     const auto [g, h_u] = OfEpoch(theta);
-    const at::Tensor correction = formulas_->Scale(g).mul(formulas_->Factors(g)).mul(h_u);
-    return formulas_->Direction(g).add(correction, pace_.step() / 2);
+    const at::Tensor u = formulas_->Direction(g, theta);
+    return u.add(formulas_->Correction(g, u, h_u), pace_.step() / 2);
   }
 
-  /// The A that a settled end shows which is so far [p] from that of u's flow.
+  /// The A that a settled end shows which is so far [p] from that of u's flow; with decay also what
+  /// lambda u adds to it.
   at::Tensor Factor(const at::Tensor& off, const at::Tensor& theta) const {
     const auto [g, h_u] = OfEpoch(theta);
     const at::Tensor unit =
@@ -327,7 +331,8 @@ class Remembering {
     const auto rule = make_();
     at::Tensor w = theta;
     for (int64_t i = 0; i < pace_.steps; ++i) {
-      w = w.sub(rule->Next(Constant(epoch_.Gradient(i / pace_.n, w))).value, pace_.step());
+      const Dual g = Constant(epoch_.Gradient(i / pace_.n, w));
+      w = w.sub(rule->Next(g, Constant(w)).value, pace_.step());
     }
     return w;
   }
@@ -342,13 +347,34 @@ class Remembering {
     return w;
   }
 
+  // On the batches in an order of theirs, settled.
+
+  /// Where y is after the epoch that is theta before it, with the velocity grad C = `mean`. `lag`:
+  /// l of equation 3.
+  at::Tensor ShuffledEnd(const Order& order, const at::Tensor& mean, double lag,
+                         const at::Tensor& theta) const {
+    const auto rule = make_();
+    rule->Settle(mean, at::zeros_like(mean), pace_.step());
+    at::Tensor y = theta;
+    at::Tensor w = theta.add(mean, pace_.step() * lag);
+    for (const int64_t k : order) {
+      for (int64_t i = 0; i < pace_.n; ++i) {
+        const at::Tensor g = epoch_.Gradient(k, w);
+        y = y.sub(g, pace_.step());
+        w = w.sub(rule->Next(Constant(g), Constant(w)).value, pace_.step());
+      }
+    }
+    return y;
+  }
+
  private:
-  static Dual Constant(const at::Tensor& g) { return {g, at::zeros_like(g)}; }
+  static Dual Constant(const at::Tensor& x) { return {x, at::zeros_like(x)}; }
 
   /// grad C and H u [p].
   std::pair<at::Tensor, at::Tensor> OfEpoch(const at::Tensor& theta) const {
-    return epoch_.WithProduct(
-        theta, [&](const at::Tensor&, const at::Tensor& g) { return formulas_->Direction(g); });
+    return epoch_.WithProduct(theta, [&](const at::Tensor&, const at::Tensor& g) {
+      return formulas_->Direction(g, theta);
+    });
   }
 
   /// By equation 1 of probes/memory_rules.h u_n, or f_n [p].
@@ -359,17 +385,22 @@ class Remembering {
     };
     std::vector<at::Tensor> u;
     auto rule = make_();
-    for (int64_t j = 0; j <= n; ++j) u.push_back(rule->Next(Constant(of_step(j).Mean())).value);
+    for (int64_t j = 0; j <= n; ++j) {
+      u.push_back(rule->Next(Constant(of_step(j).Mean()), Constant(theta)).value);
+    }
     if (!modified) return u.back();
     std::vector<Dual> g(u.size());
+    std::vector<Dual> thetas(u.size());
     at::Tensor way = u.back().div(2);  // u_j + ... + u_{n-1} + u_n / 2
     for (int64_t j = n; j >= 0; --j) {
-      if (j < n) way = way.add(u[static_cast<size_t>(j)]);
-      g[static_cast<size_t>(j)] = {of_step(j).Mean(), epoch_.Product(of_step(j), way)};
+      const auto place = static_cast<size_t>(j);
+      if (j < n) way = way.add(u[place]);
+      g[place] = {of_step(j).Mean(), epoch_.Product(of_step(j), way)};
+      thetas[place] = {theta, way};
     }
     rule = make_();
     Dual d;
-    for (const Dual& changing : g) d = rule->Next(changing);
+    for (size_t j = 0; j < g.size(); ++j) d = rule->Next(g[j], thetas[j]);
     return d.value.add(d.change, pace_.step());
   }
 
@@ -381,6 +412,7 @@ class Remembering {
 
 constexpr const char* kSettled = "settled";
 constexpr const char* kFresh = "fresh";
+constexpr const char* kShuffled = "shuffled";
 
 at::Tensor Distance(const at::Tensor& a, const at::Tensor& b) { return a.sub(b).norm(); }
 
@@ -400,7 +432,18 @@ class ModifiedFlow : public Probe {
     CheckSize(network.table.size(), max_parameters_, "parameters", path + ".max_parameters");
   }
 
-  void Check(const std::string& path) const override { rules_.Check(path); }
+  void Check(const std::string& path) const override {
+    rules_.Check(path);
+    for (const std::string& rule : rules_.names()) {
+      if (averages_ != kShuffled || rules_.Make(rule)->HasScalar()) continue;
+      throw Error(ErrorKind::kConfig, path + ".averages",
+                  "shuffled, but what " + rule +
+                      " holds of gradients that differ from batch to batch is no function of their "
+                      "mean, so that there is no such flow for it",
+                  "Set " + path + ".averages to settled or fresh, or leave " + rule + " out of " +
+                      path + ".rules.");
+    }
+  }
 
   std::vector<std::string> Values() const override {
     std::vector<std::string> values;
@@ -411,10 +454,14 @@ class ModifiedFlow : public Probe {
       }
       for (const std::string& rule : rules_.names()) {
         const std::string stem = "halved" + std::to_string(k) + "." + rule;
+        const bool settled = averages_ == kSettled;
+        const bool shuffled = averages_ == kShuffled;
         values.push_back(stem + "_to_plain");
-        if (Settled() && rules_.Make(rule)->HasScalar()) values.push_back(stem + "_to_gd");
+        if (settled && rules_.Make(rule)->HasScalar()) values.push_back(stem + "_to_gd");
+        if (shuffled) values.push_back(stem + "_to_sgd");
         values.push_back(stem + "_to_" + rule);
-        if (Settled()) values.push_back(stem + "_factor");
+        if (settled) values.push_back(stem + "_factor");
+        if (shuffled) values.push_back(stem + "_se");
       }
       if (sequences_ == 0) continue;
       for (const char* value :
@@ -467,11 +514,12 @@ class ModifiedFlow : public Probe {
     rules_.Fields(visitor, "how far an epoch ends from two flows, at GD's pace,");
     visitor.Visit({.name = "averages",
                    .help = "of the rules with memory: settled, as after a long while, on the loss "
-                           "of the whole epoch; or fresh, from 0 on, on the epoch's batches in "
+                           "of the whole epoch; fresh, from 0 on, on the epoch's batches in "
                            "their order, where each evaluation of a flow costs a product with a "
-                           "Hessian for every step so far",
+                           "Hessian for every step so far; or shuffled, as after a long while on "
+                           "the batches, mean over orders, for the heavy ball and nesterov only",
                    .paper = "Cattaneo et al. 2024",
-                   .allowed = {kSettled, kFresh}},
+                   .allowed = {kSettled, kFresh, kShuffled}},
                   averages_);
     visitor.Visit({.name = "orders",
                    .help = "the mean is over all orders of the batches where there are at most so "
@@ -529,11 +577,10 @@ class ModifiedFlow : public Probe {
                 "Make the problem smaller, or raise the limit if you have the time.");
   }
 
-  bool Settled() const { return averages_ == kSettled; }
-
   at::Tensor RowOf(const Epoch& epoch, const Pace& pace, const Orders& orders,
                    const Sequences& sequences, const at::Tensor& theta) const {
-    const Estimate sgd = MeanSgdEnd(epoch, pace, orders, theta);
+    const Estimate sgd = MeanEnd(
+        orders, theta, [&](const Order& order) { return SgdEnd(epoch, pace, order, theta); });
     const at::Tensor gd = GdEnd(epoch, pace, theta);
     const Estimate plain = End([&](const at::Tensor& w) { return epoch.Gradient(w); }, pace, theta);
     const Estimate gd_flow = ModifiedEnd(epoch, OfMean, pace, theta);
@@ -548,11 +595,9 @@ class ModifiedFlow : public Probe {
                                    Distance(gd, gd_flow.value)};
     const size_t place = row.size();
     at::Tensor error = at::maximum(plain.error, at::maximum(gd_flow.error, sgd_flow.error));
+    const Flows flows{plain, gd_flow, sgd_flow};
     for (const std::string& name : rules_.names()) {
-      const Remembering rule(epoch, pace, [&] { return rules_.Make(name); });
-      const at::Tensor own = Settled() ? AddSettled(rule, pace, plain, gd_flow, theta, row)
-                                       : AddFresh(rule, theta, row);
-      error = at::maximum(error, own);
+      error = at::maximum(error, AddRule(name, epoch, pace, flows, orders, theta, row));
     }
     if (!sequences.once.empty()) {
       error = at::maximum(error, AddSequences(epoch, sequences, pace, theta, row));
@@ -604,18 +649,45 @@ class ModifiedFlow : public Probe {
     return flow.error;
   }
 
-  /// Adds a settled rule's values to `row`; the error of its flows' ends.
-  at::Tensor AddSettled(const Remembering& rule, const Pace& pace, const Estimate& of_c,
-                        const Estimate& of_gd, const at::Tensor& theta,
-                        std::vector<at::Tensor>& row) const {
+  /// Of no rule with memory.
+  struct Flows {
+    const Estimate& plain;
+    const Estimate& gd;
+    const Estimate& sgd;
+  };
+
+  /// Adds the values of a rule with memory to `row`; the error of its flows' ends.
+  at::Tensor AddRule(const std::string& name, const Epoch& epoch, const Pace& pace,
+                     const Flows& flows, const Orders& orders, const at::Tensor& theta,
+                     std::vector<at::Tensor>& row) const {
+    const Remembering rule(epoch, pace, [&] { return rules_.Make(name); });
+    if (averages_ == kSettled) return AddSettled(rule, pace, flows, theta, row);
+    if (averages_ == kFresh) return AddFresh(rule, theta, row);
+    const BatchFactors factors = rules_.OnBatches(name, epoch.size(), pace.n);
+    const at::Tensor mean = epoch.Gradient(theta);
+    const Estimate end = MeanEnd(orders, theta, [&](const Order& order) {
+      return rule.ShuffledEnd(order, mean, factors.lag(), theta);
+    });
+    const auto along = [&](const at::Tensor& own, const at::Tensor& g) {
+      return own.mul(factors.own).add(g, factors.mean);
+    };
+    const Estimate own = ModifiedEnd(epoch, along, pace, theta);
+    row.insert(row.end(),
+               {Distance(end.value, flows.plain.value), Distance(end.value, flows.sgd.value),
+                Distance(end.value, own.value), end.error});
+    return own.error;
+  }
+
+  at::Tensor AddSettled(const Remembering& rule, const Pace& pace, const Flows& flows,
+                        const at::Tensor& theta, std::vector<at::Tensor>& row) const {
     const bool momentum = rule.formulas().HasScalar();
     const at::Tensor end = rule.SettledEnd(theta);
     const auto slope = [&](const at::Tensor& w) { return rule.PlainSlope(w); };
-    const Estimate plain = momentum ? of_c : End(slope, pace, theta);
+    const Estimate plain = momentum ? flows.plain : End(slope, pace, theta);
     const Estimate own =
         End([&](const at::Tensor& w) { return rule.SettledSlope(w); }, pace, theta);
     row.push_back(Distance(end, plain.value));
-    if (momentum) row.push_back(Distance(end, of_gd.value));
+    if (momentum) row.push_back(Distance(end, flows.gd.value));
     row.push_back(Distance(end, own.value));
     row.push_back(rule.Factor(end.sub(plain.value), theta));
     return at::maximum(plain.error, own.error);
@@ -654,8 +726,9 @@ const Registration<Probe, ModifiedFlow> kRegistration(
     {.base = R"({"every": 13, "substeps": 1, "orders": 4})",
      .variants = {
          R"({"sequences": 2, "every": 23})",
-         R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adam"], "epsilon": 0.1, "beta2": 0.75, "every": 29})",
-         R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh", "every": 99})"}});
+         R"({"momentum": 0.5, "rules": ["nesterov", "rmsprop", "adamw"], "epsilon": 0.1, "beta2": 0.75, "every": 29})",
+         R"({"momentum": 0.5, "rules": ["adam"], "averages": "fresh", "every": 99})",
+         R"({"momentum": 0.5, "averages": "shuffled", "every": 99})"}});
 
 }  // namespace
 }  // namespace sgdscope

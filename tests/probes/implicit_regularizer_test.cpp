@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "tests/expect_error.h"
 #include "tests/oracles.h"
@@ -189,12 +190,14 @@ TEST(ImplicitRegularizer, OfRulesWithMemoryAgainstLoops) {
     const OracleUnderTest it(random, at::kDouble);
     const double beta = 0.3 + 0.1 * static_cast<double>(index);
     const double epsilon = std::pow(10.0, -static_cast<double>(index));
-    const Named values = Measure(it, {{0, 1, 2}, {3, 4, 5}, {6}},
-                                 {{"momentum", beta},
-                                  {"rules", {"nesterov", "rmsprop", "adam"}},
-                                  {"beta1", 0.5},
-                                  {"beta2", 0.9},
-                                  {"epsilon", epsilon}});
+    const Named values =
+        Measure(it, {{0, 1, 2}, {3, 4, 5}, {6}},
+                {{"momentum", beta},
+                 {"rules", {"nesterov", "rmsprop", "rmsprop_momentum", "adam", "adamw"}},
+                 {"beta1", 0.5},
+                 {"beta2", 0.9},
+                 {"epsilon", epsilon},
+                 {"weight_decay", 0.3}});
     const Vector g = oracle::MeanGradient(random.mlp, random.theta, random.examples);
     const double squared_norm = oracle::Dot(g, g);
     const double bound = 1e-11;
@@ -202,28 +205,45 @@ TEST(ImplicitRegularizer, OfRulesWithMemoryAgainstLoops) {
                 bound * squared_norm);
     EXPECT_NEAR(values.at("nesterov.regularizer"),
                 (1 - beta + 2 * beta * beta) / (1 - beta) * squared_norm / 4, bound * squared_norm);
-    Vector u = g;
+    // On the three batches: of a step at most two before it are of the same epoch, and none of its
+    // own batch.
+    const double others = (1 - beta) / 3 + (1 - beta * beta) / 3;  // a mean over the three steps
+    const double lag = beta / (1 - beta);
+    EXPECT_NEAR(values.at("heavy_ball.on_batches"),
+                (1 - lag * others) * values.at("regularizer") +
+                    2 * lag * (1 + others / 2) * squared_norm / 4,
+                bound * squared_norm);
     double norm = 0;
-    for (double& value : u) {
+    for (const double value : g) {
       norm += std::abs(value) - epsilon * std::log(1 + std::abs(value) / epsilon);
-      value /= std::abs(value) + epsilon;
     }
-    const Vector h_u = oracle::MeanHessianVector(random.mlp, random.theta, random.examples, u);
-    for (const auto& [rule, phi] : {std::pair{"rmsprop", 1.}, std::pair{"adam", 3.}}) {
+    const double back = 2 * lag;
+    for (const auto& [rule, phi1, phi2, decay] :
+         std::vector<std::tuple<std::string, double, double, double>>{
+             {"rmsprop", 1., 19., 0.},
+             {"rmsprop_momentum", 1 + back, 19 + back, 0.},
+             {"adam", 3., 19., 0.},
+             {"adamw", 3., 19., 0.3}}) {
+      Vector u = g;
+      for (size_t j = 0; j < g.size(); ++j) {
+        u[j] = u[j] / (std::abs(u[j]) + epsilon) + decay * random.theta[j];
+      }
+      const Vector h_u = oracle::MeanHessianVector(random.mlp, random.theta, random.examples, u);
       double lowers = 0;
       double scale = 0;
       double raised = 0;
       for (size_t j = 0; j < g.size(); ++j) {
         const double metric = std::abs(g[j]) + epsilon;
-        const double factor = phi - 19 + 19 * epsilon / metric;
-        lowers += h_u[j] * h_u[j] / metric * factor;
+        const double factor = phi1 - phi2 * std::abs(g[j]) / metric;
+        lowers += h_u[j] * (h_u[j] / metric * factor + decay * u[j]);
         scale += h_u[j] * h_u[j] / metric;
         raised += factor < 0 ? 1. / static_cast<double>(g.size()) : 0;
       }
-      const std::string name = rule;
-      EXPECT_NEAR(values.at(name + ".one_norm"), norm, bound * norm) << name;
-      EXPECT_NEAR(values.at(name + ".factor"), lowers / scale, bound * 19) << name;
-      EXPECT_NEAR(values.at(name + ".raised"), raised, bound) << name;
+      EXPECT_NEAR(values.at(rule + ".one_norm"), norm, bound * norm) << rule;
+      EXPECT_NEAR(values.at(rule + ".factor"), lowers / scale,
+                  bound * std::max(phi2, std::abs(lowers / scale)))
+          << rule;
+      EXPECT_NEAR(values.at(rule + ".raised"), raised, bound) << rule;
     }
   }
 }
