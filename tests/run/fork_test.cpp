@@ -3,17 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <csignal>
 #include <filesystem>
-#include <set>
 #include <string>
 
-#include "core/rng.h"
 #include "core/tensor_file.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
-#include "tests/run/folder_watch.h"
 #include "tests/run/in_process.h"
+#include "tests/run/kills.h"
 #include "tests/tensors.h"
 #include "updates/schedule.h"
 
@@ -378,6 +375,92 @@ TEST_F(ForkErrors, DamagedCheckpointsAreRefused) {
               [&] { ReadFork(record); });
 }
 
+// ---- Kills
+
+/// A fork that is never stopped, and others that are: those with a checkpoint of their own go on
+/// without their parent.
+class ForkReference {
+ public:
+  /// Of a parent with this update rule, by these arguments.
+  ForkReference(const Json& update, std::vector<std::string> changes)
+      : changes_(std::move(changes)) {
+    Json config = ParentConfig(update);
+    config["steps"] = kLong;
+    config["checkpoint"]["every_steps"] = 20;
+    TrainInto(parent(), config);
+    EXPECT_EQ(RunProgram(Beginning(run())).status, 0);
+    EXPECT_EQ(ReadJson(run() / "manifest.json")["steps_done"], kEnd);
+  }
+
+  fs::path run() const { return folder_ / "undisturbed"; }
+  fs::path NewRun() const {
+    fs::create_directories(folder_ / "stopped/checkpoints");
+    return folder_ / "stopped";
+  }
+
+  std::vector<std::string> Arguments(const fs::path& output) const {
+    const bool on_its_own = !CheckpointNames(output).empty();
+    if (fs::exists(parent()) == on_its_own) {
+      fs::rename(on_its_own ? parent() : gone(), on_its_own ? gone() : parent());
+    }
+    if (!on_its_own) return Beginning(output);
+    return {"run", (output / "config.json").string(), "--resume"};
+  }
+
+  void ExpectSame(const fs::path& other) const {
+    ExpectSameRun(run(), other);
+    EXPECT_EQ(ReadJson(run() / "manifest.json")["fork"], ReadJson(other / "manifest.json")["fork"]);
+  }
+
+ private:
+  static constexpr int64_t kLong = 20;  // of the parent
+  static constexpr int64_t kEnd = 1500;
+
+  fs::path parent() const { return folder_ / "parent"; }
+  fs::path gone() const { return folder_ / "gone"; }
+  std::vector<std::string> Beginning(const fs::path& output) const {
+    std::vector<std::string> words = {"fork",
+                                      parent().string(),
+                                      "--at",
+                                      std::to_string(kLong),
+                                      "--resume",
+                                      "--set",
+                                      "steps=" + std::to_string(kEnd),
+                                      "-o",
+                                      output.string()};
+    words.insert(words.end(), changes_.begin(), changes_.end());
+    return words;
+  }
+
+  TempFolder folder_;
+  std::vector<std::string> changes_;
+};
+
+/// Of a fork that changes nearly everything.
+const std::vector<std::string> kOtherRun = {
+    "--set",  R"(update={"name": "adam", "learning_rate": 0.003})",
+    "--set",  "batch_size=null",
+    "--set",  R"(sampler={"name": "full"})",
+    "--set",  R"(probes=[{"name": "taylor", "batches": ["updating"]}])",
+    "--seed", "5"};
+
+TEST(KilledFork, EndsWithTheSameBytes) {
+  ExpectKillsLeaveNoTrace(ForkReference(kMomentum, kOtherRun), 3, 1);
+}
+
+/// With the state of their parents, at another rate.
+TEST(KilledForkSlow, Of25KillsEndsWithTheSameBytes) {
+  for (const std::string rule :
+       {R"({"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": true})",
+        R"({"name": "adamw", "learning_rate": 0.01})",
+        R"({"name": "rmsprop", "learning_rate": 0.01, "momentum": 0.9})",
+        R"({"name": "lion", "learning_rate": 0.001})"}) {
+    const ForkReference reference(Rule(rule), {"--set", "update.learning_rate=0.002"});
+    EXPECT_EQ(ReadJson(reference.run() / "manifest.json")["fork"]["anew"], Json::array()) << rule;
+    ExpectKillsLeaveNoTrace(reference, 25, 1);
+  }
+}
+
 // ---- The command
 
 class ForkCommand : public testing::Test {
@@ -392,55 +475,16 @@ class ForkCommand : public testing::Test {
     arguments.insert(arguments.begin(), {"fork", parent_, "--at", "100"});
     return RunProgram(arguments);
   }
-  /// Of a fork that changes nearly everything.
   std::vector<std::string> Arguments(const std::string& output) const {
-    return {"--set",  R"(update={"name": "adam", "learning_rate": 0.003})",
-            "--set",  "batch_size=null",
-            "--set",  R"(sampler={"name": "full"})",
-            "--set",  R"(probes=[{"name": "taylor", "batches": ["updating"]}])",
-            "--seed", "5",
-            "-o",     (folder_ / output).string()};
+    std::vector<std::string> words = kOtherRun;
+    words.insert(words.end(), {"-o", (folder_ / output).string()});
+    return words;
   }
 
   TempFolder folder_;
   std::string parent_ = (folder_ / "parent").string();
   Json config_;
 };
-
-TEST_F(ForkCommand, KilledAndResumedEndsWithTheSameBytes) {
-  ASSERT_EQ(Run(Arguments("whole")).status, 0);
-  const fs::path whole = folder_ / "whole";
-  ASSERT_EQ(ReadJson(whole / "manifest.json")["steps_done"], 300);
-  Stream stream(1, "kill");
-  const fs::path stopped = folder_ / "stopped";
-  fs::create_directories(stopped / "checkpoints");
-  std::vector<std::string> arguments = Arguments("stopped");
-  arguments.insert(arguments.begin(), {"fork", parent_, "--at", "100", "--resume"});
-  int status = -SIGKILL;
-  for (int kills = 0; kills < 4 && status == -SIGKILL; ++kills) {
-    const FolderWatch watch(stopped);
-    Process process(arguments);
-    // The first change is the manifest's, before there is any checkpoint.
-    const uint64_t changes = kills == 0 ? 4 : 20 + stream.Below(60);
-    for (uint64_t i = 0; i < changes && watch.Next(process); ++i) {
-    }
-    process.Signal(SIGKILL);
-    status = process.Wait().status;
-    // Whatever was there of it goes on as a run of its own config, without its parent.
-    if (!CheckpointNames(stopped).empty()) {
-      arguments = {"run", (stopped / "config.json").string(), "--resume"};
-      fs::rename(parent_, folder_ / "gone");
-      parent_ = (folder_ / "gone").string();
-    }
-  }
-  ASSERT_EQ(RunProgram(arguments).status, 0);
-  for (const std::string name : {"metrics.csv", "eval.csv", "learned.csv"}) {
-    EXPECT_TRUE(ReadFile(whole / name) == ReadFile(stopped / name)) << name;
-  }
-  const std::string last = "checkpoints/" + CheckpointNames(whole).back();
-  EXPECT_TRUE(ReadFile(whole / last) == ReadFile(stopped / last));
-  EXPECT_EQ(ReadJson(whole / "manifest.json")["fork"], ReadJson(stopped / "manifest.json")["fork"]);
-}
 
 /// As if it had been killed after any of them.
 TEST_F(ForkCommand, ResumedAtAnyOfItsCheckpointsEndsWithTheSameBytes) {

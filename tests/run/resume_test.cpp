@@ -1,17 +1,14 @@
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <map>
-#include <set>
 #include <string>
-#include <thread>
 
-#include "core/rng.h"
 #include "tests/data/array_files.h"
 #include "tests/run/folder_watch.h"
+#include "tests/run/kills.h"
 #include "tests/run/process.h"
 #include "tests/run/small_run.h"
 
@@ -72,85 +69,12 @@ class Reference {
     return {"run", config_, "--resume", "--output", output.string()};
   }
 
-  void ExpectSame(const fs::path& other) const {
-    for (const std::string name :
-         {"metrics.csv", "eval.csv", "learned.csv", "label_noise.safetensors"}) {
-      EXPECT_EQ(fs::exists(run() / name), fs::exists(other / name)) << name;
-      if (!fs::exists(run() / name)) continue;
-      // EXPECT_EQ would print both files.
-      EXPECT_TRUE(ReadFile(run() / name) == ReadFile(other / name)) << name << " differs";
-    }
-    const std::string last = "checkpoints/" + CheckpointNames(run()).back();
-    EXPECT_TRUE(ReadFile(run() / last) == ReadFile(other / last)) << last << " differs";
-    EXPECT_EQ(ReadJson(other / "manifest.json")["status"], "done");
-  }
+  void ExpectSame(const fs::path& other) const { ExpectSameRun(run(), other); }
 
  private:
   TempFolder folder_;
   std::string config_;
 };
-
-/// Sends the signal once metrics.csv has that many bytes (0: it need not be there), at one of the
-/// next changes of the run folder or up to two milliseconds after it.
-Ended StopAtRandomMoment(const std::vector<std::string>& arguments, const fs::path& run_folder,
-                         uintmax_t metrics_bytes, int signal, Stream& stream) {
-  const FolderWatch watch(run_folder);
-  Process process(arguments);
-  const uint64_t changes = 1 + stream.Below(12);  // a checkpoint is about 12 of them
-  const std::chrono::microseconds delay(stream.Below(2000));
-  if (metrics_bytes > 0 && !watch.UntilSize(process, run_folder / "metrics.csv", metrics_bytes)) {
-    return process.Wait();
-  }
-  for (uint64_t i = 0; i < changes; ++i) {
-    if (!watch.Next(process)) return process.Wait();
-  }
-  std::this_thread::sleep_for(delay);
-  process.Signal(signal);
-  return process.Wait();
-}
-
-std::set<std::string> LinesWith(const std::string& text, const std::string& part) {
-  std::set<std::string> found;
-  for (const std::string& line : Lines(text)) {
-    const size_t begin = line.find(part);
-    if (begin != std::string::npos) found.insert(line.substr(begin));
-  }
-  return found;
-}
-
-/// The run wrote all that it had to write; a kill may still have come before the process ended.
-bool IsDone(const fs::path& run) {
-  return fs::exists(run / "manifest.json") && ReadJson(run / "manifest.json")["status"] == "done";
-}
-
-/// Kills runs that many times before their end, each time followed by a resume, and checks each run
-/// that got there: on a slow machine one may do so before its next kill, and another one takes its
-/// place. The first kill comes at the start, and each of the others at a random row of a part of the
-/// run of its own: whatever the machine, they find checkpoints, and not all the same.
-void ExpectKillsLeaveNoTrace(const Reference& reference, int kills, uint64_t seed) {
-  Stream stream(seed, "kill");
-  std::set<std::string> resumes;
-  const uintmax_t part = fs::file_size(reference.run() / "metrics.csv") / kills;
-  int hits = 0;
-  for (int runs = 0; hits < kills; ++runs) {
-    ASSERT_LT(runs, 10 * kills) << "nearly all kills come too late: make the run longer";
-    const fs::path run = reference.NewRun();
-    int status = -SIGKILL;
-    while (status == -SIGKILL && hits < kills) {
-      const uintmax_t row = hits == 0 ? 0 : hits * part + stream.Below(part);
-      const Ended ended = StopAtRandomMoment(reference.Arguments(run), run, row, SIGKILL, stream);
-      status = ended.status;
-      if (status == -SIGKILL && !IsDone(run)) ++hits;
-    }
-    if (status == -SIGKILL) status = RunProgram(reference.Arguments(run)).status;
-    ASSERT_EQ(status, 0) << ReadFile(run / "log.txt");
-    reference.ExpectSame(run);
-    resumes.merge(LinesWith(ReadFile(run / "log.txt"), "resuming at step"));
-    fs::remove_all(run);
-  }
-  // The kills hit at different steps, not again and again at the same.
-  EXPECT_GE(static_cast<int>(resumes.size()), kills / 2);
-}
 
 TEST(Resume, AfterKillsEndsWithTheSameBytes) {
   ExpectKillsLeaveNoTrace(Reference(ProbedConfig(600)), 3, 1);
