@@ -32,8 +32,9 @@ from papers.implicit_regularization._curves import (
     slope,
     table_of_best,
 )
-from sgdscope.catalogue import figures, study_of, unique_jobs
+from sgdscope.catalogue import figures, jobs_of, study_of, unique_jobs
 from sgdscope.claims import Censored, TooLittle, Verdict
+from sgdscope.durations import Durations
 from sgdscope.figure import Figure
 from sgdscope.plan import Reproduction
 from sgdscope.plots.style import house_style
@@ -112,6 +113,10 @@ class Jobs(Made):
                 by_name.setdefault(job.name, []).append(job.seed)
             del by_name[modified_flow.NAME], by_name[variance.NAME]
             self.assertEqual({tuple(found) for found in by_name.values()}, {tuple(range(1, seeds + 1))})
+
+    def test_quick_takes_less_than_10_minutes_on_two_cores(self) -> None:
+        jobs = jobs_of("implicit_regularization", figures("implicit_regularization"), "quick")
+        self.assertLess(Durations.load("implicit_regularization").of_all("quick", jobs), 10 * 60)
 
     def test_figures_share_their_runs(self) -> None:
         for size in SIZES:
