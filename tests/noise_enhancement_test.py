@@ -228,7 +228,7 @@ class Figures(Made):
         for power, verdict in ((3.0, HOLDS), (0.5, FAILS)):  # of alpha, in the best batch size
             with self.subTest(power=power):
                 self.root = self.root / "next"
-                accuracy = best_at(lambda alpha, power=power: 55 * alpha**power, lambda alpha: 0.9)
+                accuracy = best_at(lambda alpha, power=power: 100 * alpha**power, lambda alpha: 0.9)
                 self.make_all(fig2.FIGURE, accuracy, lambda s: 1000 * s["alpha"] / s["batch"] ** 0.5)
                 self.assertEqual(self.judge(fig2.FIGURE)[1].verdict, verdict)
 
@@ -253,13 +253,8 @@ class Figures(Made):
         self.assert_drawn(fig3.FIGURE, [2])
         (table,) = fig3.FIGURE.tables(self.results(fig3.FIGURE))
         self.assertEqual([row[:4] for row in table.rows], [
-            ["F1", "without noise enhancement", "200", "1"], ["F1", "with noise enhancement", "400", "1.5"],
+            ["F1", "without noise enhancement", "200", "1"], ["F1", "with noise enhancement", "800", "2"],
         ])  # fmt: skip
-
-    def test_quick_arms_reach_the_same_noise(self) -> None:
-        arms = [study(fig3.FIGURE).curve("F1", varies=name) for name in ("batch", "alpha")]
-        ends = [(min(sizes), max(sizes)) for sizes in ([effective(setting) for setting in arm] for arm in arms)]
-        np.testing.assert_allclose(*ends, rtol=fig3.NEARLY - 1)
 
     def test_fig3_to_the_contrary(self) -> None:
         self.make_all(
@@ -385,7 +380,7 @@ class Missing(Made):
                 reason = "" if (setting["batch"], seed) == (200, 2) else REACHED
                 self.make_run(setting, seed, 0.8 + setting["batch"] / 1e4 + seed / 1e3, 100, reason)
         found = curve(self.results(fig2.FIGURE), settings)
-        self.assertEqual([setting["batch"] for setting in found.settings], [10, 25, 50, 100, 400])
+        self.assertEqual([setting["batch"] for setting in found.settings], [10, 25, 50, 100, 400, 800])
         np.testing.assert_allclose(found.means().accuracy, 0.8035 + found.means().batch / 1e4)
         np.testing.assert_allclose(found.means([0, 0, 2]).accuracy, 0.8 + 5 / 3e3 + found.means().batch / 1e4)
         measurement = judged(partial(by_seed, lambda one: one.steps[0]), found)
