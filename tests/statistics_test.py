@@ -157,6 +157,13 @@ def of_figures(noise: Noise, seeds: int, cases: int) -> tuple[float, float]:
     return now / cases, then / cases
 
 
+def row(kind: Callable[..., Claim], name: str, noise: Noise, seeds: int, cases: int) -> str:
+    """A line of the page's table."""
+    wrong, right = (shares(kind, noise, seeds, effect, cases) for effect in (0.0, 1.5))
+    numbers = [f"{share:.1%}" for share in (wrong[0], wrong[1], right[0], right[1])]
+    return f"| {kind.__name__} | {name} | {seeds} | {' | '.join(numbers)} |"
+
+
 def rows(cases: int) -> Iterator[str]:
     """The table of the page: false 'holds', and power at an effect of 1.5 standard deviations of a seed."""
     yield "| what is claimed | noise | seeds | false 'holds' | before | power | before |"
@@ -164,9 +171,7 @@ def rows(cases: int) -> Iterator[str]:
     for kind, (name, noise), seeds in itertools.product(KINDS, NOISES.items(), (2, 3, 5, 7, 10)):
         if name != "normal" and seeds in (3, 7):
             continue
-        wrong, right = (shares(kind, noise, seeds, effect, cases) for effect in (0.0, 1.5))
-        numbers = [f"{share:.1%}" for share in (wrong[0], wrong[1], right[0], right[1])]
-        yield f"| {kind.__name__} | {name} | {seeds} | {' | '.join(numbers)} |"
+        yield row(kind, name, noise, seeds, cases)
     for (name, noise), seeds in itertools.product(SYMMETRIC.items(), (2, 5, 10)):
         wrong = of_figures(noise, seeds, cases // 2)
         yield f"| any of {FIGURE} claims of a figure (Holm) | {name} | {seeds} | {wrong[0]:.1%} | {wrong[1]:.1%} | | |"
@@ -288,6 +293,8 @@ class FalseVerdicts(unittest.TestCase):
     def test_the_page_has_the_table(self) -> None:
         table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].strip().splitlines()
         self.assertEqual(len(table), sum(1 for _ in rows(4)))
+        for kind, (name, noise) in itertools.product((difference, equivalence, conditions), SYMMETRIC.items()):
+            self.assertIn(row(kind, name, noise, 5, CASES), table)
         for line in table[2:]:
             false = float(line.split("|")[4].strip().rstrip("%"))
             self.assertLessEqual(false, SKEWED_MOST if "skewed" in line else 5.0, line)

@@ -230,7 +230,7 @@ FIGURE = Figure(
     },
     departures=(
         "The quick variant has F1 alone, and α = 1, 1.5, 2 and 3 with batches of 800: larger α take more than the minutes of this "
-        "size, α = 5 in batches of 400 more than 18,000 steps. Batches of 800 are a fifth of its examples, so that their noise is that "
+        "size, α = 5 in batches of 400 more than 19,000 steps. Batches of 800 are a fifth of its examples, so that their noise is that "
         "of equation 4 less a fifth. The desk variant has F1 and C1, and α = 1, 1.5 and 2 with batches of 400.",
     ),
     draw=draw,
