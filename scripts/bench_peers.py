@@ -56,9 +56,16 @@ of 32, contiguous and channels last:
 
   sharpness     a plain step with the batch sharpness of 100 fresh batches; PyTorch's by double backward, one by one.
 
+--work interventions, 784-256-256-256-10:
+
+  clipped       descends along the mean of per-example gradients of limited length; PyTorch's by outer products of each
+                layer's inputs and output gradients, and Opacus' ghost clipping.
+  noise         sgdscope's estimators gaussian_noise and isotropic_noise.
+  sam, asam     descends along the gradient uphill of the weights.
+
 PyTorch runs each as a careful user writes it; the fastest counts. Before a peer of coherent_gradients is timed, what it
-computes is compared with a loop over single examples in double precision; one that computes something else does not
-count. Opacus, JAX, curvlinops and PyHessian are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
+computes is compared with a loop over single examples in double precision, as are clipped gradients; one that computes
+something else does not count. Opacus, JAX, curvlinops and PyHessian are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
 Benchmark: PlainStep/64, TaylorStep/64, WinsorizedStep3x256/2 and so on), which is called anew in each round.
 
 All candidates take turns, in rounds of about 0.3 s each or one step, in an order that moves on from round to round;
@@ -95,6 +102,7 @@ from sgdscope.peers import (
     hessian,
     implicit_regularization,
     inherent_noise,
+    interventions,
     noise_enhancement,
     plain,
     stability,
@@ -114,6 +122,7 @@ WORKS = {
     "generalization_gap": generalization_gap,
     "hessian": hessian,
     "stability": stability,
+    "interventions": interventions,
 }
 
 
@@ -179,6 +188,8 @@ def measure_work(
             return [generalization_gap.measure(data, ours, turns)]
         case "hessian":
             return [hessian.measure(data, ours, turns)]
+        case "interventions":
+            return [interventions.measure(data, ours, turns)]
         case _:
             return [stability.measure(size, data, ours, turns) for size in stability.SIZES]
 

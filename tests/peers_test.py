@@ -36,6 +36,7 @@ from sgdscope.peers import (
     hessian,
     implicit_regularization,
     inherent_noise,
+    interventions,
     noise_enhancement,
     plain,
     stability,
@@ -478,6 +479,47 @@ class Stability(unittest.TestCase):
         self.assertEqual(stability.targets_of(measured), [])
 
 
+class InterventionsSteps(unittest.TestCase):
+    def test_clipped_gradients_are_those_of_a_loop_over_examples(self) -> None:
+        with mock.patch.object(interventions, "HIDDEN", (6,)):
+            step = interventions.from_seed(interventions.ClippedStep, small_data().as_float())
+        batch = step.fetch(torch.arange(100))
+        gradients = reference_gradients(step.model, *batch)
+        norm = float(np.median(np.linalg.norm(gradients, axis=1)))
+        expected = sum(g * min(1, norm / np.linalg.norm(g)) for g in gradients) / 100
+        with mock.patch.object(interventions, "NORM", norm):
+            np.testing.assert_allclose(interventions.reference_clipped(gradients), expected, atol=1e-15)
+            found = torch.cat([part.flatten() for part in step.gradient(batch)])
+        self.assertLessEqual(relative_difference(found, expected), rounding_bound((784, 6, 10), 100))
+
+    def test_sam_takes_the_gradient_uphill_and_leaves_the_weights(self) -> None:
+        with mock.patch.object(interventions, "HIDDEN", (6,)):
+            step = interventions.from_seed(interventions.SamStep, small_data().as_float())
+        batch, before = step.fetch(torch.arange(100)), [p.detach().clone() for p in step.parameters]
+        gradient = torch.autograd.grad(step.loss_of(batch), step.parameters)
+        norm = sum(part.square().sum() for part in gradient).sqrt()
+        found = step.gradient(batch)
+        for parameter, old in zip(step.parameters, before):
+            torch.testing.assert_close(parameter.detach(), old, atol=1e-6, rtol=0)
+        with torch.no_grad():
+            for parameter, part in zip(step.parameters, gradient):
+                parameter.add_(part, alpha=float(interventions.RHO / norm))
+        for one, other in zip(found, torch.autograd.grad(step.loss_of(batch), step.parameters)):
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+    def test_a_round_has_every_peer_and_names_those_missing(self) -> None:
+        absent = mock.Mock(side_effect=MissingPeer("Opacus", "not installed", "opacus"))
+        with (
+            mock.patch.multiple(interventions, HIDDEN=(4,), OpacusStep=absent),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            measured = interventions.measure(small_data(), None, Turns(rounds=1, seconds=1e-4))
+        self.assertEqual(set(measured.of(PYTORCH, "clipped")), {"outer products"})
+        self.assertEqual(set(measured.of(PYTORCH, "sam")), {"PyTorch"})
+        self.assertIn("not measured: Opacus", interventions.report([measured]))
+        self.assertEqual(interventions.targets_of(measured), [])
+
+
 class Verdicts(unittest.TestCase):
     @staticmethod
     def verdicts(measured: Measured, targets_of: Callable = coherent_gradients.targets_of) -> dict[str, bool]:
@@ -560,6 +602,12 @@ class Verdicts(unittest.TestCase):
         for ours, met in ((100, True), (101, False)):
             measured = self.measured({"sharpness": (ours,)}, **{PYTORCH: {"sharpness": {"a": [500.0], "b": [700.0]}}})
             self.assertEqual(list(self.verdicts(measured, stability.targets_of).values()), [met])
+
+    def test_verdicts_of_interventions(self) -> None:
+        measured = self.measured(
+            {"plain step": (10,), "clipped": (12,), "Gaussian noise": (16,), "sam": (21,), "asam": (9,)}
+        )
+        self.assertEqual(list(self.verdicts(measured, interventions.targets_of).values()), [True, False, True])
 
     def test_the_json_holds_every_round(self) -> None:
         measured = self.measured({"plain": (10, 20)}, **{PYTORCH: {"plain": {"a": [16.0, 17.0]}}})
