@@ -153,9 +153,9 @@ FIGURE = Figure(
     shows={"noise_shape": "Dots are seeds, with their mean and its 95 % interval."},
     departures=(
         "The paper compares the best batch size with the best α. Here the covariance is the same, that of distinct examples.",
-        "The Gaussian noise is around the mean of other examples at each step, as many as a large batch has. Given these it is "
-        "Gaussian, with their covariance; but late in training few examples have most of it, and whether they are among these makes "
-        "the noise larger or smaller, which is not Gaussian. With the whole training set as the reference it would be, at many times the cost.",
+        "The Gaussian noise of the quick size is around the mean of the whole training set at each step. That of the full size, and the "
+        "isotropic one, are around the mean of other examples, drawn at each step: late in training few examples have most of the "
+        "covariance, and whether they are among these makes the noise larger or smaller, which is not Gaussian.",
         "F1 is narrower, and sees fewer examples and smaller batches than the paper's. Sizes were chosen by runs of seed 1, "
         "which is not judged.",
     ),
