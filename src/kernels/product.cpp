@@ -5,7 +5,8 @@
 // two vectors wide, is read again for each tile of rows: from the cache, where the second of three
 // levels holds it whole. Rows of b that don't lie together are transposed into a panel first. While
 // a tile is at work it fetches some of the next panel, a line for each term: where the weights of
-// all layers are more than the cache holds, this made the products 1.2 times as fast.
+// all layers are more than the cache holds, this made the products 1.2 times as fast. What the tile is
+// going to be put to is fetched row by row, for all rows at once would be more than a core can wait for.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/product.cpp"
 #include <hwy/foreach_target.h>
@@ -42,7 +43,7 @@ constexpr bool kMasks = false;
 template <class T>
 using Tag = hn::ScalableTag<T>;
 
-/// Puts a tile of sums [rows, vectors], of which `count` columns exist, to its place (i, j) in c.
+/// Puts a tile of sums [rows, vectors], of which only `count` columns exist, to its place (i, j) in c.
 template <class T>
 HWY_NOINLINE void PutTile(const Product<T>& p, const T* sums, int64_t rows, int64_t vectors,
                           int64_t i, int64_t j, int64_t count) {
@@ -71,11 +72,45 @@ HWY_NOINLINE void PutTile(const Product<T>& p, const T* sums, int64_t rows, int6
       const int64_t at = (i + r) * p.c_row + j + v * lanes;
       if (p.add != nullptr) sum = hn::Add(sum, load(p.add + (i + r) * p.add_row + j + v * lanes));
       if (p.mask != nullptr) sum = hn::IfThenZeroElse(hn::Le(load(p.mask + at), zero), sum);
+      if (p.scale != nullptr) sum = hn::MulAdd(hn::Set(d, *p.scale), sum, load(p.c + at));
       store(sum, p.c + at);
       if (p.positive == nullptr) continue;
       store(hn::IfThenElse(hn::Lt(sum, zero), zero, sum), p.positive + at);
     }
   }
+}
+
+/// Puts a tile that exists as a whole to its place (i, j) in c, out of the registers: each(visit) calls
+/// visit(sum, r, v) for those of row r and column v of the tile.
+template <class T, class Each>
+HWY_INLINE void PutWholeTile(const Product<T>& p, int64_t i, int64_t j, const Each& each) {
+  const Tag<T> d;
+  using V = hn::Vec<Tag<T>>;
+  const int64_t at = i * p.c_row + j;
+  T* const c = p.c + at;
+  const V zero = hn::Zero(d);
+  if (p.add != nullptr) {
+    const T* const add = p.add + i * p.add_row + j;
+    each([&](V& sum, int64_t r, int64_t v)
+             HWY_ATTR { sum = hn::Add(sum, hn::LoadU(d, add + r * p.add_row + v)); });
+  }
+  if (p.mask != nullptr) {
+    const T* const mask = p.mask + at;
+    each([&](V& sum, int64_t r, int64_t v) HWY_ATTR {
+      sum = hn::IfThenZeroElse(hn::Le(hn::LoadU(d, mask + r * p.c_row + v), zero), sum);
+    });
+  }
+  if (p.scale != nullptr) {
+    const V scale = hn::Set(d, *p.scale);
+    each([&](V& sum, int64_t r, int64_t v)
+             HWY_ATTR { sum = hn::MulAdd(scale, sum, hn::LoadU(d, c + r * p.c_row + v)); });
+  }
+  each([&](V& sum, int64_t r, int64_t v) HWY_ATTR { hn::StoreU(sum, d, c + r * p.c_row + v); });
+  if (p.positive == nullptr) return;
+  T* const positive = p.positive + at;
+  each([&](V& sum, int64_t r, int64_t v) HWY_ATTR {
+    hn::StoreU(hn::IfThenElse(hn::Lt(sum, zero), zero, sum), d, positive + r * p.c_row + v);
+  });
 }
 
 /// What is fetched while a tile is at work, a line of the cache for each term; any address will do.
@@ -91,7 +126,7 @@ template <int kRows, int kVectors, class T>
 HWY_NOINLINE void Tile(const Product<T>& p, const T* HWY_RESTRICT b, int64_t b_step, int64_t i,
                        int64_t j, int64_t count, Ahead<T> ahead) {
   using V = hn::Vec<Tag<T>>;
-  constexpr int64_t kFar = 1 << 14;  // numbers of c that no near cache holds, when they are written
+  const bool far = p.m * p.n > (1 << 14);     // numbers of c that no near cache holds
   constexpr int kPointers = (kRows + 2) / 3;  // an address is a pointer and 0, 1 or 2 rows
   const Tag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -105,15 +140,18 @@ HWY_NOINLINE void Tile(const Product<T>& p, const T* HWY_RESTRICT b, int64_t b_s
     HWY_UNROLL(2)
     for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
   }
-  if (p.m * p.n > kFar) {
-    for (int r = 0; r < kRows; ++r) {
-      T* const c = p.c + (i + r) * p.c_row + j;
-      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(c + v * lanes, 1);
-      __builtin_prefetch(c + kVectors * lanes - 1, 1);
-    }
-  }
+  const auto fetch = [&](const T* at) HWY_ATTR {
+    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(at + v * lanes, 1);
+    __builtin_prefetch(at + kVectors * lanes - 1, 1);
+  };
   for (int64_t l = 0; l < p.k; ++l) {
     V of_b[kVectors];
+    if (far && l < kRows) {  // in a function of its own GCC would leave it out
+      const int64_t at = (i + l) * p.c_row + j;
+      fetch(p.c + at);
+      if (p.mask != nullptr) fetch(p.mask + at);
+      if (p.positive != nullptr) fetch(p.positive + at);
+    }
     hwy::Prefetch(ahead.at);
     ahead.at += ahead.step;
     HWY_UNROLL(2)
@@ -128,14 +166,15 @@ HWY_NOINLINE void Tile(const Product<T>& p, const T* HWY_RESTRICT b, int64_t b_s
     HWY_UNROLL(4)
     for (int g = 0; g < kPointers; ++g) a[g] += step;
   }
-  const bool plain = p.add == nullptr && p.mask == nullptr && p.positive == nullptr;
-  if (plain && count >= kVectors * lanes) {
-    T* c = p.c + i * p.c_row + j;
-    HWY_UNROLL(12)
-    for (int r = 0; r < kRows; ++r, c += p.c_row) {
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[r][v], d, c + v * lanes);
-    }
+  if (count >= kVectors * lanes) {
+    const auto each = [&](const auto& visit) HWY_ATTR {
+      HWY_UNROLL(12)
+      for (int r = 0; r < kRows; ++r) {
+        HWY_UNROLL(2)
+        for (int v = 0; v < kVectors; ++v) visit(sum[r][v], r, v * lanes);
+      }
+    };
+    PutWholeTile(p, i, j, each);
     return;
   }
   HWY_ALIGN T sums[kRows * kVectors * HWY_MAX_BYTES / sizeof(T)];
@@ -313,10 +352,6 @@ T* Panel(size_t size) {
   return panel.get();
 }
 
-/// Terms of a sum that are added one after another: so many sums are added in turn, which bounds
-/// the rounding of long ones, and b in the cache.
-constexpr int64_t kTerms = 512;
-
 template <class T>
 void MultiplyPanel(const Product<T>& p, int64_t j, int64_t count) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
@@ -363,12 +398,35 @@ void MultiplyColumns(const Product<T>& p, int64_t begin, int64_t end) {
   }
 }
 
+template <class T>
+void AddMultipleOf(const T* x, T scale, int64_t n, T* to) {
+  const Tag<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto factor = hn::Set(d, scale);
+  const auto add = [&](const T* some, T* there) {
+    hn::StoreU(hn::MulAdd(factor, hn::LoadU(d, some), hn::LoadU(d, there)), d, there);
+  };
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) add(x + i, to + i);
+  HWY_ALIGN T rest[HWY_MAX_BYTES / sizeof(T)] = {}, sums[HWY_MAX_BYTES / sizeof(T)] = {};
+  std::copy_n(x + i, n - i, rest);
+  std::copy_n(to + i, n - i, sums);
+  add(rest, sums);
+  std::copy_n(sums, n - i, to + i);
+}
+
 // HWY_EXPORT takes no templates.
 void MultiplyFloat(const Product<float>& p, int64_t begin, int64_t end) {
   MultiplyColumns(p, begin, end);
 }
 void MultiplyDouble(const Product<double>& p, int64_t begin, int64_t end) {
   MultiplyColumns(p, begin, end);
+}
+void AddMultipleFloat(const float* x, float scale, int64_t n, float* to) {
+  AddMultipleOf(x, scale, n, to);
+}
+void AddMultipleDouble(const double* x, double scale, int64_t n, double* to) {
+  AddMultipleOf(x, scale, n, to);
 }
 
 }  // namespace sgdscope::kernels::HWY_NAMESPACE
@@ -379,12 +437,21 @@ namespace sgdscope::kernels {
 
 HWY_EXPORT(MultiplyFloat);
 HWY_EXPORT(MultiplyDouble);
+HWY_EXPORT(AddMultipleFloat);
+HWY_EXPORT(AddMultipleDouble);
 
 void Multiply(const Product<float>& product, int64_t begin, int64_t end) {
   HWY_DYNAMIC_DISPATCH(MultiplyFloat)(product, begin, end);
 }
 void Multiply(const Product<double>& product, int64_t begin, int64_t end) {
   HWY_DYNAMIC_DISPATCH(MultiplyDouble)(product, begin, end);
+}
+
+void AddMultiple(const float* x, float scale, int64_t n, float* to) {
+  HWY_DYNAMIC_DISPATCH(AddMultipleFloat)(x, scale, n, to);
+}
+void AddMultiple(const double* x, double scale, int64_t n, double* to) {
+  HWY_DYNAMIC_DISPATCH(AddMultipleDouble)(x, scale, n, to);
 }
 
 }  // namespace sgdscope::kernels

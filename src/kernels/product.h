@@ -9,7 +9,7 @@
 namespace sgdscope::kernels {
 
 /// c[i, j] = sum_l a[i, l] b[l, j] + add[i, j] of a [m, k] and b [k, n], each sum in the order of l;
-/// of more than 512 terms, the sums of equal parts in turn. Of b, either the rows or the columns lie
+/// of more than kTerms terms, the sums of equal parts in turn. Of b, either the rows or the columns lie
 /// together: b_step or b_column is 1.
 template <class T>
 struct Product {
@@ -32,10 +32,21 @@ struct Product {
   T* positive = nullptr;
   /// [m, n], row by row like c: where it is at most 0, c is 0. Null: nothing.
   const T* mask = nullptr;
+  /// c[i, j] becomes what AddMultiple makes of it with the sum, *scale times; of at most kTerms terms
+  /// and with none of the above. Null: the sum itself.
+  const T* scale = nullptr;
 };
+
+/// Terms of a sum that are added one after another: so many sums are added in turn, which bounds
+/// the rounding of long ones, and b in the cache.
+constexpr int64_t kTerms = 512;
 
 /// Columns begin ... end - 1 of c. However the columns are shared out, each number is the same.
 void Multiply(const Product<float>& product, int64_t begin, int64_t end);
 void Multiply(const Product<double>& product, int64_t begin, int64_t end);
+
+/// to[i] = to[i] + scale x[i], i = 0 ... n - 1; rounded once where the processor can.
+void AddMultiple(const float* x, float scale, int64_t n, float* to);
+void AddMultiple(const double* x, double scale, int64_t n, double* to);
 
 }  // namespace sgdscope::kernels

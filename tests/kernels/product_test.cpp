@@ -122,6 +122,54 @@ TEST_P(Product, OfAllSizesAndLayouts) {
   }
 }
 
+/// The bits of a product, and of a multiple of it that is added to what is there.
+template <class T>
+void ExpectMultipleAdded(uint64_t index, int64_t m, int64_t n, int64_t k) {
+  Case<T> it(index, m, n, k);
+  std::vector<T> expected = it.c;
+  const T scale = static_cast<T>(it.stream.Normal());
+  it.of.scale = &scale;
+  kernels::Multiply(it.of, 0, n);
+  std::vector<T> product(expected.size());
+  it.of.scale = nullptr;
+  std::swap(it.c, product);
+  it.of.c = it.c.data();
+  kernels::Multiply(it.of, 0, n);
+  for (int64_t i = 0; i < m; ++i) {
+    kernels::AddMultiple(&it.c[i * it.c_row], scale, n, &expected[i * it.c_row]);
+  }
+  ASSERT_EQ(product, expected) << index << ": " << m << " " << n << " " << k;
+}
+
+TEST_P(Product, AMultipleIsAddedAsFromAPlaceBetween) {
+  uint64_t index = 0;
+  for (int64_t m = 1; m <= 26; ++m) {
+    for (const int64_t n : {1, 2, 3, 4, 7, 8, 9, 16, 17, 31, 32, 33, 50, 65}) {
+      const uint64_t layout = index % 4;  // nothing but the product
+      ExpectMultipleAdded<float>(layout, m, n, static_cast<int64_t>(1 + index * 7 % 37));
+      ExpectMultipleAdded<double>(layout, m, n, static_cast<int64_t>(1 + index++ * 7 % 37));
+    }
+  }
+  ExpectMultipleAdded<float>(0, 40, 700, kernels::kTerms);  // too much for a near cache
+}
+
+TEST_P(Product, MultiplesAreAddedToVectors) {
+  Stream stream(1, "multiples", 0);
+  for (int64_t n = 0; n < 70; ++n) {
+    std::vector<float> x(n), to(n + 1);
+    for (float& value : x) value = static_cast<float>(stream.Normal());
+    for (float& value : to) value = static_cast<float>(stream.Normal());
+    const std::vector<float> before = to;
+    kernels::AddMultiple(x.data(), 0.3F, n, to.data());
+    for (int64_t i = 0; i < n; ++i) {
+      const double expected = before[i] + static_cast<double>(0.3F) * x[i];
+      const double size = std::abs(before[i]) + std::abs(0.3 * x[i]);
+      EXPECT_NEAR(to[i], expected, size * std::numeric_limits<float>::epsilon()) << n;
+    }
+    EXPECT_EQ(to[n], before[n]) << n;
+  }
+}
+
 TEST_P(Product, WhatIsNotFiniteGoesThrough) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float a[] = {1, nan}, b[] = {-3}, mask[] = {nan, -1};
