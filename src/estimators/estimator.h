@@ -71,6 +71,8 @@ class Estimator : public Configurable {
     (void)n;
     return "";
   }
+  /// Whether it evaluates the batch and takes Gradients::Mean, and nothing else.
+  virtual bool TakesMean() const { return false; }
 };
 
 }  // namespace sgdscope

@@ -9,6 +9,7 @@ namespace {
 class Mean : public Estimator {
  public:
   at::Tensor Estimate(const EstimatorView& view) override { return view.gradients.Mean(); }
+  bool TakesMean() const override { return true; }
 };
 
 const Registration<Estimator, Mean> kRegistration("mean", "the gradient of the batch's mean loss");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "nn/add_multiple.h"
 #include "nn/reduce.h"
 
 namespace sgdscope {
@@ -60,6 +61,16 @@ at::Tensor MeanWeights(const Batch& batch, const at::TensorOptions& options) {
 
 at::Tensor PartOf(const at::Tensor& weights, int64_t begin, const Batch& piece) {
   return weights.narrow(0, begin, piece.size());
+}
+
+/// Whether the layers with parameters are fully connected ones.
+bool HasOnlyDenseParameters(const Layer& root) {
+  bool only = true;
+  ForEachLayer(root, [&](const Layer& layer) {
+    const bool has = dynamic_cast<const ParameterLayer*>(&layer) != nullptr;
+    only = only && (!has || dynamic_cast<const DenseLayer*>(&layer) != nullptr);
+  });
+  return only;
 }
 
 /// What MoveStatistics needs of a tap: the shape of the input and the moments, but no activations.
@@ -166,11 +177,28 @@ Gradients Oracle::EvaluatePiece(const Batch& piece, const at::Tensor& theta,
   return gradients;
 }
 
+Gradients Oracle::EvaluateAndMove(const Batch& batch, const at::Tensor& theta, double scale) const {
+  const bool by_layers = network_.root->KnowsWayBack() && theta.is_cpu() && !InPieces(batch);
+  if (by_layers && HasOnlyDenseParameters(*network_.root)) {
+    return EvaluateByLayers(batch, theta, MeanWeights(batch, theta.options()), &scale);
+  }
+  Gradients gradients = Evaluate(batch, theta);
+  AddMultiple(gradients.Mean(), scale, theta);
+  return gradients;
+}
+
 Gradients Oracle::EvaluateByLayers(const Batch& piece, const at::Tensor& theta,
-                                   const at::Tensor& weights) const {
+                                   const at::Tensor& weights, const double* scale) const {
   at::NoGradGuard no_grad;
   Gradients gradients;
   WayBack back;
+  if (scale != nullptr) {
+    back.passed = [&](size_t tap) {
+      const Tap& of = gradients.taps[tap];
+      static_cast<const DenseLayer*>(of.layer)->AddGradient(of, back.output_gradients[tap], *scale,
+                                                            theta);
+    };
+  }
   gradients.logits =
       network_.root->Forward(piece.inputs, {theta, &gradients.taps, {}, &back}).detach();
   auto [losses, d] = loss_.WithGradient(gradients.logits, piece.labels, weights);

@@ -80,8 +80,8 @@ class Gradients {
   mutable at::Tensor mean_;
 };
 
-/// Turns batches into losses and gradients of one network, loss and split. Nothing here writes
-/// theta.
+/// Turns batches into losses and gradients of one network, loss and split. Nothing here but
+/// EvaluateAndMove writes theta.
 /// Batches of more than `piece_size` examples are evaluated in pieces, which bounds the memory: the
 /// values are those of the whole batch, but for the order in which sums over examples are made.
 class Oracle {
@@ -122,6 +122,11 @@ class Oracle {
   /// `keep_graph`: for HessianVectorProduct, which then need not evaluate them again. A joined
   /// batch: only of a network that does not mix examples.
   Gradients Evaluate(const Batch& batch, const at::Tensor& theta, bool keep_graph = false) const;
+
+  /// Evaluate, and then theta += scale Mean(), to the bit. Where all layers with parameters are fully
+  /// connected, theta moves layer by layer while its part of the mean is made, which spares writing and
+  /// reading p numbers.
+  Gradients EvaluateAndMove(const Batch& batch, const at::Tensor& theta, double scale) const;
 
   /// Moves the running statistics by those of the evaluated batch (ParameterLayer::MoveStatistics).
   void MoveStatistics(const Gradients& evaluated, const at::Tensor& running) const;
@@ -168,9 +173,10 @@ class Oracle {
   /// Evaluate of a piece in one pass. weights [n]: of its losses in the mean loss.
   Gradients EvaluatePiece(const Batch& piece, const at::Tensor& theta, const at::Tensor& weights,
                           bool keep_graph) const;
-  /// The same without a graph, where all layers know their way back.
-  Gradients EvaluateByLayers(const Batch& piece, const at::Tensor& theta,
-                             const at::Tensor& weights) const;
+  /// The same without a graph, where all layers know their way back. `scale`: of EvaluateAndMove, where
+  /// all layers with parameters are fully connected; null: theta stays.
+  Gradients EvaluateByLayers(const Batch& piece, const at::Tensor& theta, const at::Tensor& weights,
+                             const double* scale = nullptr) const;
   Gradients EvaluateInPieces(const Batch& batch, const at::Tensor& theta) const;
 
   const Network& network_;

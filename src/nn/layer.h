@@ -42,6 +42,9 @@ struct WayBack {
   /// Between a layer's positive part (DenseLayer::ForwardPositive) and the layer after it: the former,
   /// where which is at most 0 the latter's step gives 0.
   at::Tensor positive;
+  /// Called with the number of a tap once the way back has passed its layer, which needs its weights no
+  /// longer; may be empty.
+  std::function<void(size_t tap)> passed = {};
 
   /// Goes steps, the last one first, from the derivative by what their layers made.
   static at::Tensor Go(std::vector<Step>& steps, at::Tensor d) {
@@ -206,6 +209,10 @@ class DenseLayer : public ExampleLayer {
   /// The positive part of what Forward gives, in the same pass over it, where there is no autograd.
   /// Leaves its way back to the layer that follows, a DenseLayer.
   virtual at::Tensor ForwardPositive(const at::Tensor& h, const Pass& pass) const = 0;
+  /// Adds, `scale` times, what WriteGradient writes to its place in `to` [p], to the bit as AddMultiple
+  /// (nn/add_multiple.h) would from there, in the pass that makes it.
+  virtual void AddGradient(const Tap& tap, const at::Tensor& output_gradient, double scale,
+                           const at::Tensor& to) const = 0;
 };
 
 }  // namespace sgdscope

@@ -73,6 +73,13 @@ class Linear : public DenseLayer {
     if (bias_) SumRows(output_gradient, Biases(gradient));
   }
 
+  void AddGradient(const Tap& tap, const at::Tensor& output_gradient, double scale,
+                   const at::Tensor& to) const override {
+    const Matrix d = Matrix::All(output_gradient);
+    AddMultipleOfProduct(d.Transposed(), Matrix::All(tap.input), scale, Weights(to).Transposed());
+    if (bias_) AddMultipleOfRows(output_gradient, scale, Biases(to));
+  }
+
   at::Tensor OutputSlope(const Tap& tap, const at::Tensor& v) const override {
     return Affine(tap.input, v);
   }

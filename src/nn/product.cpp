@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/product.h"
+#include "nn/add_multiple.h"
 
 namespace sgdscope {
 namespace {
@@ -28,6 +29,7 @@ struct End {
   const Matrix* addend = nullptr;
   const at::Tensor* positive = nullptr;
   const at::Tensor* mask = nullptr;
+  const double* scale = nullptr;
 };
 
 template <class T>
@@ -53,6 +55,8 @@ void ByKernel(const Matrix& a, const Matrix& b, const Matrix& out, const End& en
   }
   if (end.positive != nullptr) product.positive = end.positive->data_ptr<T>();
   if (end.mask != nullptr) product.mask = end.mask->data_ptr<T>();
+  const T scale = end.scale == nullptr ? T(0) : static_cast<T>(*end.scale);
+  if (end.scale != nullptr) product.scale = &scale;
   const int64_t panels = (product.n + kPanel - 1) / kPanel;
   const int64_t of_panel = std::max<int64_t>(product.m * product.k * kPanel, 1);
   at::parallel_for(0, panels, kGrain / of_panel + 1, [&](int64_t first, int64_t last) {
@@ -77,6 +81,13 @@ at::Tensor ByKernel(const at::Tensor& x, const Matrix& m, const End& end) {
   at::Tensor out = at::empty({x.size(0), m.columns}, x.options());
   ByKernel(Matrix::All(x), m, Matrix::All(out), end);
   return out;
+}
+
+/// The factor that sums the rows of d: 1 for each.
+Matrix Ones(const at::Tensor& d) {
+  static const at::Tensor* const kOnes[] = {new at::Tensor(at::ones({1}, at::kFloat)),
+                                            new at::Tensor(at::ones({1}, at::kDouble))};
+  return {kOnes[d.scalar_type() == at::kDouble ? 1 : 0], 0, 1, d.size(0), 0, 0};
 }
 
 at::Tensor ByAten(const at::Tensor& x, const Matrix& m, const Matrix* addend) {
@@ -168,10 +179,25 @@ void SumRows(const at::Tensor& d, const Matrix& out) {
     at::sum_out(to, d, 0, /*keepdim=*/true);
     return;
   }
-  static const at::Tensor* const kOnes[] = {new at::Tensor(at::ones({1}, at::kFloat)),
-                                            new at::Tensor(at::ones({1}, at::kDouble))};
-  const at::Tensor* one = kOnes[d.scalar_type() == at::kDouble ? 1 : 0];
-  ByKernel({one, 0, 1, d.size(0), 0, 0}, Matrix::All(d), out, {});
+  ByKernel(Ones(d), Matrix::All(d), out, {});
+}
+
+void AddMultipleOfProduct(const Matrix& a, const Matrix& b, double scale, const Matrix& out) {
+  at::NoGradGuard no_grad;
+  if (HasKernel(*out.of) && a.columns <= kernels::kTerms) {
+    return ByKernel(a, b, out, {.scale = &scale});
+  }
+  const at::Tensor product = at::empty({out.rows, out.columns}, out.of->options());
+  Multiply(a, b, Matrix::All(product));
+  AddMultiple(product, scale, out.View());
+}
+
+void AddMultipleOfRows(const at::Tensor& d, double scale, const Matrix& out) {
+  if (HasKernel(d)) return AddMultipleOfProduct(Ones(d), Matrix::All(d), scale, out);
+  at::NoGradGuard no_grad;
+  const at::Tensor sums = at::empty({1, out.columns}, d.options());
+  SumRows(d, Matrix::All(sums));
+  AddMultiple(sums, scale, out.View());
 }
 
 }  // namespace sgdscope

@@ -47,4 +47,9 @@ void Multiply(const Matrix& a, const Matrix& b, const Matrix& out, bool add = fa
 /// Writes the sum of the rows of d [n, columns] to `out` [1, columns]; no graph.
 void SumRows(const at::Tensor& d, const Matrix& out);
 
+/// Adds to `out`, without gaps, what Multiply, or SumRows, would write, `scale` times: in one pass, and
+/// to the bit as AddMultiple (nn/add_multiple.h) would from a place between.
+void AddMultipleOfProduct(const Matrix& a, const Matrix& b, double scale, const Matrix& out);
+void AddMultipleOfRows(const at::Tensor& d, double scale, const Matrix& out);
+
 }  // namespace sgdscope

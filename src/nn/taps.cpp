@@ -24,7 +24,9 @@ void AddWayBack(const Pass& pass, WayBack::Step step) {
   back.steps.emplace_back(
       [&back, first, tap = pass.taps->size() - 1, step = std::move(step)](const at::Tensor& d) {
         back.output_gradients[tap] = d;
-        return first ? at::Tensor() : step(d);
+        const at::Tensor by_input = first ? at::Tensor() : step(d);
+        if (back.passed) back.passed(tap);
+        return by_input;
       });
   back.output_gradients.resize(pass.taps->size());
 }

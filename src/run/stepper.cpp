@@ -1,5 +1,9 @@
 #include "run/stepper.h"
 
+#include <algorithm>
+
+#include "nn/add_multiple.h"
+
 namespace sgdscope {
 
 Stepper::Stepper(Experiment& experiment, Times* times) : experiment_(experiment), times_(times) {
@@ -20,6 +24,7 @@ Stepper::Measured Stepper::Step(int64_t step) {
   Times::Charge charge(times_, Times::kBatches);
   const Batch batch = oracle.Load(experiment_.sampler().ExamplesAt(step));
   charge.To(Times::kSteps);
+  if (OnlyScales(step)) return ScaledStep(step, batch);
   const auto estimated = [&](int64_t draw, const Batch& on, const at::Tensor& theta) {
     return config.gradient->EvaluateAndEstimate(draw, on, theta, oracle);
   };
@@ -50,7 +55,25 @@ Stepper::Measured Stepper::Step(int64_t step) {
   }
   charge.To(Times::kSteps);
   oracle.MoveStatistics(gradients, running_);
-  theta_.add_(update.direction, update.scale);
+  AddMultiple(update.direction, update.scale, theta_);
+  return measured;
+}
+
+bool Stepper::OnlyScales(int64_t step) const {
+  const RunConfig& config = experiment_.config();
+  return config.gradient->TakesMean() && config.update->OnlyScales() &&
+         std::ranges::none_of(config.probes.choices(),
+                              [&](const auto& probe) { return (*probe)->MeasuresAt(step); });
+}
+
+Stepper::Measured Stepper::ScaledStep(int64_t step, const Batch& batch) {
+  const Oracle& oracle = experiment_.train();
+  const RunConfig& config = experiment_.config();
+  const Gradients gradients =
+      oracle.EvaluateAndMove(batch, theta_, -config.update->LearningRate(step));
+  oracle.MoveStatistics(gradients, running_);
+  Measured measured{MeanLoss(gradients.losses), {}};
+  measured.probes.resize(config.probes.choices().size());
   return measured;
 }
 

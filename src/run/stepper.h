@@ -23,7 +23,8 @@ class Stepper {
     std::vector<at::Tensor> probes;  // one a probe; undefined where it did not measure
   };
   /// One step: batch, gradient, estimate, update, probes, and theta += delta: the only place that
-  /// writes theta.
+  /// writes theta. Where nobody looks at g, and delta is a multiple of it, theta has the same bits, and
+  /// g isn't kept.
   Measured Step(int64_t step);
 
   const at::Tensor& theta() const { return theta_; }
@@ -37,6 +38,10 @@ class Stepper {
   std::map<std::string, at::Tensor> State() const;
 
  private:
+  /// Whether delta is a multiple of the batch's mean gradient, at which no probe looks.
+  bool OnlyScales(int64_t step) const;
+  Measured ScaledStep(int64_t step, const Batch& batch);
+
   Experiment& experiment_;
   Times* times_;
   at::Tensor theta_;    // [p]

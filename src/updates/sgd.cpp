@@ -81,6 +81,8 @@ class Sgd : public UpdateRule {
     return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale, stability};
   }
 
+  bool OwnOnlyScales() const override { return momentum_ == 0 && weight_decay_ == 0; }
+
   /// The largest stable x.
   double StableUpTo() const { return 2 * (1 + momentum_) / (nesterov_ ? 1 + 2 * momentum_ : 1); }
 

@@ -70,6 +70,8 @@ class UpdateRule : public Configurable {
   virtual bool NeedsWholeBatch() const { return false; }
   /// Whether OwnNext says where the rule becomes unstable (Update::stability).
   virtual bool KnowsStability() const { return false; }
+  /// Whether delta is always -LearningRate(step) g.
+  bool OnlyScales() const { return !clip_norm_ && OwnOnlyScales(); }
   /// Cross-checks with the batches of the run, before the first step. Error kConfig; `path`: the
   /// JSON path of the rule.
   virtual void CheckBatches(const Sampler& sampler, const std::string& path) const {
@@ -97,6 +99,8 @@ class UpdateRule : public Configurable {
   virtual void OwnFields(FieldVisitor& visitor) { (void)visitor; }
   /// The update of this step, on `gradient` as it is.
   virtual Update OwnNext(const StepGradient& gradient) = 0;
+  /// Whether what OwnNext returns is always {g, -LearningRate(step)}.
+  virtual bool OwnOnlyScales() const { return false; }
 
   Choice<Schedule> learning_rate_ = NumberOrSchedule();
   std::optional<double> clip_norm_;

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "core/rng.h"
+#include "nn/add_multiple.h"
 #include "tests/tensors.h"
 
 namespace sgdscope {
@@ -106,6 +107,36 @@ TEST(ProductOfTensors, RowsAreSummed) {
       const at::Tensor expected = at::full({it.k + 5}, 777, at::kDouble);
       expected.narrow(0, 2, it.k).copy_(it.x.sum(0, /*keepdim=*/false, at::kDouble));
       ExpectNear(ToVector(flat), ToVector(expected), it.bound, std::to_string(index));
+    }
+  }
+}
+
+TEST(ProductOfTensors, MultiplesAreAddedAsFromAPlaceBetween) {
+  for (uint64_t index = 0; index < 30; ++index) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      Stream stream(53, "multiples", index);
+      const auto examples =
+          static_cast<int64_t>(index % 5 == 0 ? 513 + index : 1 + stream.Below(40));
+      const auto in = static_cast<int64_t>(1 + stream.Below(70));
+      const auto out = static_cast<int64_t>(1 + stream.Below(70));
+      const at::Tensor d = RandomTensor(stream, {examples, out}, dtype);
+      const at::Tensor h = RandomTensor(stream, {examples, in}, dtype);
+      const at::Tensor theta = RandomTensor(stream, {3 + (in + 1) * out + 2}, dtype);
+      const double scale = -stream.Uniform();
+      const at::Tensor g = at::zeros_like(theta), expected = theta.clone();
+      const auto weights = [&](const at::Tensor& v) { return Matrix::Piece(v, 3, out, in); };
+      const auto biases = [&](const at::Tensor& v) {
+        return Matrix::Piece(v, 3 + in * out, 1, out);
+      };
+      Multiply(Matrix::All(d).Transposed(), Matrix::All(h), weights(g));
+      SumRows(d, biases(g));
+      AddMultiple(g, scale, expected);
+      const double size = theta.norm().item<double>() + g.norm().item<double>();
+      ExpectNear(ToVector(expected), ToVector(theta.to(at::kDouble).add(g, scale)),
+                 Epsilon(dtype) * size, std::to_string(index));
+      AddMultipleOfProduct(Matrix::All(d).Transposed(), Matrix::All(h), scale, weights(theta));
+      AddMultipleOfRows(d, scale, biases(theta));
+      EXPECT_TRUE(SameBits(theta, expected)) << index;
     }
   }
 }
