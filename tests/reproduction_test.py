@@ -452,6 +452,26 @@ class Plans(Runs):
         self.assertIn("cifar10: not found in data/cifar10\n", message)
         self.assertIn("scripts/download_data.sh cifar10", message)
 
+    def test_a_size_with_data_of_its_own_is_given_their_folder(self) -> None:
+        images, digits = self.root / "images", self.root / "digits"
+        for folder, file in ((images, "data_batch_1.bin"), (digits, "train-images-idx3-ubyte")):
+            folder.mkdir()
+            (folder / file).touch()
+        for paths in ([digits, images], [images]):
+            out = self.root / f"out{len(paths)}"
+            jobs = plan("edge_of_stability/full_batch", "full", out, paths).read_text().splitlines()
+            for job in jobs:
+                sets = [word for word in shlex.split(job) if word.startswith("data")]
+                self.assertEqual(sets[:2], ['data={"name": "cifar10", "train_limit": 5000}', f"data.path={images}"])
+        with mock.patch.object(planning, "ROOT", self.root):
+            message = self.refused(lambda: plan("edge_of_stability/full_batch", "full", self.out, [digits]), status=3)
+        self.assertIn("there is no file data_batch_1.bin", message)
+        own = Job("own", str(ROOT / "configs/coherent_gradients/convnet.json"), 1,
+                  ("data.name=cifar10", 'data.test_files=["data_batch_2.bin"]', "data.label_noise.fraction=0.5"))  # fmt: skip
+        data = planning.config_of(own)["data"]
+        self.assertEqual((data["name"], data["label_noise"]["fraction"]), ("cifar10", 0.5))
+        self.assertEqual(data_overrides({"data": data}, [images]), [f"data.path={images}"])
+
     def test_runs_without_their_data_are_left_out(self) -> None:
         noted = io.StringIO()
         with mock.patch.dict(planning.LOOKED_FOR, {"cifar10": "no_such_file"}):
@@ -587,6 +607,20 @@ class Reports(Runs):
             self.assertEqual({(row["deviation"], row["low"], row["verdict"]) for row in rows}, {("", "", "")})
             text = (out / "report.md").read_text()
             self.assertEqual((said in text, "CIFAR-10 in `/images`" in text), (bool(test), True))
+
+    def test_a_sizes_own_data_stand_in_for_none(self) -> None:
+        out = self.root / "of_images"
+        (self.data / "data_batch_1.bin").touch()
+        self.call("plan", "edge_of_stability/full_batch", "--out", str(out), "--data-path", str(self.data))
+        names = ("step", "epoch", "loss", "hessian.eigenvalue1", "stability.threshold")
+        columns = dict.fromkeys(names, [0, 1])
+        config = {"data": {"name": "cifar10", "path": "/images"}}
+        self.make(
+            f"of_images/runs/{next(iter(open_reproduction(out).runs))}", columns, config=config, manifest=MANIFEST
+        )
+        with contextlib.redirect_stdout(io.StringIO()):
+            report.write_report(open_reproduction(out))
+        self.assertNotIn("stands in for", (out / "report.md").read_text())
 
     def test_results_that_are_kept_make_the_pages_table(self) -> None:
         for seed in (1, 2, 3, 4, 5):

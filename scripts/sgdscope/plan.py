@@ -77,10 +77,10 @@ def plan(target: str, size: str, out: Path | None, data_paths: Sequence[Path], d
     paper, names = choose(target, size)
     reproduction = _take_folder(out or default_folder(paper, size), paper, size)
     jobs = jobs_of(paper, names, size)
-    configs = {job.config: read_json(job.config) for job in jobs}
+    configs = {job: config_of(job) for job in jobs}
     check_data_paths(data_paths, configs.values())
-    jobs = _with_data(jobs, configs, data_paths)
-    words = {job.folder: shlex.join(_words(job, configs[job.config], data_paths, device)) for job in jobs}
+    configs = _with_data(configs, data_paths)
+    words = {job.folder: shlex.join(_words(job, config, data_paths, device)) for job, config in configs.items()}
     for folder, new in words.items():
         old = reproduction.runs.setdefault(folder, new)
         if old != new:
@@ -115,18 +115,18 @@ def _take_folder(folder: Path, paper: str, size: str) -> Reproduction:
     return found
 
 
-def _with_data(jobs: Sequence[Job], configs: dict[str, dict[str, Any]], data_paths: Sequence[Path]) -> list[Job]:
+def _with_data(configs: dict[Job, dict[str, Any]], data_paths: Sequence[Path]) -> dict[Job, dict[str, Any]]:
     """The jobs whose data are there, and a warning for each data set that is not; an error if none is."""
-    absent: dict[str, Error] = {}
-    for file, config in configs.items():
+    found, absent = {}, {}
+    for job, config in configs.items():
         try:
             data_overrides(config, data_paths)
+            found[job] = config
         except Error as error:
-            absent[file] = error
-    found = [job for job in jobs if job.config not in absent]
+            absent[str(error)] = error
     if absent and not found:
         raise next(iter(absent.values()))
-    for message in dict.fromkeys(str(error) for error in absent.values()):
+    for message in absent:
         note(f"{message}\n  the runs that need it are left out")
     return found
 
@@ -143,6 +143,29 @@ def _from_root(path: Path) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- data
+
+
+def config_of(job: Job) -> dict[str, Any]:
+    """The job's config, in which its overrides of the data are made: a size may have other data than the config."""
+    config = read_json(job.config)
+    for override in job.overrides:
+        path, _, text = override.partition("=")
+        if path.partition(".")[0] == "data":
+            config = _with(config, path.split("."), _value_of(text))
+    return config
+
+
+def _with(config: dict[str, Any], path: Sequence[str], value: Any) -> Any:
+    """A config in which what stands at a path is another value."""
+    return {**config, path[0]: _with(config.get(path[0], {}), path[1:], value)} if path else value
+
+
+def _value_of(text: str) -> Any:
+    """What --set takes a text for: JSON, or else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def check_data_paths(data_paths: Sequence[Path], configs: Iterable[dict[str, Any]]) -> None:

@@ -16,12 +16,11 @@ from sgdscope.document import Block, Bullets, Code, Heading, Link, Paragraph, Pi
 from sgdscope.durations import in_words
 from sgdscope.figure import Figure
 from sgdscope.files import replacing
-from sgdscope.plan import CIFAR10_SPLIT, Reproduction
+from sgdscope.plan import CIFAR10_SPLIT, Reproduction, config_of
 from sgdscope.plots.style import FORMATS, house_style, write
 from sgdscope.results import Outcome, Results, load_outcome
 from sgdscope.runs import Run
 from sgdscope.statistics import FEWEST
-from sgdscope.studies import read_json
 
 DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
@@ -150,8 +149,8 @@ def _data_of(run: Run) -> str:
 
 def _absent_data(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[str]:
     """Data sets that were not found when the runs were planned."""
-    configs = {outcome.job.config for outcome in outcomes if outcome.job.folder not in reproduction.runs}
-    names = sorted({read_json(config)["data"]["name"] for config in configs})
+    jobs = [outcome.job for outcome in outcomes if outcome.job.folder not in reproduction.runs]
+    names = sorted({config_of(job)["data"]["name"] for job in jobs})
     return [
         f"{DATA_NAMES[name]} was not found: its runs are missing, and claims on them not decided." for name in names
     ]
@@ -163,7 +162,7 @@ def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         if outcome.run is None:
             continue
-        wanted, used = read_json(outcome.job.config)["data"]["name"], outcome.run.config["data"]["name"]
+        wanted, used = config_of(outcome.job)["data"]["name"], outcome.run.config["data"]["name"]
         if wanted != used:
             found.append(f"{DATA_NAMES[used]} stands in for {DATA_NAMES[wanted]}, which was not found.")
         if outcome.run.config["data"].get("test_files") == CIFAR10_SPLIT[1]:
