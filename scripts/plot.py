@@ -3,6 +3,7 @@
 
     scripts/plot.py runs/fc64 runs/fc2000 --columns loss,taylor.updating.penalty --smooth 50
     scripts/plot.py runs/fc64 --columns eval.train_loss,eval.test_loss --overlay --x epoch --out loss.pdf
+    scripts/plot.py runs/fc64 --density hessian
 
 A RUN is a folder that `sgdscope run` wrote. Columns are those of its metrics.csv, and those of its
 eval.csv with `eval.` in front. An empty cell is a value that was not measured; a line joins the values
@@ -17,9 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sgdscope.errors import Error, exit_status_of, need_matplotlib
+from sgdscope.plots.density import draw_densities
 from sgdscope.plots.lines import X_AXES, make_x_axis
 from sgdscope.plots.panels import draw_columns, draw_overlay
-from sgdscope.plots.style import FORMATS, house_style, write
+from sgdscope.plots.style import FORMATS, Picture, house_style, write
 from sgdscope.runs import Run, label_runs, open_run
 
 
@@ -32,6 +34,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--columns", metavar="A,B,...", help="what to draw: names from metrics.csv, or eval.NAME from eval.csv"
     )
+    parser.add_argument(
+        "--density", metavar="LABEL", help="in place of columns: the spectral densities that the probe `hessian` with this "
+        "label has written, a line for each step"
+    )  # fmt: skip
     parser.add_argument("--x", choices=X_AXES, default="step", help="the x axis (default: step)")
     parser.add_argument("--out", nargs="+", action="extend", metavar="FILE", help="where to write, .png or .pdf, "
                         "several allowed (default: plots/COLUMNS.png in the first run's folder)")  # fmt: skip
@@ -47,6 +53,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def check_options(options: argparse.Namespace) -> None:
     """Refuses options that contradict one another or cannot be met."""
+    if options.density is not None and options.columns is not None:
+        raise Error("--density", "is given together with --columns", "draw one after the other")
     if options.smooth < 1:
         raise Error("--smooth", f"found {options.smooth}, expected 1 row or more", "1 draws the values as they are")
     for name in options.out or []:
@@ -80,15 +88,22 @@ def draw(options: argparse.Namespace) -> list[Path]:
     need_matplotlib()
     runs = [open_run(path) for path in options.runs]
     label_runs(runs, options.labels)
-    columns = split_columns(options.columns, runs)
-    x_axis = make_x_axis(runs, options.x)
     with house_style():
-        draw_any = draw_overlay if options.overlay else draw_columns
-        figure = draw_any(runs, columns, x_axis, options.smooth, options.log_y, options.title)
-        files = [Path(name) for name in options.out or []] or [default_output(runs[0], columns)]
+        names, figure = _draw(options, runs)
+        files = [Path(name) for name in options.out or []] or [default_output(runs[0], names)]
         for file in files:
             write(figure, file)
     return files
+
+
+def _draw(options: argparse.Namespace, runs: Sequence[Run]) -> tuple[Sequence[str], Picture]:
+    """What is drawn, in names, and the picture."""
+    if options.density is not None:
+        return ["density", options.density], draw_densities(runs, options.density, options.title)
+    columns = split_columns(options.columns, runs)
+    x_axis = make_x_axis(runs, options.x)
+    draw_any = draw_overlay if options.overlay else draw_columns
+    return columns, draw_any(runs, columns, x_axis, options.smooth, options.log_y, options.title)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from run_folders import NAN, RunFolders, falling_loss
 # isort: split
 import plot
 from papers.inherent_noise._sums import COLUMNS, draw_sums
+from sgdscope.plots.density import draw_densities
 from sgdscope.plots.lines import Line, batch_loss, make_lines, make_x_axis, thin_out
 from sgdscope.plots.panels import draw_columns
 from sgdscope.runs import label_runs, open_run
@@ -324,6 +326,44 @@ class Pictures(Plots):
         self.assertEqual([axes.get_ylabel() for axes in panels], ["loss", "gradient_norm.norm"])
         np.testing.assert_array_equal(panels[0].lines[1].get_ydata(), falling_loss(50))
         self.assertEqual([text.get_text() for text in figure.legends[0].get_texts()], ["one", "two"])
+
+    def write_density(self, folder: str, step: int, nodes: np.ndarray, weights: np.ndarray) -> None:
+        """A file as the probe `hessian` writes it."""
+        arrays, end, header = {"nodes": nodes, "weights": weights}, 0, {}
+        for name, array in arrays.items():
+            header[name] = {"dtype": "F64", "shape": array.shape, "data_offsets": [end, end + array.nbytes]}
+            end += array.nbytes
+        text = json.dumps(header).encode()
+        file = Path(folder, "snapshots", f"step_{step}.hessian.safetensors")
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(
+            len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for array in arrays.values())
+        )
+
+    def test_a_density_is_a_line_for_each_step_with_the_share_of_the_eigenvalues_below_it(self) -> None:
+        folder = self.make_simple()
+        for step, top in ((0, 3.0), (500, 10.0)):
+            nodes = np.array([[-1.0, 0.0, top], [-1.0, 0.0, top]])
+            self.write_density(folder, step, nodes, np.array([[0.1, 0.7, 0.2], [0.1, 0.5, 0.4]]))
+        runs = [open_run(folder)]
+        label_runs(runs, None)
+        (axes,) = draw_densities(runs, "hessian", None).get_axes()
+        self.assertEqual([line.get_label() for line in axes.lines], ["step 0", "step 500"])
+        x, y = axes.lines[1].get_xdata(), axes.lines[1].get_ydata()
+        for low, high, share in ((-2, -0.5, 0.1), (-0.5, 0.5, 0.6), (9.4, 11, 0.3)):
+            inside = (x > low) & (x < high)
+            self.assertAlmostEqual(y[inside].sum() * (x[1] - x[0]), share, delta=1e-3)
+        status, printed, _ = self.call(folder, "--density", "hessian")
+        self.assertEqual((status, printed.strip()), (0, f"{folder}/plots/density+hessian.png"))
+
+    def test_densities_that_are_not_there_or_beside_columns_are_refused(self) -> None:
+        folder = self.make_simple()
+        status, _, message = self.call(folder, "--density", "curvature")
+        self.assertEqual(status, 3)
+        self.assertIn("has no spectral density of a probe 'curvature'", message)
+        self.assertIn("density_samples", message)
+        status, _, message = self.call(folder, "--density", "hessian", "--columns", "loss")
+        self.assertEqual((status, "is given together with --columns" in message), (2, True))
 
     def test_fig3_puts_each_column_where_the_paper_has_it(self) -> None:
         runs = [open_run(self.make_taylor(f"fc{hidden}", hidden, 20)) for hidden in (64, 2000, 8000)]
