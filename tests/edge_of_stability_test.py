@@ -16,7 +16,9 @@ from papers.edge_of_stability import (
     BATCH,
     THRESHOLD,
     TOP,
+    catapult,
     course,
+    five_claims,
     full_batch,
     late_share,
     mini_batches,
@@ -49,13 +51,17 @@ def hovering(seed: int, threshold: float = 8.0) -> Made:
 
 
 class OfFigures(RunFolders):
-    def results_of(self, figure: Figure, make: Callable[[str, int], Made]) -> Any:
-        """The results of a figure whose runs are make(name of the setting, seed)."""
-        for setting in study(figure).settings:
-            for seed in study(figure).seeds:
+    def results_of(self, figure: Figure, make: Callable[[str, int], Made], size: str = "quick") -> Any:
+        """The results of a figure whose runs are make(name of the setting, seed); those that lose their loss diverged."""
+        for setting in study(figure, size).settings:
+            for seed in study(figure, size).seeds:
                 columns = {"step": STEPS, "epoch": STEPS, **make(setting.name, seed)}
-                self.make(f"runs/{setting.name},seed={seed}", columns, {"step": [0, 89], "epoch": [0, 89]})
-        return self.results(figure)
+                status = "done" if np.isfinite(columns["loss"]).all() else "diverged"
+                self.make(
+                    f"runs/{setting.name},seed={seed}", columns, {"step": [0, 89], "epoch": [0, 89]},
+                    manifest={"status": status},
+                )  # fmt: skip
+        return self.results(figure, size)
 
     def verdicts(self, figure: Figure, make: Callable[[str, int], Made]) -> list[Verdict]:
         """One for each claim."""
@@ -150,6 +156,127 @@ class MiniBatches(OfFigures):
             picture: Any = self.FIGURE.draw(results)["mini_batches"]
         for axes, value in zip(picture.axes, (0.6, 0.9)):
             self.assertAlmostEqual(axes.lines[1].get_ydata()[0], value, delta=0.01)
+
+    def test_one_batch_size_is_not_compared_with_others(self) -> None:
+        results = self.results_of(self.FIGURE, self.made({"batch8": 0.6}, np.full(90, 0.9)), "one_seed")
+        claims = list(self.FIGURE.claims(results))
+        self.assertEqual([round(claim.measured[0].summary.mean, 1) for claim in claims], [0.4, 0.9])
+        self.assertIn("one_seed", self.FIGURE.unjudged)
+
+
+class Catapult(OfFigures):
+    FIGURE = figures("edge_of_stability")["catapult"]
+
+    def curve_of(self, name: str) -> str:
+        """Which curve a setting is."""
+        return next(curve for curve in catapult.PHASES if study(self.FIGURE).curve(curve)[0].name == name)
+
+    def made(
+        self, name: str, seed: int, begins: float = 1.5, ends: float = 0.7, peak: float = 1.0, end: float = -1.0
+    ) -> Made:
+        """Runs of each kind; of the catapult where its eigenvalue begins and ends, and the powers of ten of its loss."""
+        curve = self.curve_of(name)
+        top, powers = np.full(90, 0.5) + spread(seed) - STEPS / 2000, -STEPS / 60
+        if curve == "catapult":
+            top = np.maximum(ends, begins - STEPS / 20) + spread(seed)
+            powers = np.interp(STEPS, [0, 10, 40, 89], [0, peak, min(0, end), end]) + spread(seed) * (STEPS > 0)
+        if curve == "above":
+            top, powers = np.where(STEPS == 0, 5.0, NAN), np.where(STEPS < 80, STEPS / 4 + spread(seed), NAN)
+        return {TOP: 4 * top, THRESHOLD: np.where(np.isnan(top), NAN, 4.0), "loss": 0.1 * 10**powers}
+
+    def test_all_claims_hold_where_loss_and_curvature_go_over_the_hill(self) -> None:
+        self.assertEqual(self.verdicts(self.FIGURE, self.made), [HOLDS] * 6)
+
+    def test_none_of_the_catapult_holds_where_the_curvature_stays_and_the_loss_only_falls_a_little(self) -> None:
+        def flat(name: str, seed: int) -> Made:
+            return self.made(name, seed, ends=1.4, peak=-0.1, end=-0.15)
+
+        verdicts = self.verdicts(self.FIGURE, flat)
+        self.assertEqual(verdicts, [FAILS] * 3 + [HOLDS] * 3)
+
+    def test_a_run_that_begins_elsewhere_is_left_out_and_told(self) -> None:
+        def elsewhere(name: str, seed: int) -> Made:
+            return self.made(name, seed, begins=2.5 if seed == study(self.FIGURE).seeds[0] else 1.5)
+
+        claim = catapult.claims(self.results_of(self.FIGURE, elsewhere))[0]
+        self.assertEqual(claim.parts[0].seeds, len(study(self.FIGURE).seeds) - 1)
+        self.assertIn("begins at 2.50 of 2/η, not between 1 and 2", " ".join(claim.parts[0].problems))
+
+    def test_a_run_that_comes_back_diverges_not(self) -> None:
+        def back(name: str, seed: int) -> Made:
+            made = self.made(name, seed)
+            return (
+                {**made, "loss": 0.1 * 10 ** (-STEPS / 60 - spread(seed))} if self.curve_of(name) == "above" else made
+            )
+
+        self.assertEqual(self.verdicts(self.FIGURE, back)[-1], FAILS)
+
+    def test_the_picture_shows_runs_that_diverged(self) -> None:
+        results = self.results_of(self.FIGURE, self.made)
+        with house_style():
+            picture: Any = self.FIGURE.draw(results)["catapult"]
+        runs = len(study(self.FIGURE).settings) * len(study(self.FIGURE).seeds)
+        self.assertEqual(sum(len(line.get_xdata()) == 90 for line in picture.axes[0].lines), runs)
+
+
+class FiveClaims(OfFigures):
+    FIGURE = figures("edge_of_stability")["five_claims"]
+    SHARE = np.minimum(1, 0.4 + STEPS / 100)
+
+    def made(self, at: dict[str, tuple[float, float]], flatter: float = 1.0) -> Callable[[str, int], Made]:
+        """Runs whose numbers have one value on the way to the edge, and another at it."""
+
+        def make(name: str, seed: int) -> Made:
+            rate = float(name.rpartition("rate")[2])
+
+            def of(key: str) -> np.ndarray:
+                return np.where(self.SHARE < 0.9, *at[key]) + spread(seed)
+
+            dot, predicted = np.full(90, 0.01) * rate, 1e-3 * (2 + ZIGZAG)
+            penalty = -of("penalty") * dot
+            change = dot + penalty
+            flow = [f"modified_flow.halved0.{one}" for one in ("gd_to_plain", "gd_to_gd", "flow_error")]
+            gap = predicted * of("slope")
+            values = {
+                TOP: self.SHARE * 2 / rate**flatter, THRESHOLD: np.full(90, 2 / rate**flatter), "loss": np.exp(-STEPS / 60),
+                **dict(zip(five_claims.TAYLOR, (dot, penalty, of("beyond") * change, change))),
+                **dict(zip(five_claims.GAP, (predicted, gap))),
+                **dict(zip(flow, (np.full(90, 0.1), 0.1 * of("left"), np.full(90, 1e-6)))),
+            }  # fmt: skip
+            values[TOP] = values[TOP] * (1 + spread(seed))
+            return values
+
+        return make
+
+    GOOD = {"penalty": (0.1, 0.95), "beyond": (0.01, 0.5), "slope": (1.0, 1.0), "left": (0.2, 0.9)}
+
+    def test_all_claims_hold_where_the_edge_changes_what_it_is_said_to_change(self) -> None:
+        self.assertEqual(self.verdicts(self.FIGURE, self.made(self.GOOD)), [HOLDS] * 9)
+
+    def test_none_holds_where_all_is_the_other_way(self) -> None:
+        bad = {"penalty": (0.9, 0.5), "beyond": (0.5, 0.01), "slope": (0.5, 2.0), "left": (0.9, 0.2)}
+        self.assertEqual(self.verdicts(self.FIGURE, self.made(bad, flatter=-1)), [FAILS] * 9)
+
+    def test_flows_that_are_not_exact_are_not_taken(self) -> None:
+        columns = [np.array([1.0, 1.0]), np.array([0.5, 0.5]), np.array([0.01, 0.1])]
+        np.testing.assert_array_equal(five_claims.left_of_flow(columns), [0.5, NAN])
+
+    def test_a_step_is_on_the_way_only_until_the_edge_is_reached(self) -> None:
+        share = np.where(STEPS < 30, 0.5, np.where(STEPS < 60, 1.0, 0.7))
+        run = open_run(self.make("run", {
+            "step": STEPS, "epoch": STEPS, "loss": STEPS, TOP: np.where(STEPS % 3 == 0, 4 * share, NAN),
+            THRESHOLD: np.where(STEPS % 3 == 0, 4.0, NAN), "x": STEPS,
+        }))  # fmt: skip
+        _, phase, (x,) = five_claims.course(run, ["x"])
+        self.assertEqual([x[phase == one].tolist() for one in ("before", "edge")], [[*range(29)], [*range(30, 58)]])
+
+    def test_the_picture_has_every_step_and_every_rate(self) -> None:
+        results = self.results_of(self.FIGURE, self.made(self.GOOD))
+        with house_style():
+            picture: Any = self.FIGURE.draw(results)["five_claims"]
+        seeds = len(study(self.FIGURE).seeds)
+        self.assertEqual([len(axes.collections) for axes in picture.axes[1:5]], [seeds] * 4)
+        self.assertEqual([len(line.get_xdata()) for line in picture.axes[5].lines], [4] * seeds)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from sgdscope.results import Results
 from sgdscope.runs import Run
 
 NEAR = 0.2  # of the threshold
+LARGE = 128  # examples of a batch: with so many SGD comes near to gradient descent
 COLUMNS = {TOP: "largest eigenvalue / (2/η)", BATCH: "batch sharpness / (2/η)"}
 
 
@@ -66,12 +67,13 @@ def at_rest(results: Results, name: str) -> Measurement:
 def claims(results: Results) -> list[Claim]:
     """Whether the largest eigenvalue stays below 2/η, by the batch size, and batch sharpness comes to it."""
     names = [setting.name for setting in results.study.curve("batches")]
+    small = [setting.name for setting in results.study.curve("batches") if setting["batch"] < LARGE]
     place = "Andreyev and Beneventano 2024"
-    return [
+    found = [
         Claim(
             "The largest eigenvalue of the whole set's Hessian stays below 2/η.", place,
             "share of 2/η by which it is below, mean over the last third of training",
-            [results.measure(short_of, name) for name in names[:-1]], 0.0, "0: the threshold",
+            [results.measure(short_of, name) for name in small], 0.0, "0: the threshold",
         ),
         Claim(
             "The smaller the batches, the farther below.", place,
@@ -80,9 +82,10 @@ def claims(results: Results) -> list[Claim]:
         ),
         Claim(
             "It is the batch sharpness that comes to 2/η.", place, "batch sharpness over 2/η, mean over the last third of training",
-            [at_rest(results, name) for name in names[:-1]], NEAR, "a fifth of the threshold", about=1.0,
+            [at_rest(results, name) for name in small], NEAR, "a fifth of the threshold", about=1.0,
         ),
     ]  # fmt: skip
+    return [claim for claim in found if claim.parts]  # of one batch size there is nothing to compare
 
 
 FIGURE = Figure(
@@ -96,8 +99,10 @@ FIGURE = Figure(
     departures=(
         "The first and the last claim are about batches of 8 and 32 examples. With 128 of 1,000 examples (full variant: 8,192) SGD comes "
         "near to gradient descent.",
+        "The full variant has ReLU and a fifth of the quick one's rate: with tanh and rate 1 it diverges on CIFAR-10.",
         "Batch sharpness that is below 2/η and still rises when a run ends decides nothing.",
     ),
     draw=draw,
     claims=claims,
+    unjudged={"one_seed": "one run does not tell how much seeds differ"},
 )
