@@ -622,6 +622,14 @@ class Reports(Runs):
             report.write_report(open_reproduction(out))
         self.assertNotIn("stands in for", (out / "report.md").read_text())
 
+    def test_a_test_set_that_a_study_names_is_no_departure(self) -> None:
+        config = {"data": {"name": "cifar10", "test_files": ["data_batch_5.bin"]}}
+        self.make_taylor("own,seed=1", config=config)
+        for named in ((), ('data.test_files=["data_batch_5.bin"]',)):
+            job = Job("own", str(ROOT / "configs/inherent_noise/fig5_resnet18.json"), 1, named)
+            told = report._data_departures([load_outcome(job, self.root / "runs")])
+            self.assertEqual(["test batch was not found" in words for words in told], [] if named else [True])
+
     def test_results_that_are_kept_make_the_pages_table(self) -> None:
         for seed in (1, 2, 3, 4, 5):
             self.make_taylor(f"fc8000,seed={seed}", penalty=(-4, -2, -3), folders="out/runs")

@@ -162,10 +162,10 @@ def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         if outcome.run is None:
             continue
-        wanted, used = config_of(outcome.job)["data"]["name"], outcome.run.config["data"]["name"]
-        if wanted != used:
-            found.append(f"{DATA_NAMES[used]} stands in for {DATA_NAMES[wanted]}, which was not found.")
-        if outcome.run.config["data"].get("test_files") == CIFAR10_SPLIT[1]:
+        wanted, used = config_of(outcome.job)["data"], outcome.run.config["data"]
+        if wanted["name"] != used["name"]:
+            found.append(f"{DATA_NAMES[used['name']]} stands in for {DATA_NAMES[wanted['name']]}, which was not found.")
+        if "test_files" not in wanted and used.get("test_files") == CIFAR10_SPLIT[1]:
             found.append("CIFAR-10's test batch was not found: batches 1 to 4 are trained on, batch 5 is the test set.")
     return list(dict.fromkeys(found))
 
