@@ -2,8 +2,9 @@
 """Says which setting of some runs is the best, and which ones are not told from it.
 
     scripts/summary.py runs/mine* [--column eval.test_accuracy] [--lowest] [--by FIELD...]
+    scripts/summary.py mine.sweep ...
 
-A setting is what the configs of its runs have in common, seed and names left aside; --by names the fields that tell settings
+The folder of a sweep, mine.sweep, stands for all its runs. A setting is what the configs of its runs have in common, seed and names left aside; --by names the fields that tell settings
 apart. What counts of a run is its last value of the column. Runs that are not done are counted and left out. A setting is
 `behind` the best where Student's t over the seeds that both have says so, with 95 % certainty for all pairs of settings together
 (Bonferroni), as any of them might have come out as the best. Exit status: 0 said, 2 wrong usage, 3 unusable data.
@@ -31,7 +32,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="summary.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run folder")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run folder, or the folder of a sweep")
     parser.add_argument(
         "--column", default="eval.test_accuracy", help="a column; those of eval.csv with eval. in front"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import unittest
 
 import numpy as np
@@ -24,10 +25,10 @@ class Summary(RunFolders):
         name = folder or f"rate{rate},seed={seed}"
         return self.make(name, metrics, evaluations, config=config, manifest={"status": status})
 
-    def say(self, *arguments: str) -> tuple[int, list[str], str]:
+    def say(self, *arguments: str, runs: str = "*") -> tuple[int, list[str], str]:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = summary.main([f"{self.root}/*", *arguments])
+            status = summary.main([f"{self.root / runs}", *arguments])
         return status, out.getvalue().splitlines(), err.getvalue()
 
     def test_the_best_comes_first_and_says_who_is_behind(self) -> None:
@@ -85,6 +86,27 @@ class Summary(RunFolders):
         status, _, err = self.say("--by", "update.learning")
         self.assertEqual(status, 2)
         self.assertRegex(err, "no config has the field")
+
+    def test_the_folder_of_a_sweep_stands_for_its_runs(self) -> None:
+        folders = [self.add(0.1, 1, 0.8), self.add(0.2, 1, 0.7), "begun/later"]
+        self.add(0.3, 1, 0.9)  # of another sweep
+        sweep = self.root / "mine.sweep"
+        sweep.mkdir()
+
+        def say(outputs: list[str]) -> tuple[int, list[str], str]:
+            lines = [json.dumps({"line": line, "output": output}) for line, output in enumerate(outputs)]
+            (sweep / "jobs.jsonl").write_text("\n".join(lines))
+            return self.say(runs=str(sweep))
+
+        status, lines, err = say(folders)
+        self.assertEqual(status, 0)
+        self.assertEqual([line.split()[0] for line in lines[1:]], ["0.1", "0.2"])
+        self.assertEqual(err, f"note: begun/later: this run of {sweep} has not begun\n")
+        status, _, err = say(["elsewhere/1", "elsewhere/2"])
+        self.assertEqual(status, 3)
+        self.assertRegex(
+            err, r"mine.sweep: none of its 2 runs is here, say elsewhere/1\n +call this from where the sweep"
+        )
 
     def test_runs_at_work_have_no_end_yet(self) -> None:
         self.add(0.1, 1, 0.8, status="running")

@@ -240,15 +240,35 @@ def _matching(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def _begun(folders: Sequence[str]) -> list[str]:
+    return [folder for folder in folders if (Path(folder) / "config.json").is_file()]
+
+
+def _folders(pattern: str, left_out: dict[str, str]) -> list[str]:
+    """The run folders that the pattern matches, or those of a sweep if it is the sweep's folder, x.sweep."""
+    if glob.has_magic(pattern):
+        return _begun(sorted(glob.glob(pattern, recursive=True)))
+    jobs = Path(pattern) / "jobs.jsonl"
+    if not jobs.is_file():
+        return [pattern]
+    found = [json.loads(line)["output"] for line in jobs.read_text(encoding="utf-8").splitlines()]
+    begun = _begun(found)
+    if not begun:
+        what = f"none of its {len(found)} runs is here, say {found[0]}"
+        raise Error(pattern, what, "call this from where the sweep was called, once its runs have begun", DATA)
+    left_out |= {folder: f"{folder}: this run of {pattern} has not begun" for folder in found if folder not in begun}
+    return begun
+
+
 def read_runs(*patterns: str | PathLike[str]) -> Runs:
-    """The runs in the folders that match the patterns, each once; folders that hold no run are passed over."""
+    """The runs in the folders that match the patterns, each once; folders that hold no run are passed over.
+
+    The folder of a sweep, x.sweep, stands for those of all its runs.
+    """
     runs: dict[str, Run] = {}
     left_out: dict[str, str] = {}
     for pattern in [fspath(pattern) for pattern in patterns]:
-        folders = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
-        for folder in folders:
-            if glob.has_magic(pattern) and not (Path(folder) / "config.json").is_file():
-                continue
+        for folder in _folders(pattern, left_out):
             if (Path(folder) / "config.json").is_file() and not (Path(folder) / "metrics.csv").is_file():
                 left_out[folder] = "it has no metrics.csv yet"
                 continue
