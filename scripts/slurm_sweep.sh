@@ -64,6 +64,13 @@ look() {
   done <<<"$rows"
 }
 
+report() { # report LINE
+  local status words
+  IFS=$'\t' read -r status words < <(sweep_jobs report "$sweep/jobs.jsonl" "$1") ||
+    die "cannot tell how line $1 went; see what this says: scripts/sweep_jobs.py report $sweep/jobs.jsonl $1"
+  ended "$1" "$status" "$words"
+}
+
 wait_for_all() {
   local line
   local -A waiting=()
@@ -71,7 +78,7 @@ wait_for_all() {
   while ((${#waiting[@]})); do
     # Where squeue fails, the controller being busy, the next time will tell.
     look && for line in "${pending[@]}"; do
-      [[ ! ${waiting[$line]:-} || ${queued[$line]:-} ]] || { ended "$line" && unset "waiting[$line]"; }
+      [[ ! ${waiting[$line]:-} || ${queued[$line]:-} ]] || { report "$line" && unset "waiting[$line]"; }
     done
     show_progress "$running"
     ((${#waiting[@]} == 0)) || sleep 5

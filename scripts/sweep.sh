@@ -16,12 +16,14 @@
 #   --collect  run nothing, only make the table of what there is; also while a sweep is at work
 #
 # With several GPUs each job on cuda gets one of them (those of CUDA_VISIBLE_DEVICES, if that is set). Where there are as many
-# cores as jobs at a time, each job on the CPU is kept to cores of its own, unless it has more threads than these.
+# cores as jobs at a time, each job on the CPU is kept to cores of its own, unless it has more threads than these. Jobs on the
+# CPU begin as copies of one process that has loaded the program (sgdscope start-jobs), which takes a tenth of a start.
 #
 # For x.jobs there will be x.sweep/sweep.csv, a row a job, and x.sweep/logs/LINE.log, what each job printed. What was done
 # is read from the run folders alone. Jobs are run from copies of their configs, as these are when the sweep begins; runs
-# that are there and were made by another config are told and left alone. On SIGINT, SIGTERM and SIGHUP the runs checkpoint and stop; a second one ends them
-# at once. Exit status: 0 all jobs are done, 1 some are not, 130 (or 143, 129) interrupted. SGDSCOPE names another program.
+# that are there and were made by another config are told and left alone. On SIGINT, SIGTERM and SIGHUP the runs checkpoint and
+# stop; a second one ends them at once. Exit status: 0 all jobs are done, 1 some are not, 130 (or 143, 129) interrupted.
+# SGDSCOPE names another program; where that is a script which calls it, each job is started anew.
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
@@ -90,41 +92,67 @@ sharing() {
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
 
-declare -A line_of=() slot_of=() # of the running jobs, by process
-free=()                          # slots
+declare -A slot_of=()                # of the running jobs, by line
+free=()                              # slots
+declare -A folder_of=() command_of=() # of jobs that may begin as copies of a process that has loaded the program
 
-# A session of its own keeps the terminal's signals away from the job: they would come besides ours.
-start() { # start LINE SLOT
-  local bind=()
-  [[ ${device[$1]} != cuda || ${#gpus[@]} == 0 ]] || bind=("CUDA_VISIBLE_DEVICES=${gpus[$2 % ${#gpus[@]}]}")
-  ! is_pinned "$1" "$2" || bind+=(taskset --cpu-list "${pins[$2]}")
-  setsid env "${bind[@]}" "$repository/scripts/sweep_job.sh" "$sweep/jobs.jsonl" "$1" "$threads" \
-    </dev/null >>"$sweep/logs/$1.log" 2>&1 {sweep_lock}>&- &
-  line_of[$!]=$1 slot_of[$!]=$2
-}
-
-# Waits until a job ends, a signal comes or a second has passed.
-ticker=''
-pause() {
-  if [[ ! $ticker ]] || ! kill -0 "$ticker" 2>/dev/null; then
-    sleep 1 &>/dev/null {sweep_lock}>&- &
-    ticker=$!
+# The process that starts the jobs (sgdscope start-jobs), each in a session of its own, where the terminal's signals don't
+# come: they would besides ours. Most of a start goes into loading the program, which is done once.
+begin_starter() {
+  local loaded commands i
+  coproc starter {
+    exec {sweep_lock}>&-
+    sweep_jobs start "$sweep/jobs.jsonl" "$sgdscope"
+  }
+  starting=$!
+  exec {requests}>&"${starter[1]}"- {replies}<&"${starter[0]}"-
+  trap : PIPE # where it is gone, a reply is waited for in vain, which tells
+  IFS= read -r -u "$replies" loaded || die "$sgdscope cannot start jobs (the reason is above)"
+  if [[ ! $loaded -ef $(command -v -- "$sgdscope") ]]; then
+    tell "each job loads the program anew, which takes longer: $sgdscope is not the program, but calls it ($loaded)"
+    return
   fi
-  wait -n 2>/dev/null || true
+  mapfile -d '' commands < <(sweep_jobs commands "$sweep/jobs.jsonl" "$threads")
+  for ((i = 0; i < ${#commands[@]}; i += 3)); do
+    folder_of[${commands[i]}]=${commands[i + 1]} command_of[${commands[i]}]=${commands[i + 2]}
+  done
 }
 
-reap() {
-  local running process status
-  running=" $(jobs -pr) "
-  running=${running//$'\n'/ }
-  for process in "${!line_of[@]}"; do
-    [[ $running != *" $process "* ]] || continue
-    status=0
-    wait "$process" 2>/dev/null || status=$?
-    ended "${line_of[$process]}" "$status"
-    free+=("${slot_of[$process]}")
-    unset "line_of[$process]" "slot_of[$process]"
+# A run that has begun is left to sweep_job.sh, which waits for a process that may be at work on it.
+start() { # start LINE SLOT
+  local words=("$1" - "$sweep/logs/$1.log") job=() request='' word
+  ! is_pinned "$1" "$2" || words[1]=${pins[$2]}
+  if [[ ${command_of[$1]:-} && ! -e ${folder_of[$1]}/.lock ]]; then
+    begin_log "$1" >>"${words[2]}" || true # the reason is told, and the program will have it too
+  else
+    [[ ${device[$1]} != cuda || ${#gpus[@]} == 0 ]] || job=(env "CUDA_VISIBLE_DEVICES=${gpus[$2 % ${#gpus[@]}]}")
+    words+=("${job[@]}" "$repository/scripts/sweep_job.sh" "$sweep/jobs.jsonl" "$1" "$threads")
+    command_of[$1]=''
+  fi
+  for word in "${words[@]}"; do
+    quote "$word"
+    request+="$REPLY "
   done
+  slot_of[$1]=$2
+  ask "$request${command_of[$1]}"
+}
+
+ask() { printf '%s\n' "$1" >&"$requests" || true; }
+
+# Waits until a job ends or a moment has passed, in which a signal may have come. A moment may end within a line.
+heard=''
+hear() {
+  local piece='' line exit_status status words got=0
+  IFS= read -r -t 0.2 -u "$replies" piece || got=$?
+  heard+=$piece
+  ((got <= 128)) || return 0
+  ((got == 0)) || die "$sgdscope starts no jobs any more (the reason is above); ${#slot_of[@]} jobs go on by themselves:" \
+    "when these have ended, call this again"
+  IFS=$'\t' read -r line exit_status status words <<<"$heard"
+  heard=''
+  ended "$line" "$status" "$words" "$exit_status"
+  free+=("${slot_of[$line]}")
+  unset "slot_of[$line]"
 }
 
 signal='' signals=0 passed_on=0
@@ -133,31 +161,30 @@ for name in INT TERM HUP; do
   trap "signal=$name signals=\$((signals + 1))" "$name"
 done
 
-# Of a job that dies by a trapped signal bash does not tell in words of its own; `ended` does.
-# shellcheck disable=SC2173
-trap : KILL SEGV BUS FPE ILL ABRT
-
 pass_on() {
   ((passed_on < signals)) || return 0
   passed_on=$signals
-  ((${#line_of[@]})) || return 0
-  kill -TERM "${!line_of[@]}" 2>/dev/null || true
-  tell "SIG$signal: ${#line_of[@]} running jobs checkpoint and stop; a second signal ends them at once"
+  ((${#slot_of[@]})) || return 0
+  ask stop
+  tell "SIG$signal: ${#slot_of[@]} running jobs checkpoint and stop; a second signal ends them at once"
 }
 
 run_all() {
   local next=0
+  ((${#pending[@]})) || return 0
+  begin_starter
   mapfile -t free < <(seq 0 $((slots - 1)))
-  while [[ ! $signal && $next -lt ${#pending[@]} ]] || ((${#line_of[@]})); do
+  while [[ ! $signal && $next -lt ${#pending[@]} ]] || ((${#slot_of[@]})); do
     while [[ ! $signal && ${#free[@]} -gt 0 && $next -lt ${#pending[@]} ]]; do
       start "${pending[next]}" "${free[0]}"
       free=("${free[@]:1}") next=$((next + 1))
     done
-    show_progress "${#line_of[@]}"
-    pause
+    show_progress "${#slot_of[@]}"
     pass_on
-    reap
+    hear
   done
+  exec {requests}>&-
+  wait "$starting" || true
 }
 
 # --- All of it --------------------------------------------------------------------------------------------------------

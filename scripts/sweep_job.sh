@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs one job of a sweep, from where that run stopped if it had begun. scripts/sweep.sh and scripts/slurm_job.sh call it
-# for each job; it becomes the program, so a signal meant for the run reaches it once, and alone.
+# Runs one job of a sweep, from where that run stopped if it had begun. scripts/slurm_job.sh calls it for each job, and
+# scripts/sweep.sh for those that cannot begin as copies of a process that has loaded the program. It becomes the program, so
+# a signal meant for the run reaches it once, and alone.
 #
 #   scripts/sweep_job.sh RESOLVED LINE [THREADS]
 #
@@ -13,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 [[ ${1:-} != --help ]] || { help && exit; }
 (($# == 2 || $# == 3)) || die "needs RESOLVED and LINE; see scripts/sweep_job.sh --help"
 
-printf -- '--- line %s on %s, %(%F %T)T\n' "$2" "$HOSTNAME" -1
+begin_log "$2"
 need_program
 mapfile -d '' words < <(sweep_jobs words "$1" "$2" "${3:-1}")
 ((${#words[@]})) || exit 1

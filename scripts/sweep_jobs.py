@@ -5,6 +5,10 @@
   sweep_jobs.py list RESOLVED                prints line, status, device and own threads (or -) of each job, and what to tell
                                              of a refused one
   sweep_jobs.py words RESOLVED LINE THREADS  prints the run folder, then the arguments for sgdscope, each ended by NUL
+  sweep_jobs.py commands RESOLVED THREADS    prints of each job on the CPU that has not begun: line, run folder, and the
+                                             command 'sgdscope ...' as a shell would take it, each ended by NUL
+  sweep_jobs.py start RESOLVED PROGRAM       has the program start jobs (sgdscope start-jobs --help); prints its path, and a
+                                             row for each job that ends: line, exit status, and what `report` prints
   sweep_jobs.py report RESOLVED LINE         prints the job's status, and what to tell of it
   sweep_jobs.py steps RESOLVED LINE          prints how many steps of the job are done
   sweep_jobs.py table RESOLVED               writes sweep.csv and prints it short; exit status 1 unless all are done
@@ -23,6 +27,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from typing import Any, Dict, List, Optional, Tuple
@@ -210,6 +215,28 @@ def words_of(path: str, job: Job, threads: str) -> List[str]:
     return words
 
 
+def print_commands(path: str, jobs: List[Job], threads: str) -> None:
+    """How jobs may begin as copies of a process that has loaded the program; those on a GPU set up CUDA in one of their own."""
+    for job in jobs:
+        if refusal_of(job) or job["config"]["device"] != "cpu" or os.path.exists(os.path.join(job["output"], ".lock")):
+            continue
+        folder, *arguments = words_of(path, job, threads)
+        print(job["line"], folder, " ".join(map(shlex.quote, ["sgdscope"] + arguments)), sep="\0", end="\0")
+
+
+def start(path: str, jobs: List[Job], program: str) -> int:
+    """Stands between the sweep and the program that starts its jobs, to say how they went; its exit status."""
+    os.setsid()  # a terminal's signals are the sweep's
+    by_line = {str(job["line"]): job for job in jobs}
+    starter = subprocess.Popen([program, "start-jobs"], stdout=subprocess.PIPE)
+    with starter.stdout or io.BytesIO() as ended:
+        print(os.fsdecode(ended.readline()), end="", flush=True)
+        for row in ended:
+            line, status = row.decode().split()
+            print(line, status, reported(path, by_line[line]), sep="\t", flush=True)
+    return starter.wait()
+
+
 def last_evaluation(job: Job) -> Dict[str, str]:
     """The last row of the run's eval.csv, by column."""
     try:
@@ -296,12 +323,12 @@ def print_list(path: str, jobs: List[Job]) -> None:
             print(job["line"], state_of(path, job)[0], job["config"]["device"], threads_of(job) or "-", "", sep="\t")
 
 
-def report(path: str, job: Job) -> None:
-    """How a job that has ended went."""
+def reported(path: str, job: Job) -> str:
+    """How a job that has ended went: its status, and what to tell of it."""
     status, reason, manifest = state_of(path, job)
     if status == "done":
         reason = f"{manifest.get('steps_done')} steps in {short(manifest.get('wall_seconds'))} s"
-    print(f"{status}\t{title(job)}: {status}{reason and ': ' + reason}")
+    return f"{status}\t{title(job)}: {status}{reason and ': ' + reason}"
 
 
 def place_of(processor: int) -> Tuple[int, int, int]:
@@ -333,17 +360,22 @@ def main(command: str, path: str, *arguments: str) -> int:
     if command == "cores":
         print("\n".join(cores(int(path))))
         return 0
-    jobs = read_jobs(path, int(arguments[0]) if arguments else None)
-    if arguments and not jobs:
+    of_all = command in ("list", "table", "commands", "start")
+    jobs = read_jobs(path, None if of_all else int(arguments[0]))
+    if not of_all and not jobs:
         raise ValueError(f"{path}: it has no job of line {arguments[0]}")
+    if command == "start":
+        return start(path, jobs, arguments[0])
     if command == "table":
         return table(path, jobs)
     if command == "list":
         print_list(path, jobs)
+    if command == "commands":
+        print_commands(path, jobs, arguments[0])
     if command == "words":
         sys.stdout.buffer.write(b"".join(os.fsencode(word) + b"\0" for word in words_of(path, jobs[0], arguments[1])))
     if command == "report":
-        report(path, jobs[0])
+        print(reported(path, jobs[0]))
     if command == "steps":
         print((read_json(os.path.join(jobs[0]["output"], "manifest.json")) or {}).get("steps_done", 0))
     return 0

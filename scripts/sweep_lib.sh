@@ -84,6 +84,11 @@ read_plan() { # read_plan FILE
   done <<<"$plan"
 }
 
+# Where what a job prints begins when it is started.
+begin_log() { # begin_log LINE
+  printf -- '--- line %s on %s, %(%F %T)T\n' "$1" "$HOSTNAME" -1
+}
+
 # Makes the table of what there is, of the jobs as the sweep has taken them.
 collect() { # collect JOBS
   local taken=${1%.jobs}.sweep/jobs.jsonl
@@ -99,13 +104,11 @@ tell() { # a line of its own, above the progress line
 }
 
 # Counts a job that has ended, and tells of it; what went well, not on a terminal, where the progress line shows it.
-ended() { # ended LINE [EXIT_STATUS]
-  local status words
-  IFS=$'\t' read -r status words < <(sweep_jobs report "$sweep/jobs.jsonl" "$1") ||
-    die "cannot tell how line $1 went; see what this says: scripts/sweep_jobs.py report $sweep/jobs.jsonl $1"
-  tally[$status]=$((${tally[$status]:-0} + 1))
-  [[ $status == "done" ]] || words+=" (${2:+exit status $2, }log $sweep/logs/$1.log)"
-  if [[ $status != "done" || ! -t 2 ]]; then tell "$words"; fi
+ended() { # ended LINE STATUS WORDS [EXIT_STATUS]
+  local words=$3
+  tally[$2]=$((${tally[$2]:-0} + 1))
+  [[ $2 == "done" ]] || words+=" (${4:+exit status $4, }log $sweep/logs/$1.log)"
+  if [[ $2 != "done" || ! -t 2 ]]; then tell "$words"; fi
 }
 
 duration() { printf '%d:%02d:%02d' $(($1 / 3600)) $(($1 / 60 % 60)) $(($1 % 60)); }

@@ -31,6 +31,7 @@
 #include "run/diagnose.h"
 #include "run/findings.h"
 #include "run/fork.h"
+#include "run/job_starter.h"
 #include "run/listing.h"
 #include "run/resolve.h"
 #include "run/trainer.h"
@@ -398,6 +399,18 @@ int Resolve(const Arguments& arguments) {
   return 0;
 }
 
+int Main(int argc, char** argv);
+
+/// Starts jobs, each of which goes on here as this program would with the job's arguments.
+int BecomeJobs(char* program) {
+  auto arguments = StartJobs();
+  if (!arguments) return 0;
+  std::vector<char*> argv = {program};
+  for (std::string& argument : *arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  return Main(static_cast<int>(argv.size()) - 1, argv.data());
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("sgdscope: measures what stochastic gradient descent does at every step");
   app.set_version_flag("--version", SGDSCOPE_VERSION);
@@ -451,6 +464,9 @@ int Main(int argc, char** argv) {
       ->allow_extra_args(false);
   columns->add_option("--end", arguments.selection.end,
                       "BYTES: the file up to there, while a run goes on (default: all of it)");
+  CLI::App* start_jobs = app.add_subcommand(
+      "start-jobs", "start many runs as standard input asks for them, for scripts/sweep.sh");
+  start_jobs->footer(JobProtocol());
   CLI::App* list = app.add_subcommand("list", "everything that a config can name, with its fields");
   list->add_option("kind", arguments.kind, "only one kind, e.g. probes");
   CLI::App* schema = app.add_subcommand("schema", "JSON Schema of configs, for editors");
@@ -484,6 +500,7 @@ int Main(int argc, char** argv) {
   if (resolve->parsed()) return Resolve(arguments);
   if (diagnose->parsed()) return Diagnose(arguments);
   if (columns->parsed()) return Columns(arguments);
+  if (start_jobs->parsed()) return BecomeJobs(argv[0]);
   if (list->parsed()) std::fputs(Listing(arguments.kind).c_str(), stdout);
   if (schema->parsed()) std::printf("%s\n", ConfigSchema().dump(2).c_str());
   return 0;
@@ -500,13 +517,8 @@ int Printed(int status) {
                                         "\n  What was printed is not whole: send it elsewhere.");
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  OpenStandardStreams();
-  RestartWithFastBlas(argv);
-  // Beyond a file size limit (ulimit -f), writing then fails with an error that says so.
-  std::signal(SIGXFSZ, SIG_IGN);
+/// What `Main` returns, or the status of the error that it ends with, which is printed.
+int Status(int argc, char** argv) {
   try {
     return Printed(Main(argc, argv));
   } catch (const Error& error) {
@@ -522,4 +534,18 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return Fail(ErrorKind::kInternal, std::string("unexpected: ") + error.what());
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  OpenStandardStreams();
+  RestartWithFastBlas(argv);
+  // Beyond a file size limit (ulimit -f), writing then fails with an error that says so.
+  std::signal(SIGXFSZ, SIG_IGN);
+  const int status = Status(argc, argv);
+  std::fflush(nullptr);
+  // LibTorch would take back each of its registrations, which takes nearly as long as it took to
+  // make them; with the process they are gone anyway.
+  std::_Exit(status);
 }

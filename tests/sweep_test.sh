@@ -270,6 +270,63 @@ check "without a step" task_ends 129
 check "nothing is queued again" equal "$(cat requeued)" ""
 check "and what to do is told" says "error: no step was made within the time limit; give more: -- --time="
 
+# --- One start for many jobs ------------------------------------------------------------------------------------------
+
+with_program() { # with_program PROGRAM COMMAND...
+  local -x SGDSCOPE=$1
+  "${@:2}"
+}
+rm -r tricky && : >starts
+check "a script that calls the program" exits 0 "$sweep" tricky.jobs
+check "is called for each job" equal "$(started)" 2
+check "which is told" says "each job loads the program anew, which takes longer: $SGDSCOPE is not the program, but calls it"
+
+# The dynamic linker tells of each library that it loads. The first to load the program reads the job file.
+"$grid" small.json --out s --seeds 1 2 3 4 5 >shared.jobs
+check "five jobs" with_program "$program" exits 0 env LD_DEBUG=files LD_DEBUG_OUTPUT="$work/loaded" "$sweep" shared.jobs --threads 1
+check "load the program once" equal "$(grep -l libtorch_cpu.so loaded.* | wc -l)" 2
+check "have logs of their own" equal "$(grep -l "^done: 60 steps" shared.sweep/logs/*.log | wc -l)" 5
+"$program" run small.json --set threads=1 --seed 3 --output alone --quiet
+for file in metrics.csv eval.csv network.json checkpoints; do
+  check "do what they would do alone: $file" diff --recursive "alone/$file" "s/seed=3/$file"
+done
+
+at_work() { # at_work LINE: the process that prints into the log of an endless job
+  local process
+  for process in /proc/[0-9]*; do
+    [[ ! $process/fd/1 -ef endless.sweep/logs/$1.log ]] || echo "${process#/proc/}"
+  done
+}
+fact() { ps -o "$1=" "$(at_work "$2")"; } # fact COLUMN LINE
+"$grid" small.json --out endless --set steps=1000000000 --seeds 1 2 3 >endless.jobs
+SGDSCOPE=$program env --default-signal=INT "$sweep" endless.jobs -j 3 &>output &
+sweeping=$!
+has_checkpoint() { grep -qs '"steps_done": [1-9]' "endless/seed=$1/manifest.json"; }
+for seed in 1 2 3; do await has_checkpoint $seed; done
+check "are processes of one parent" equal "$(fact ppid 2)" "$(fact ppid 4)"
+check "with sessions of their own" equal "$(fact sid 2)" "$(fact pid 2)"
+kill -SEGV "$(at_work 2)"
+await says "line 2 (steps=1000000000 seed=1): crashed: it ended without a word; killed, perhaps for its memory (exit status 139,"
+kill -KILL "$(at_work 3)"
+await says "line 3 (steps=1000000000 seed=2): crashed: it ended without a word; killed, perhaps for its memory (exit status 137,"
+steps_of_third() { grep -o '"steps_done": [0-9]*' endless/seed=3/manifest.json; }
+reached=$(steps_of_third)
+goes_on() { [[ $(steps_of_third) != "$reached" ]]; }
+await goes_on
+kill -INT "$sweeping"
+check "are not harmed by those that crash" ends 130
+check "and checkpoint when they are to stop" equal "$(cell endless.sweep/sweep.csv 4 status)" interrupted
+check "all of them" equal "$(at_work 2)$(at_work 3)$(at_work 4)" ""
+
+cat >starts_none <<SH
+#!/bin/sh
+[ "\$1" != start-jobs ] || exit 9
+exec '$program' "\$@"
+SH
+chmod +x starts_none
+check "a program that starts no jobs" with_program ./starts_none exits 1 "$sweep" endless.jobs
+check "is told" says "./starts_none cannot start jobs (the reason is above)"
+
 # --- Threads, cores and GPUs ------------------------------------------------------------------------------------------
 # The program is a false one from here on: it writes what it was given, and a manifest. With `together` in the environment
 # it waits until that many are running.
@@ -355,10 +412,6 @@ fi
 refuses() { # refuses WORDS LINE...: a job file with these lines
   printf '%s\n' "${@:2}" >refused.jobs
   exits 1 "$sweep" refused.jobs && says "$1"
-}
-with_program() { # with_program PROGRAM COMMAND...
-  local -x SGDSCOPE=$1
-  "${@:2}"
 }
 run="sgdscope run small.json"
 check "no job file" exits 1 "$sweep" nowhere.jobs

@@ -214,7 +214,8 @@ RunRecord ReadRun(const fs::path& folder) {
   }
   run.manifest = *manifest;
   run.config = ReadConfig(folder / "config.json");
-  run.metrics = ReadCsv(folder / "metrics.csv");
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  run.metrics = ReadCsv(folder / "metrics.csv", {.threads = cores});
   run.eval = ReadCsv(folder / "eval.csv");
   try {
     const bool drawn = !run.manifest.contains("fork") && !run.manifest.contains("init");

@@ -627,6 +627,14 @@ TEST(CliOutput, AResultThatCannotBeWrittenExitsWith5) {
   EXPECT_NE(limited.err.find("File too large"), std::string::npos) << limited.err;
 }
 
+/// LibTorch would take back thousands of registrations, as the dynamic linker would tell.
+TEST(CliOutput, TheProcessEndsWithoutTakingItsLibrariesDown) {
+  const Ended ended = RunShell("LD_DEBUG=files exec \"$0\" --version", {});
+  EXPECT_EQ(ended.out, SGDSCOPE_VERSION "\n");
+  EXPECT_NE(ended.err.find("calling init"), std::string::npos);
+  EXPECT_EQ(ended.err.find("calling fini"), std::string::npos);
+}
+
 TEST(CliFolder, AFolderWithOtherFilesOfTheSameNamesIsLeftAlone) {
   TempFolder folder;
   const std::string config = WriteConfig(folder, SmallConfig());
