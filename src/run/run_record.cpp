@@ -8,6 +8,7 @@
 #include <chrono>
 #include <exception>
 #include <set>
+#include <thread>
 
 #include "core/error.h"
 #include "core/files.h"
