@@ -1,12 +1,18 @@
 // Of a fully connected layer with input h [n, in], the gradient of a batch's mean loss has the parts
 // d^T h [out, in] and d^T 1 [out], with the derivative d [n, out] by the output. So the output has,
 // along the gradient itself, the slope and the curvature
-//   z' = u + h' W^T,  u = h (h^T d) + 1 (1^T d),      z'' = h'' W^T + 2 h' (h^T d)
-// where no weight is read but W, and  |g|^2 = sum over the layers of <d, u>. A product a (h^T d) is
-// made in the cheaper order: (a h^T) d takes n (in + out) multiplications for an example, the other one
-// 2 in out. Batches share the products with W, which for small ones is what takes the time.
+//   z' = u + h' W^T,  u = h (h^T d) + 1 (1^T d),      z'' = h'' W^T + 2 h' (d^T h)^T
+// where no weight is read but W, and  |g|^2 = sum over the layers of <d, u>. The second part of z''
+// makes of the mean loss  2 <d, h' (d^T h)^T> = 2 <d (d^T h), h'>,  whatever the layers behind it do:
+// d knows them. What is left of z'' comes from the bends of the activations alone, and where these are
+// piecewise linear nothing is.
+// h (h^T d) and d (d^T h) are made in the cheaper order: (h h^T) d and (d d^T) h take 2 n (in + out)
+// multiplications for an example, the others, which share d^T h, 3 in out. Batches share the products
+// with W, which for small ones is what takes the time.
 
 #include "gradients/own_lines.h"
+
+#include <algorithm>
 
 #include "nn/dense_chain.h"
 #include "nn/product.h"
@@ -15,17 +21,58 @@
 namespace sgdscope {
 namespace {
 
-/// a (h^T d) of each batch [batches, n, out]: a and h [batches, n, in], d [batches, n, out].
-at::Tensor TimesGradient(const at::Tensor& a, const at::Tensor& h, const at::Tensor& d) {
-  const int64_t n = h.size(1), in = h.size(2), out = d.size(2);
-  if (n * (in + out) < 2 * in * out) return at::bmm(at::bmm(a, h.transpose(1, 2)), d);
-  return at::bmm(a, at::bmm(h.transpose(1, 2), d));
+/// Batch `k` of t [batches, rows, columns].
+Matrix Of(const at::Tensor& t, int64_t k) {
+  return {&t, k * t.stride(0), t.size(1), t.size(2), t.stride(1), t.stride(2)};
 }
 
-/// `sum` + a W^T [n, out].
-at::Tensor Plus(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& weight) {
-  const Matrix addend = Matrix::All(sum);
-  return Times(a, Matrix::All(weight).Transposed(), &addend);
+/// Writes a b of each batch to `out`: [batches, rows, k] times [batches, k, columns].
+void MultiplyByBatch(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out) {
+  for (int64_t k = 0; k < a.size(0); ++k) Multiply(Of(a, k), Of(b, k), Of(out, k));
+}
+
+at::Tensor TimesByBatch(const at::Tensor& a, const at::Tensor& b) {
+  if (!a.is_cpu()) return at::bmm(a, b);
+  at::Tensor out = at::empty({a.size(0), a.size(1), b.size(2)}, a.options());
+  MultiplyByBatch(a, b, out);
+  return out;
+}
+
+/// a a^T of each batch [batches, n, n], of a [batches, n, k]: blocks of columns from the diagonal on,
+/// the rest of which are mirrored.
+at::Tensor GramsByBatch(const at::Tensor& a) {
+  constexpr int64_t kColumns = 32;  // that are multiplied together
+  const at::Tensor transposed = a.transpose(1, 2);
+  if (!a.is_cpu()) return at::bmm(a, transposed);
+  const int64_t n = a.size(1);
+  at::Tensor out = at::empty({a.size(0), n, n}, a.options());
+  for (int64_t begin = 0; begin < n; begin += kColumns) {
+    const int64_t end = std::min(begin + kColumns, n);
+    const at::Tensor columns = out.narrow(2, begin, end - begin);
+    MultiplyByBatch(a.slice(1, begin), transposed.slice(2, begin, end), columns.slice(1, begin));
+    out.slice(1, begin, end).slice(2, end).copy_(columns.slice(1, end).transpose(1, 2));
+  }
+  return out;
+}
+
+/// Products with a layer's part d^T h of each batch's gradient.
+struct OwnProducts {
+  at::Tensor with_inputs;   // h (h^T d) [batches, n, out]
+  at::Tensor with_outputs;  // d (d^T h) [batches, n, in]
+};
+
+/// h: [batches, n, in]; d: [batches, n, out]. `both`: else only the one with the inputs.
+OwnProducts WithGradients(const at::Tensor& h, const at::Tensor& d, bool both) {
+  const int64_t n = h.size(1), in = h.size(2), out = d.size(2);
+  const int64_t by_examples = (both ? 2 : 1) * n * (in + out);
+  const int64_t by_weights = (both ? 3 : 2) * in * out;
+  if (by_examples < by_weights) {
+    return {TimesByBatch(GramsByBatch(h), d),
+            both ? TimesByBatch(GramsByBatch(d), h) : at::Tensor()};
+  }
+  const at::Tensor gradients = TimesByBatch(d.transpose(1, 2), h);
+  return {TimesByBatch(h, gradients.transpose(1, 2)),
+          both ? TimesByBatch(d, gradients) : at::Tensor()};
 }
 
 /// The sweep through a chain of layers.
@@ -40,20 +87,22 @@ class Sweep {
 
   /// d: of the mean losses, by the output of the tap.
   void ThroughDense(const DenseLayer& layer, const Tap& tap, const at::Tensor& d) {
-    const at::Tensor h = ByBatch(tap.input.detach());
-    const at::Tensor by_batch = ByBatch(d);
-    at::Tensor own = TimesGradient(h, h, by_batch);
-    if (layer.Bias(pass_.theta).defined()) own = own.add(by_batch.sum(1, /*keepdim=*/true));
+    const bool moves = line_.slope.defined();  // the input
+    const auto [with_inputs, with_outputs] =
+        WithGradients(ByBatch(tap.input.detach()), ByBatch(d), moves);
+    at::Tensor own = with_inputs;
+    if (layer.Bias(pass_.theta).defined()) own = own.add(ByBatch(d).sum(1, /*keepdim=*/true));
     own = own.flatten(0, 1);
-    const at::Tensor norms = ExampleDots(own, d);
-    norms_ = norms_.defined() ? norms_.add(norms) : norms;
-    const at::Tensor weight = layer.Weight(pass_.theta);
+    AddTo(norms_, ExampleDots(own, d));
+    const at::Tensor weights = layer.Weight(pass_.theta);
+    const Matrix weight = Matrix::All(weights).Transposed();
     Line z{tap.output.detach(), own, {}, {}};
-    if (line_.slope.defined()) {
-      z.slope = Plus(own, line_.slope, weight);
-      z.curvature = TimesGradient(ByBatch(line_.slope), h, by_batch).flatten(0, 1).mul(2);
+    if (moves) {
+      AddTo(bends_, ExampleDots(line_.slope, with_outputs.flatten(0, 1)));
+      const Matrix addend = Matrix::All(own);
+      z.slope = Times(line_.slope, weight, &addend);
     }
-    if (line_.curvature.defined()) z.curvature = Plus(z.curvature, line_.curvature, weight);
+    if (line_.curvature.defined()) z.curvature = Times(line_.curvature, weight);
     line_ = z;
   }
 
@@ -61,7 +110,9 @@ class Sweep {
   OwnCurvature End(const Loss& loss, const at::Tensor& labels) {
     line_.moved = line_.value;  // is not asked for
     const at::Tensor curvature = loss.AlongLine(line_, labels, /*curvature=*/true).curvature;
-    return {ByBatch(curvature).mean(1), ByBatch(norms_).sum(1)};
+    at::Tensor products = ByBatch(curvature).mean(1);
+    if (bends_.defined()) products = products.add(ByBatch(bends_).sum(1), 2);
+    return {products, ByBatch(norms_).sum(1)};
   }
 
  private:
@@ -70,10 +121,16 @@ class Sweep {
     return t.unflatten(0, {batches_, t.size(0) / batches_});
   }
 
+  static void AddTo(at::Tensor& sum, const at::Tensor& more) {
+    sum = sum.defined() ? sum.add(more) : more;
+  }
+
   LinePass pass_;
   int64_t batches_;
-  Line line_;         // of the activations
-  at::Tensor norms_;  // [n], whose sums over the batches are |g_B|^2, as far as the sweep has come
+  Line line_;  // of the activations; without the parts of z'' that are in bends_
+  // [n], whose sums over the batches are these, as far as the sweep has come:
+  at::Tensor norms_;  // |g_B|^2
+  at::Tensor bends_;  // <d (d^T h), h'>
 };
 
 }  // namespace

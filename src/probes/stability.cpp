@@ -26,7 +26,7 @@
 //
 // With F multiplications for an example's forward pass through such a network and f for that without
 // the first layer, a fresh batch takes F + f to the derivatives by its layers' outputs, and its sweep
-// from 2 f, where it is small, to 2 F + 3 f. Under plain SGD the updating batch costs nothing beside
+// from f, where it is small, to 2 F + 2 f. Under plain SGD the updating batch costs nothing beside
 // step_sharpness: delta is along g_B, and step_sharpness is q_B. It is a draw like the fresh ones where
 // the sampler draws each batch by itself; a shuffling one gives what the epoch has not had yet.
 

@@ -3,10 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
+#include <utility>
 
+#include "config/registry.h"
+#include "core/rng.h"
+#include "nn/activation.h"
 #include "nn/dense_chain.h"
+#include "nn/linear.h"
+#include "nn/sequence.h"
 #include "tests/oracles.h"
 #include "tests/random_mlp.h"
+#include "tests/tensors.h"
 
 // Against Hessian-vector products by loops over single examples in double.
 
@@ -61,6 +69,41 @@ TEST_P(OwnLines, AreThoseOfEachBatchesGradient) {
             << k << " of " << count;
       }
     }
+  }
+}
+
+/// So many examples, and so wide layers, that products of examples are made in several blocks: against
+/// the product with the Hessian by autograd.
+TEST(OwnLinesOfLargeBatches, AreThoseOfTheGradient) {
+  constexpr int64_t kSize = 70;
+  Network network;
+  auto root = std::make_unique<Sequence>();
+  root->Append(MakeLinear(network.table, "a", 400, 100, true));
+  root->Append(MakeActivation("tanh"));
+  root->Append(MakeLinear(network.table, "b", 100, 120, false));
+  root->Append(MakeActivation("relu"));
+  root->Append(MakeLinear(network.table, "c", 120, 3, true));
+  network.root = std::move(root);
+  Stream stream(76, "large");
+  const at::Tensor theta = RandomTensor(stream, {network.table.size()}).mul(0.1);
+  const Split split{RandomTensor(stream, {2 * kSize, 400}),
+                    at::arange(2 * kSize, at::kLong).remainder(3)};
+  const auto loss = Registry<Loss>::entries().at("cross_entropy").make();
+  const Normalizer normalizer("none", split, at::kDouble);
+  const Oracle oracle(network, *loss, split, normalizer);
+  Batch joined = oracle.Load(at::arange(2 * kSize, at::kLong));
+  joined.parts = {kSize, kSize};
+  const OwnCurvature found =
+      AlongOwnGradients(oracle, joined, theta, oracle.Evaluate(joined, theta));
+  for (int64_t k = 0; k < 2; ++k) {
+    const Batch batch = oracle.Load(at::arange(k * kSize, (k + 1) * kSize, at::kLong));
+    const Gradients evaluated = oracle.Evaluate(batch, theta, /*keep_graph=*/true);
+    const at::Tensor g = evaluated.Mean();
+    const at::Tensor product = oracle.HessianVectorProduct(evaluated, g);
+    const double size = g.norm().mul(product.norm()).item<double>();
+    EXPECT_NEAR(found.products[k].item<double>(), g.dot(product).item<double>(), 1e-12 * size) << k;
+    const double norm = g.dot(g).item<double>();
+    EXPECT_NEAR(found.squared_norms[k].item<double>(), norm, 1e-12 * norm) << k;
   }
 }
 
