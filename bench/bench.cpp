@@ -10,12 +10,12 @@
 // plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
 // `noise_enhancement` (7 hidden layers of 500): the plain and the noise-enhanced step by batch
 // size, and the step with the probe generalization_gap. For the Hessian of 2,000 examples: a
-// gradient, a product, and ten steps with the largest eigenvalue. scripts/bench_peers.py runs this
-// beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda measures on a GPU, OMP_NUM_THREADS=2 with two threads,
-// SGDSCOPE_BENCH_ALLOCATOR=malloc without the program's allocator: the ratios in core/allocator.h
-// are medians of pairs of runs with and without it, by turns. Images are MNIST's where
-// SGDSCOPE_BENCH_MNIST names the folder of its files, else random ones, whose zeros don't lie
-// together.
+// gradient, a product, and ten steps with the largest eigenvalue; the first two also for ResNet-18
+// and 32 images. scripts/bench_peers.py runs this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda
+// measures on a GPU, OMP_NUM_THREADS=2 with two threads, SGDSCOPE_BENCH_ALLOCATOR=malloc without
+// the program's allocator: the ratios in core/allocator.h are medians of pairs of runs with and
+// without it, by turns. Images are MNIST's where SGDSCOPE_BENCH_MNIST names the folder of its
+// files, else random ones, whose zeros don't lie together.
 
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -327,32 +327,40 @@ void LargestEigenvalueStep3x256(benchmark::State& state) {
   TimeSteps(state, {kThreeLayers, Json::array({probe})});
 }
 
-/// The mean gradient of 2,000 examples, and a product with their Hessian once that is known.
-struct Of2000 {
-  Of2000() : setup(kThreeLayers, Json::array()) {}
+/// The mean gradient of some examples, and a product with their Hessian once that is known.
+struct FixedBatch {
+  FixedBatch(const Json& model, const std::string& data, int64_t size)
+      : setup(model, data, Json::array(), kMean),
+        batch(oracle().Load(at::arange(size, at::kLong))) {}
 
   const Oracle& oracle() const { return setup.experiment->train(); }
   const at::Tensor& theta() const { return setup.stepper->theta(); }
 
   Setup setup;
-  Batch batch = oracle().Load(at::arange(2000, at::kLong));
+  Batch batch;
 };
-void Gradient3x256(benchmark::State& state) {
-  const Of2000 of;
+void Gradient(benchmark::State& state, const FixedBatch& of) {
   for (auto _ : state) {
     benchmark::DoNotOptimize(of.oracle().Evaluate(of.batch, of.theta()).Mean());
   }
   of.setup.Wait();
 }
-void HessianProduct3x256(benchmark::State& state) {
-  const Of2000 of;
+void HessianProduct(benchmark::State& state, const FixedBatch& of) {
   const Gradients evaluated = of.oracle().Evaluate(of.batch, of.theta(), /*keep_graph=*/true);
   const at::Tensor v = of.theta().sign();
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(of.oracle().HessianVectorProduct(evaluated, v, /*again=*/true));
-  }
+  const auto product = [&] {
+    return of.oracle().HessianVectorProduct(evaluated, v, /*again=*/true);
+  };
+  benchmark::DoNotOptimize(product());  // the first one makes the library's convolutions, too
+  for (auto _ : state) benchmark::DoNotOptimize(product());
   of.setup.Wait();
 }
+FixedBatch Of3x256() { return {{{"name", "mlp"}, {"hidden", kThreeLayers}}, "mnist", 2000}; }
+FixedBatch OfResNet18() { return {{{"name", "resnet18"}}, "cifar10", kImageBatch}; }
+void Gradient3x256(benchmark::State& state) { Gradient(state, Of3x256()); }
+void HessianProduct3x256(benchmark::State& state) { HessianProduct(state, Of3x256()); }
+void GradientResNet18(benchmark::State& state) { Gradient(state, OfResNet18()); }
+void HessianProductResNet18(benchmark::State& state) { HessianProduct(state, OfResNet18()); }
 
 /// Ten steps, the first of which finds the largest eigenvalue of 2,000 examples to about 1e-3 (the
 /// square of the residual's tolerance), followed from the last time on, and in one of four looks for
@@ -457,6 +465,8 @@ BENCHMARK(BatchSharpness3x256)->Arg(8)->Arg(100)->Unit(benchmark::kMicrosecond)-
 BENCHMARK(LargestEigenvalueStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(Gradient3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(HessianProduct3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(GradientResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(HessianProductResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(TenStepsLargestEigenvalue3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(CsvRow)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 

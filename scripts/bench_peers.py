@@ -46,7 +46,7 @@ of 32, contiguous and channels last:
   plain step    eager, by torch.compile, by JAX's jit with donated parameters; ours also as a share of what the processor
                 can multiply and add at most.
 
---work hessian, 784-256-256-256-10, the Hessian of 2,000 examples:
+--work hessian, 784-256-256-256-10, the Hessian of 2,000 examples, and ResNet-18, of 32 images:
 
   product       with a vector, and a gradient beside it.
   ten steps     plain steps, and then the largest eigenvalue to about 1e-3, from the last one's vector on: by a graph that
@@ -187,7 +187,7 @@ def measure_work(
         case "generalization_gap":
             return [generalization_gap.measure(data, ours, turns)]
         case "hessian":
-            return [hessian.measure(data, ours, turns)]
+            return [hessian.measure(network, data, ours, turns) for network in hessian.BENCHMARKS]
         case "interventions":
             return [interventions.measure(data, ours, turns)]
         case _:

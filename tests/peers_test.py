@@ -431,8 +431,6 @@ class Hessians(unittest.TestCase):
                     continue
                 products.refresh()
                 self.assertAlmostEqual(products.largest(), largest, delta=0.02 * largest)
-                if way is hessian.PyHessian:
-                    continue
                 v = torch.randn(len(flat))
                 torch.testing.assert_close(products.product(v), dense @ v, rtol=1e-4, atol=1e-5)
 
@@ -442,13 +440,24 @@ class Hessians(unittest.TestCase):
             mock.patch.object(hessian, "EXAMPLES", 50),
             contextlib.redirect_stderr(io.StringIO()),
         ):
-            measured = hessian.measure(small_data(), None, Turns(rounds=1, seconds=1e-4))
+            measured = hessian.measure(hessian.MLP, small_data(), None, Turns(rounds=1, seconds=1e-4))
         self.assertEqual(set(measured.times[PYTORCH]), {"gradient", "product", "ten steps"})
         self.assertIn("double backward", measured.of(PYTORCH, "ten steps"))
         for package, way in (("curvlinops", hessian.Curvlinops), ("pyhessian", hessian.PyHessian)):
             self.assertEqual(way.name in measured.of(PYTORCH, "ten steps"), not missing(package))
             self.assertEqual(any(way.name in remark for remark in measured.remarks), missing(package))
         self.assertIn("ten steps", hessian.report([measured]))
+        self.assertEqual(hessian.targets_of(measured), [])
+
+    def test_a_round_of_resnet_has_products(self) -> None:
+        with (
+            mock.patch.object(hessian, "IMAGES", 2),
+            mock.patch.object(hessian, "ResNet18", WideResNet),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            measured = hessian.measure(hessian.RESNET, small_data(), None, Turns(rounds=1, seconds=1e-4))
+        self.assertEqual(set(measured.times[PYTORCH]), {"gradient", "product"})
+        self.assertIn("ResNet18: fastest peer, product / PyTorch's gradient", hessian.report([measured]))
         self.assertEqual(hessian.targets_of(measured), [])
 
 
@@ -597,6 +606,10 @@ class Verdicts(unittest.TestCase):
             **{PYTORCH: {"ten steps": {"a": [600.0], "b": [499.0]}}},
         )
         self.assertEqual(list(self.verdicts(measured, hessian.targets_of).values()), [True, False])
+        measured = self.measured({"gradient": (10,), "product": (25,)})
+        for name, met in (("784-64-10", False), ("ResNet18", True)):
+            measured.network = name
+            self.assertEqual(list(self.verdicts(measured, hessian.targets_of).values()), [met])
 
     def test_verdicts_of_stability(self) -> None:
         for ours, met in ((100, True), (101, False)):
