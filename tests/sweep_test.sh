@@ -10,7 +10,8 @@ trap 'jobs -p | xargs --no-run-if-empty kill 2>/dev/null; [[ ! $running ]] || ki
 grid=$scripts/grid.sh sweep=$scripts/sweep.sh
 
 # Its numbers are compared at the end with those of the same run under a sweep, which is stopped again and again.
-long=(small.json --set steps=10000 --set eval.every=3000 --set threads=1)
+steps=50000 # some seconds: whoever stops it must be able to come in time
+long=(small.json --set "steps=$steps" --set eval.every=15000 --set threads=1)
 "$program" run "${long[@]}" --output uninterrupted &>/dev/null &
 uninterrupted=$!
 
@@ -174,7 +175,7 @@ begin
 kill -INT "$sweeping"
 check "SIGINT stops a sweep" ends 130
 check "its jobs checkpoint" equal "$(cell long.sweep/sweep.csv 1 status)" interrupted
-check "before the end" test "$(steps_done)" -lt 10000
+check "before the end" test "$(steps_done)" -lt "$steps"
 check "it says how to go on" says "to go on, call again: scripts/sweep.sh long.jobs"
 
 begin
@@ -238,7 +239,7 @@ kill -USR1 "$task"
 check "a warned task ends well" task_ends 0
 check "and is queued again" equal "$(cat requeued)" "requeue 7_1"
 check "its run has checkpointed" grep -q '"status": "interrupted"' limited/manifest.json
-check "before its end" test "$(limited_steps)" -lt 10000
+check "before its end" test "$(limited_steps)" -lt "$steps"
 
 : >requeued && reached=$(limited_steps)
 task
