@@ -8,7 +8,9 @@ import numpy as np
 
 from sgdscope.claims import Sample, TooLittle
 from sgdscope.figure import Paper
+from sgdscope.results import Results
 from sgdscope.runs import Run
+from sgdscope.studies import Setting
 
 PAPER = Paper(
     about="full-batch training drives the Hessian's largest eigenvalue to the rule's threshold and holds it there",
@@ -25,6 +27,11 @@ PAPER = Paper(
 TOP = "hessian.eigenvalue1"
 THRESHOLD = "stability.threshold"
 BATCH = "stability.batch_sharpness"
+
+
+def setting_of(results: Results, curve: str) -> Setting:
+    """The one setting of a curve."""
+    return results.study.curve(curve)[0]
 
 
 def course(run: Run, names: Sequence[str]) -> list[np.ndarray]:

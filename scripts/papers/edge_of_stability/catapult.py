@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from papers.edge_of_stability import TOP, course, share_of_threshold
+from papers.edge_of_stability import TOP, course, setting_of, share_of_threshold
 from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle, over_seeds
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
 from sgdscope.results import Outcome, Results
 from sgdscope.runs import Run, open_run
-from sgdscope.studies import Setting
 
 # Of each curve the values of η λ₀ / 2 for which it stands; λ₀ is measured at each run's own initial weights.
 PHASES = {"lazy": (0.0, 1.0), "catapult": (1.0, 2.0), "above": (2.0, np.inf)}
@@ -24,11 +23,6 @@ SAME = 0.2
 def run_of(outcome: Outcome) -> Run | None:
     """The run, even if it has diverged; None if it has not ended."""
     return open_run(str(outcome.folder)) if outcome.ended else None
-
-
-def setting_of(results: Results, curve: str) -> Setting:
-    """The one setting of a curve."""
-    return results.study.curve(curve)[0]
 
 
 def draw(results: Results) -> dict[str, Picture]:

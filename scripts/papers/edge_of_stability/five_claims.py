@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from papers.edge_of_stability import TOP, late, share_of_threshold
+from papers.edge_of_stability import TOP, late, setting_of, share_of_threshold
 from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, Axes, Picture, new_figure
@@ -106,7 +106,7 @@ def _draw_ends(axes: Axes, results: Results) -> None:
 
 def edge_name(results: Results) -> str:
     """The setting in which all is measured."""
-    return results.study.curve("edge")[0].name
+    return setting_of(results, "edge").name
 
 
 def rate_names(results: Results) -> list[str]:

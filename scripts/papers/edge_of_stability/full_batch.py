@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from papers.edge_of_stability import TOP, course, late, late_share, share_of_threshold
+from papers.edge_of_stability import TOP, course, late, late_share, setting_of, share_of_threshold
 from sgdscope.claims import NONE, Claim, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
 from sgdscope.results import Results
 from sgdscope.runs import Run
-from sgdscope.studies import Setting
 
 CURVES = {
     "slow": "η = {rate:g}",
@@ -19,11 +18,6 @@ CURVES = {
     "adam": "Adam, η = {adam:g}",
 }
 NEAR = 0.2  # of the threshold
-
-
-def setting_of(results: Results, curve: str) -> Setting:
-    """The one setting of a curve."""
-    return results.study.curve(curve)[0]
 
 
 def words(results: Results, curve: str) -> str:
