@@ -24,6 +24,7 @@
 #include <algorithm>
 
 #include "nn/channels.h"
+#include "nn/few_channels.h"
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
@@ -92,6 +93,7 @@ at::Tensor Seen(const at::Tensor& h, Stride how) {
 at::Tensor Convolve(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias,
                     Stride how) {
   if (SkipsPixels(weight, how)) return at::conv2d(Packed(Seen(h, how)), weight, bias);
+  if (MakesFewChannels(h, weight, how.stride, how.padding)) return ConvolveToFew(h, weight, bias);
   return at::conv2d(Packed(h), weight, bias, {how.stride, how.stride}, {how.padding, how.padding});
 }
 
@@ -104,6 +106,12 @@ at::Tensor Derivative(bool by_weight, const at::Tensor& d, const at::Tensor& h,
     const at::Tensor all = at::empty(h.sizes(), h.options(), Packing(h)).zero_();
     Seen(all, how).copy_(some);
     return all;
+  }
+  if (by_weight && MakesFewChannels(h, weight, how.stride, how.padding)) {
+    return ConvolveByWeightToFew(h, d);
+  }
+  if (!by_weight && TakesFewChannels(d, weight, how.stride, how.padding)) {
+    return ConvolveByFewInputs(d, weight);
   }
   const auto [by_h, by_w, by_bias] = at::convolution_backward(
       Packed(d), h, weight, at::IntArrayRef({weight.size(0)}), {how.stride, how.stride},

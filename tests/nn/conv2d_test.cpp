@@ -35,6 +35,8 @@ struct ConvCase {
 
   oracle::Convolution RandomMap(uint64_t index) {
     if (index == 1) return {8, 16, 3, 1, 1, true, 14, 14};  // where LibTorch changes its method
+    if (index % 10 == 7) return {1 + index / 10, 8, 3, 1, 1, index % 20 == 7, 5, 3 + index / 2};
+    if (index % 10 == 8) return {8, 1 + index / 10, 3, 1, 1, index % 20 == 8, 3, 1 + index / 4};
     const auto between = [this](size_t least, size_t most) {
       return least + static_cast<size_t>(stream.Below(most - least + 1));
     };
@@ -184,6 +186,50 @@ TEST(Conv2dLayer, AgreesWithAutograd) {
   }
 }
 
+/// A layer's gradients of <d, z>, by theta and by the input.
+std::vector<at::Tensor> GradientsOf(const ExampleLayer& layer, const at::Tensor& theta,
+                                    const at::Tensor& h, const at::Tensor& d) {
+  std::vector<Tap> taps;
+  at::AutoGradMode enable(true);
+  const at::Tensor input = h.detach().requires_grad_(true);
+  const at::Tensor z = layer.Forward(input, {theta, &taps});
+  const at::Tensor gradient = at::empty_like(theta);
+  const at::Tensor by_input = torch::autograd::grad({z}, {input}, {d}, false)[0];
+  layer.WriteGradient(taps[0], d, gradient);
+  return {gradient, by_input};
+}
+
+/// Where one side has 8 channels, or both.
+TEST(Conv2dLayer, OfFewChannelsAgreesWithAutograd) {
+  for (const auto& [in, out] : {std::pair<int64_t, int64_t>{8, 8}, {3, 8}, {8, 3}}) {
+    Stream stream(26, "few channels", static_cast<uint64_t>(in));
+    ParameterTable table;
+    const auto layer = MakeConv2d(table, "it", in, out, 3, 1, 1, in == 8);
+    ExpectRulesOfAutograd(*layer, table.size(), {9, in, 5, 6}, stream, "conv2d");
+  }
+}
+
+/// Examples of 8 channels are convolved one by one, and added up in an order of their own.
+TEST(Conv2dLayer, OfFewChannelsHasTheSameBitsOnAnyThreads) {
+  Stream stream(29, "threads");
+  ParameterTable table;
+  const auto layer = MakeConv2d(table, "it", 8, 8, 3, 1, 1, true);
+  const at::Tensor theta = RandomTensor(stream, {table.size()}, at::kFloat);
+  const at::Tensor h = RandomTensor(stream, {33, 8, 16, 16}, at::kFloat);
+  const at::Tensor d = RandomTensor(stream, {33, 8, 16, 16}, at::kFloat);
+  const auto alone = GradientsOf(*layer, theta, h, d);
+  const at::Tensor z = layer->Forward(h, {theta});
+  at::set_num_threads(3);
+  const auto together = GradientsOf(*layer, theta, h, d);
+  EXPECT_TRUE(SameBits(layer->Forward(h, {theta}), z));
+  at::set_num_threads(1);
+  EXPECT_TRUE(SameBits(together[0], alone[0]));
+  EXPECT_TRUE(SameBits(together[1], alone[1]));
+  for (const int64_t i : {0, 32}) {
+    EXPECT_TRUE(SameBits(layer->Forward(h.narrow(0, i, 1), {theta})[0], z[i]));
+  }
+}
+
 TEST(Conv2dLayer, RulesOfSingleExamplesAgreeWithALoop) {
   int by_positions = 0;
   for (const auto dtype : {at::kDouble, at::kFloat}) {
@@ -283,19 +329,6 @@ TEST(Conv2dLayer, LineHasTheDerivativesOfTheDefinition) {
       }
     }
   }
-}
-
-/// A layer's gradients of <d, z>, by theta and by the input.
-std::vector<at::Tensor> GradientsOf(const ExampleLayer& layer, const at::Tensor& theta,
-                                    const at::Tensor& h, const at::Tensor& d) {
-  std::vector<Tap> taps;
-  at::AutoGradMode enable(true);
-  const at::Tensor input = h.detach().requires_grad_(true);
-  const at::Tensor z = layer.Forward(input, {theta, &taps});
-  const at::Tensor gradient = at::empty_like(theta);
-  const at::Tensor by_input = torch::autograd::grad({z}, {input}, {d}, false)[0];
-  layer.WriteGradient(taps[0], d, gradient);
-  return {gradient, by_input};
 }
 
 /// Sizes of batches and of what convolves them in single precision on several threads.

@@ -70,7 +70,8 @@ class RandomNetwork {
   std::string Name() { return "layer" + std::to_string(table_.parameters().size()); }
 
   void AppendConvolution(Sequence& to, int64_t kernel, int64_t stride) {
-    const auto out = static_cast<int64_t>(1 + stream_.Below(18));
+    // 8 is computed in a way of its own.
+    const auto out = stream_.Below(4) == 0 ? 8 : static_cast<int64_t>(1 + stream_.Below(18));
     AppendConvolution(to, out, kernel, stride);
   }
   void AppendConvolution(Sequence& to, int64_t out, int64_t kernel, int64_t stride) {

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+// Convolutions of 3 x 3 pixels to few channels, which general libraries compute as if there were more:
+// the one to 8 channels, and what the derivatives need of it. Pixels lie one after another, the
+// channels of each together; beyond the image's border all is 0.
+
+namespace sgdscope::kernels {
+
+/// Channels of what a convolution makes.
+constexpr int64_t kFewChannels = 8;
+
+/// Images of `channels` channels, one after another.
+struct Images {
+  int64_t count;
+  int64_t height;
+  int64_t width;
+  int64_t channels;
+};
+
+/// out[y, x, o] = bias[o] + sum_jic in[y + j - 1, x + i - 1, c] w[j, i, c, o] for each image, in the
+/// order of j, i, c, of w [3, 3, channels, 8]. Null for `bias`: 0.
+void Convolve(const float* in, const Images& images, const float* w, const float* bias, float* out);
+void Convolve(const double* in, const Images& images, const double* w, const double* bias,
+              double* out);
+
+/// sums[j, i, c, o] = sum_yx in[y + j - 1, x + i - 1, c] d[y, x, o] over all images of `in` and d
+/// (of 8 channels): of some rows at a time as numbers of their type, and those sums in double.
+void ConvolveByWeight(const float* in, const Images& images, const float* d, double* sums);
+void ConvolveByWeight(const double* in, const Images& images, const double* d, double* sums);
+
+}  // namespace sgdscope::kernels
