@@ -25,6 +25,7 @@
 
 #include "nn/channels.h"
 #include "nn/few_channels.h"
+#include "nn/few_pixels.h"
 #include "nn/reduce.h"
 #include "nn/taps.h"
 
@@ -109,6 +110,9 @@ at::Tensor Derivative(bool by_weight, const at::Tensor& d, const at::Tensor& h,
   }
   if (by_weight && MakesFewChannels(h, weight, how.stride, how.padding)) {
     return ConvolveByWeightToFew(h, d);
+  }
+  if (by_weight && HasFewPixels(d, weight)) {
+    return ByWeightOfFewPixels(h, d, weight, how.stride, how.padding);
   }
   if (!by_weight && TakesFewChannels(d, weight, how.stride, how.padding)) {
     return ConvolveByFewInputs(d, weight);

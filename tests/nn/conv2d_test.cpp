@@ -230,6 +230,36 @@ TEST(Conv2dLayer, OfFewChannelsHasTheSameBitsOnAnyThreads) {
   }
 }
 
+/// Many weights, of which oneDNN would go through all for each image's few pixels.
+TEST(Conv2dLayer, OfFewPixelsHasTheGradientOfTheDefinition) {
+  struct Shape {
+    int64_t in, out, kernel, stride, height, width;
+  };
+  for (const Shape& shape :
+       {Shape{320, 400, 3, 1, 2, 4}, {360, 330, 3, 2, 5, 8}, {130, 330, 5, 1, 1, 3}}) {
+    Stream stream(30, "few pixels", static_cast<uint64_t>(shape.in));
+    ParameterTable table;
+    const auto layer = MakeConv2d(table, "it", shape.in, shape.out, shape.kernel, shape.stride,
+                                  shape.kernel / 2, false);
+    const at::Tensor h = RandomTensor(stream, {3, shape.in, shape.height, shape.width}, at::kFloat);
+    const at::Tensor z = layer->Forward(h, {at::zeros({table.size()}, at::kFloat)});
+    const at::Tensor d = RandomTensor(stream, z.sizes().vec(), at::kFloat);
+    const at::Tensor gradient = at::empty({table.size()}, at::kFloat);
+    layer->WriteGradient({layer.get(), h, {}}, d, gradient);
+    // dL/dW as a convolution of the images' channels by d, unfolded, in double.
+    const auto derivative = [&](const at::Tensor& images, const at::Tensor& by_z) {
+      const at::Tensor u = at::im2col(images.to(at::kDouble), {shape.kernel, shape.kernel}, {1, 1},
+                                      {shape.kernel / 2, shape.kernel / 2},
+                                      {shape.stride, shape.stride});  // [n, K, P]
+      return by_z.to(at::kDouble).flatten(2).bmm(u.transpose(1, 2)).sum(0).flatten();
+    };
+    const at::Tensor error = gradient.to(at::kDouble).sub(derivative(h, d)).abs();
+    const double terms = static_cast<double>(d.numel() / shape.out);
+    const at::Tensor bound = derivative(h.abs(), d.abs()).mul(terms * Epsilon(at::kFloat));
+    EXPECT_TRUE(error.le(bound).all().item<bool>()) << layer->Describe();
+  }
+}
+
 TEST(Conv2dLayer, RulesOfSingleExamplesAgreeWithALoop) {
   int by_positions = 0;
   for (const auto dtype : {at::kDouble, at::kFloat}) {
