@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/product.h"
 
@@ -25,50 +26,53 @@ namespace sgdscope::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// With two vectors each, and those of b and a, as many as there are registers for.
-#if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM
-constexpr int kMostRows = 12;
+#undef SGDSCOPE_WIDE
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+#define SGDSCOPE_WIDE 1  // 32 registers of 512 bits
 #else
-constexpr int kMostRows = 6;
+#define SGDSCOPE_WIDE 0
 #endif
+constexpr bool kWide = SGDSCOPE_WIDE;
+
+// With two vectors each, and those of b and a, as many as there are registers for.
+constexpr int kMostRows = kWide || HWY_ARCH_ARM ? 12 : 6;
 
 // Whether numbers that a mask leaves out are neither read nor written: elsewhere Highway reads whole
 // vectors, and writes back what it has read.
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
-constexpr bool kMasks = true;
-#else
-constexpr bool kMasks = false;
-#endif
+constexpr bool kMasks = HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2;
 
 template <class T>
 using Tag = hn::ScalableTag<T>;
 
-/// Puts a tile of sums [rows, vectors], of which only `count` columns exist, to its place (i, j) in c.
+// Where half a register costs half of one.
+#if SGDSCOPE_WIDE
 template <class T>
-HWY_NOINLINE void PutTile(const Product<T>& p, const T* sums, int64_t rows, int64_t vectors,
-                          int64_t i, int64_t j, int64_t count) {
+using HalfTag = hn::Half<Tag<T>>;
+#else
+template <class T>
+using HalfTag = Tag<T>;
+#endif
+
+/// Puts a tile of sums [rows, 2 vectors], of which only `count` columns exist, to its place (i, j) in c.
+template <class T>
+HWY_NOINLINE void PutTile(const Product<T>& p, const T* sums, int64_t rows, int64_t i, int64_t j,
+                          int64_t count) {
   const Tag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto zero = hn::Zero(d);
   HWY_ALIGN T part[HWY_MAX_BYTES / sizeof(T)] = {};
-  for (int64_t v = 0; v < vectors; ++v) {
-    const int64_t there = std::clamp<int64_t>(count - v * lanes, 0, lanes);
-    const bool whole = there == lanes;
-    const auto exist = hn::FirstN(d, static_cast<size_t>(there));
+  for (int64_t v = 0; v * lanes < count; ++v) {
+    const int64_t there = std::min(count - v * lanes, lanes);
     const auto load = [&](const T* from) {
-      if (whole) return hn::LoadU(d, from);
-      if constexpr (kMasks) return hn::MaskedLoad(exist, d, from);
       std::copy_n(from, there, part);
       return hn::Load(d, part);
     };
     const auto store = [&](auto values, T* to) {
-      if (whole) return hn::StoreU(values, d, to);
-      if constexpr (kMasks) return hn::BlendedStore(values, exist, d, to);
       hn::Store(values, d, part);
       std::copy_n(part, there, to);
     };
     for (int64_t r = 0; r < rows; ++r) {
-      auto sum = hn::Load(d, sums + (r * vectors + v) * lanes);
+      auto sum = hn::Load(d, sums + (r * 2 + v) * lanes);
       const int64_t at = (i + r) * p.c_row + j + v * lanes;
       if (p.add != nullptr) sum = hn::Add(sum, load(p.add + (i + r) * p.add_row + j + v * lanes));
       if (p.mask != nullptr) sum = hn::IfThenZeroElse(hn::Le(load(p.mask + at), zero), sum);
@@ -80,36 +84,38 @@ HWY_NOINLINE void PutTile(const Product<T>& p, const T* sums, int64_t rows, int6
   }
 }
 
-/// Puts a tile that exists as a whole to its place (i, j) in c, out of the registers: each(visit) calls
-/// visit(sum, r, v) for those of row r and column v of the tile.
-template <class T, class Each>
-HWY_INLINE void PutWholeTile(const Product<T>& p, int64_t i, int64_t j, const Each& each) {
-  const Tag<T> d;
-  using V = hn::Vec<Tag<T>>;
+/// Puts a tile to its place (i, j) in c, out of the registers: each(visit) calls visit(d, exist, sum, r,
+/// v) for those of row r from column v of the tile on, of which `exist` says which exist. load(d, exist,
+/// from) and store(d, exist, sum, to) leave the others out.
+template <class T, class Each, class Load, class Store>
+HWY_INLINE void PutSums(const Product<T>& p, int64_t i, int64_t j, const Each& each,
+                        const Load& load, const Store& store) {
   const int64_t at = i * p.c_row + j;
   T* const c = p.c + at;
-  const V zero = hn::Zero(d);
   if (p.add != nullptr) {
     const T* const add = p.add + i * p.add_row + j;
-    each([&](V& sum, int64_t r, int64_t v)
-             HWY_ATTR { sum = hn::Add(sum, hn::LoadU(d, add + r * p.add_row + v)); });
+    each([&](auto d, auto exist, auto& sum, int64_t r, int64_t v)
+             HWY_ATTR { sum = hn::Add(sum, load(d, exist, add + r * p.add_row + v)); });
   }
   if (p.mask != nullptr) {
     const T* const mask = p.mask + at;
-    each([&](V& sum, int64_t r, int64_t v) HWY_ATTR {
-      sum = hn::IfThenZeroElse(hn::Le(hn::LoadU(d, mask + r * p.c_row + v), zero), sum);
+    each([&](auto d, auto exist, auto& sum, int64_t r, int64_t v) HWY_ATTR {
+      sum = hn::IfThenZeroElse(hn::Le(load(d, exist, mask + r * p.c_row + v), hn::Zero(d)), sum);
     });
   }
   if (p.scale != nullptr) {
-    const V scale = hn::Set(d, *p.scale);
-    each([&](V& sum, int64_t r, int64_t v)
-             HWY_ATTR { sum = hn::MulAdd(scale, sum, hn::LoadU(d, c + r * p.c_row + v)); });
+    const T scale = *p.scale;
+    each([&](auto d, auto exist, auto& sum, int64_t r, int64_t v) HWY_ATTR {
+      sum = hn::MulAdd(hn::Set(d, scale), sum, load(d, exist, c + r * p.c_row + v));
+    });
   }
-  each([&](V& sum, int64_t r, int64_t v) HWY_ATTR { hn::StoreU(sum, d, c + r * p.c_row + v); });
+  each([&](auto d, auto exist, auto& sum, int64_t r, int64_t v)
+           HWY_ATTR { store(d, exist, sum, c + r * p.c_row + v); });
   if (p.positive == nullptr) return;
   T* const positive = p.positive + at;
-  each([&](V& sum, int64_t r, int64_t v) HWY_ATTR {
-    hn::StoreU(hn::IfThenElse(hn::Lt(sum, zero), zero, sum), d, positive + r * p.c_row + v);
+  each([&](auto d, auto exist, auto& sum, int64_t r, int64_t v) HWY_ATTR {
+    store(d, exist, hn::IfThenElse(hn::Lt(sum, hn::Zero(d)), hn::Zero(d), sum),
+          positive + r * p.c_row + v);
   });
 }
 
@@ -119,96 +125,6 @@ struct Ahead {
   const T* at;
   int64_t step;
 };
-
-/// kRows rows from i on and kVectors vectors from column j on, of which `count` columns exist; b
-/// begins at this column.
-template <int kRows, int kVectors, class T>
-HWY_NOINLINE void Tile(const Product<T>& p, const T* HWY_RESTRICT b, int64_t b_step, int64_t i,
-                       int64_t j, int64_t count, Ahead<T> ahead) {
-  using V = hn::Vec<Tag<T>>;
-  const bool far = p.m * p.n > (1 << 14);     // numbers of c that no near cache holds
-  constexpr int kPointers = (kRows + 2) / 3;  // an address is a pointer and 0, 1 or 2 rows
-  const Tag<T> d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t row = p.a_row, step = p.a_step;
-  const T* a[kPointers];
-  V sum[kRows][kVectors];
-  HWY_UNROLL(4)
-  for (int g = 0; g < kPointers; ++g) a[g] = p.a + (i + 3 * g) * row;
-  HWY_UNROLL(12)
-  for (int r = 0; r < kRows; ++r) {
-    HWY_UNROLL(2)
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
-  }
-  const auto fetch = [&](const T* at) HWY_ATTR {
-    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(at + v * lanes, 1);
-    __builtin_prefetch(at + kVectors * lanes - 1, 1);
-  };
-  for (int64_t l = 0; l < p.k; ++l) {
-    V of_b[kVectors];
-    if (far && l < kRows) {  // in a function of its own GCC would leave it out
-      const int64_t at = (i + l) * p.c_row + j;
-      fetch(p.c + at);
-      if (p.mask != nullptr) fetch(p.mask + at);
-      if (p.positive != nullptr) fetch(p.positive + at);
-    }
-    hwy::Prefetch(ahead.at);
-    ahead.at += ahead.step;
-    HWY_UNROLL(2)
-    for (int v = 0; v < kVectors; ++v) of_b[v] = hn::LoadU(d, b + v * lanes);
-    b += b_step;
-    HWY_UNROLL(12)
-    for (int r = 0; r < kRows; ++r) {
-      const V of_a = hn::Set(d, a[r / 3][(r % 3) * row]);
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(of_a, of_b[v], sum[r][v]);
-    }
-    HWY_UNROLL(4)
-    for (int g = 0; g < kPointers; ++g) a[g] += step;
-  }
-  if (count >= kVectors * lanes) {
-    const auto each = [&](const auto& visit) HWY_ATTR {
-      HWY_UNROLL(12)
-      for (int r = 0; r < kRows; ++r) {
-        HWY_UNROLL(2)
-        for (int v = 0; v < kVectors; ++v) visit(sum[r][v], r, v * lanes);
-      }
-    };
-    PutWholeTile(p, i, j, each);
-    return;
-  }
-  HWY_ALIGN T sums[kRows * kVectors * HWY_MAX_BYTES / sizeof(T)];
-  HWY_UNROLL(12)
-  for (int r = 0; r < kRows; ++r) {
-    HWY_UNROLL(2)
-    for (int v = 0; v < kVectors; ++v) hn::Store(sum[r][v], d, sums + (r * kVectors + v) * lanes);
-  }
-  PutTile(p, sums, kRows, kVectors, i, j, count);
-}
-
-template <int kVectors, class T>
-void TileOf(int64_t rows, const Product<T>& p, const T* b, int64_t b_step, int64_t i, int64_t j,
-            int64_t count, Ahead<T> ahead) {
-  switch (rows) {
-#define SGDSCOPE_ROWS(n)                                                               \
-  case n:                                                                              \
-    if constexpr (n <= kMostRows) Tile<n, kVectors>(p, b, b_step, i, j, count, ahead); \
-    return;
-    SGDSCOPE_ROWS(1)
-    SGDSCOPE_ROWS(2)
-    SGDSCOPE_ROWS(3)
-    SGDSCOPE_ROWS(4)
-    SGDSCOPE_ROWS(5)
-    SGDSCOPE_ROWS(6)
-    SGDSCOPE_ROWS(7)
-    SGDSCOPE_ROWS(8)
-    SGDSCOPE_ROWS(9)
-    SGDSCOPE_ROWS(10)
-    SGDSCOPE_ROWS(11)
-    SGDSCOPE_ROWS(12)
-#undef SGDSCOPE_ROWS
-  }
-}
 
 /// Rows of a matrix whose columns lie together: a square block of them, transposed in registers.
 #if HWY_TARGET == HWY_SCALAR
@@ -242,7 +158,7 @@ HWY_INLINE void TransposeBlock(const double* from, int64_t stride, double* to, i
 template <class T>
 constexpr int64_t kMostColumns = kBlockBytes > 1 ? kBlockBytes / sizeof(T) : 1;
 
-#if HWY_TARGET == HWY_AVX3
+#if SGDSCOPE_WIDE
 template <>
 constexpr int64_t kMostColumns<float> = 16;
 
@@ -282,7 +198,7 @@ void PackColumns(const T* from, int64_t stride, int64_t begin, int64_t end, T* t
   int64_t r = begin;
   if constexpr (kColumns > 1 || kRows == 1) {
     for (; r + kRows <= end; r += kRows) {
-#if HWY_TARGET == HWY_AVX3
+#if SGDSCOPE_WIDE
       if constexpr (kColumns == 16) {
         TransposeSixteen(from + r, stride, to + r * width, width);
         continue;
@@ -296,19 +212,128 @@ void PackColumns(const T* from, int64_t stride, int64_t begin, int64_t end, T* t
   }
 }
 
+/// kRows rows from i on and kHalves half vectors, 2 to 4, from column j on, of which `count` columns
+/// exist; b begins at this column.
+template <int kRows, int kHalves, class T>
+HWY_NOINLINE void Tile(const Product<T>& p, const T* HWY_RESTRICT b, int64_t b_step, int64_t i,
+                       int64_t j, int64_t count, Ahead<T> ahead) {
+  constexpr bool kOne = kHalves == 2;
+  const Tag<T> d;
+  const std::conditional_t<kHalves == 3, HalfTag<T>, Tag<T>> d2;
+  using V = hn::Vec<Tag<T>>;
+  using W = hn::Vec<std::remove_const_t<decltype(d2)>>;
+  const bool far = p.m * p.n > (1 << 14);     // numbers of c that no near cache holds
+  constexpr int kPointers = (kRows + 2) / 3;  // an address is a pointer and 0, 1 or 2 rows
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t width = kOne ? lanes : lanes + static_cast<int64_t>(hn::Lanes(d2));
+  const int64_t row = p.a_row, step = p.a_step;
+  const T* a[kPointers];
+  V sum[kRows];
+  W sum2[kRows];
+  HWY_UNROLL(4)
+  for (int g = 0; g < kPointers; ++g) a[g] = p.a + (i + 3 * g) * row;
+  HWY_UNROLL(12)
+  for (int r = 0; r < kRows; ++r) {
+    sum[r] = hn::Zero(d);
+    if constexpr (!kOne) sum2[r] = hn::Zero(d2);
+  }
+  const auto fetch = [&](const T* at) HWY_ATTR {
+    __builtin_prefetch(at, 1);
+    if constexpr (!kOne) __builtin_prefetch(at + lanes, 1);
+    __builtin_prefetch(at + width - 1, 1);
+  };
+  for (int64_t l = 0; l < p.k; ++l) {
+    if (far && l < kRows) {  // in a function of its own GCC would leave it out
+      const int64_t at = (i + l) * p.c_row + j;
+      fetch(p.c + at);
+      if (p.mask != nullptr) fetch(p.mask + at);
+      if (p.positive != nullptr) fetch(p.positive + at);
+    }
+    hwy::Prefetch(ahead.at);
+    ahead.at += ahead.step;
+    V of_b;
+    W of_b2;
+    of_b = hn::LoadU(d, b);
+    if constexpr (!kOne) of_b2 = hn::LoadU(d2, b + lanes);
+    b += b_step;
+    HWY_UNROLL(12)
+    for (int r = 0; r < kRows; ++r) {
+      const V of_a = hn::Set(d, a[r / 3][(r % 3) * row]);
+      sum[r] = hn::MulAdd(of_a, of_b, sum[r]);
+      if constexpr (kHalves == 3) sum2[r] = hn::MulAdd(hn::LowerHalf(d2, of_a), of_b2, sum2[r]);
+      if constexpr (kHalves == 4) sum2[r] = hn::MulAdd(of_a, of_b2, sum2[r]);
+    }
+    HWY_UNROLL(4)
+    for (int g = 0; g < kPointers; ++g) a[g] += step;
+  }
+  const auto exist = hn::FirstN(d, static_cast<size_t>(std::min(count, lanes)));
+  const auto exist2 = hn::FirstN(d2, static_cast<size_t>(std::max<int64_t>(count - lanes, 0)));
+  const auto each = [&](const auto& visit) HWY_ATTR {
+    HWY_UNROLL(12)
+    for (int r = 0; r < kRows; ++r) {
+      visit(d, exist, sum[r], r, 0);
+      if constexpr (!kOne) visit(d2, exist2, sum2[r], r, lanes);
+    }
+  };
+  if (count >= width) {
+    PutSums(
+        p, i, j, each, [](auto tag, auto, const T* from) HWY_ATTR { return hn::LoadU(tag, from); },
+        [](auto tag, auto, auto values, T* to) HWY_ATTR { hn::StoreU(values, tag, to); });
+  } else if constexpr (kMasks) {
+    PutSums(
+        p, i, j, each,
+        [](auto tag, auto some, const T* from) HWY_ATTR { return hn::MaskedLoad(some, tag, from); },
+        [](auto tag, auto some, auto values, T* to)
+            HWY_ATTR { hn::BlendedStore(values, some, tag, to); });
+  } else {
+    HWY_ALIGN T sums[kRows * 2 * HWY_MAX_BYTES / sizeof(T)];
+    each([&](auto tag, auto, auto values, int64_t r, int64_t v)
+             HWY_ATTR { hn::StoreU(values, tag, sums + r * 2 * lanes + v); });
+    PutTile(p, sums, kRows, i, j, count);
+  }
+}
+
+template <int kHalves, class T>
+void TileOf(int64_t rows, const Product<T>& p, const T* b, int64_t b_step, int64_t i, int64_t j,
+            int64_t count, Ahead<T> ahead) {
+  switch (rows) {
+#define SGDSCOPE_ROWS(n)                                                              \
+  case n:                                                                             \
+    if constexpr (n <= kMostRows) Tile<n, kHalves>(p, b, b_step, i, j, count, ahead); \
+    return;
+    SGDSCOPE_ROWS(1)
+    SGDSCOPE_ROWS(2)
+    SGDSCOPE_ROWS(3)
+    SGDSCOPE_ROWS(4)
+    SGDSCOPE_ROWS(5)
+    SGDSCOPE_ROWS(6)
+    SGDSCOPE_ROWS(7)
+    SGDSCOPE_ROWS(8)
+    SGDSCOPE_ROWS(9)
+    SGDSCOPE_ROWS(10)
+    SGDSCOPE_ROWS(11)
+    SGDSCOPE_ROWS(12)
+#undef SGDSCOPE_ROWS
+  }
+}
+
+/// Pack of a b whose rows lie together.
+template <class T>
+void PackRows(const Product<T>& p, int64_t j, int64_t count, int64_t width, T* panel) {
+  const T* from = p.b + j;
+  for (int64_t l = 0; l < p.k; ++l, from += p.b_step, panel += width) {
+    std::copy_n(from, count, panel);
+    std::fill(panel + count, panel + width, T(0));
+  }
+}
+
 /// Columns j ... j + count - 1 of b as a panel [k, width], with zeros beyond `count`.
 template <class T>
 void Pack(const Product<T>& p, int64_t j, int64_t count, int64_t width, T* panel) {
   constexpr int64_t kBlock = std::max<int64_t>(kBlockBytes / sizeof(T), 1);
   constexpr int64_t kLine = 64 / sizeof(T);  // of the cache: what was fetched is used at once
   const T* from = p.b + j * p.b_column;
-  if (p.b_column == 1) {
-    for (int64_t l = 0; l < p.k; ++l, from += p.b_step, panel += width) {
-      std::copy_n(from, count, panel);
-      std::fill(panel + count, panel + width, T(0));
-    }
-    return;
-  }
+  if (p.b_column == 1) return PackRows(p, j, count, width, panel);
   for (int64_t l = 0; l < p.k; l += kLine) {
     const int64_t end = std::min(l + kLine, p.k);
     const int64_t stride = p.b_column;
@@ -326,7 +351,7 @@ void Pack(const Product<T>& p, int64_t j, int64_t count, int64_t width, T* panel
   }
 }
 
-/// Where tile number `tile` of a panel finds what the next panel, from column j on, will be made of.
+/// Where tile number `tile` of a panel finds what the next one, from column j on, will be made of.
 template <class T>
 Ahead<T> NextPanel(const Product<T>& p, int64_t j, int64_t tile) {
   constexpr int64_t kLine = 64 / sizeof(T);
@@ -355,7 +380,8 @@ T* Panel(size_t size) {
 template <class T>
 void MultiplyPanel(const Product<T>& p, int64_t j, int64_t count) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
-  const int64_t width = count > lanes ? 2 * lanes : lanes;
+  const int64_t halves = count <= lanes ? 2 : kWide && 2 * count <= 3 * lanes ? 3 : 4;
+  const int64_t width = std::max<int64_t>(halves * lanes / 2, 1);
   const T* b = p.b + j;
   int64_t b_step = p.b_step;
   if (p.b_column != 1 || count < width) {
@@ -368,10 +394,12 @@ void MultiplyPanel(const Product<T>& p, int64_t j, int64_t count) {
   for (int64_t tile = 0, i = 0; tile < tiles; ++tile) {
     const int64_t rows = p.m / tiles + (tile < p.m % tiles ? 1 : 0);  // of nearly equal size
     const Ahead<T> ahead = NextPanel(p, j + count, tile);
-    if (width == lanes) {
-      TileOf<1>(rows, p, b, b_step, i, j, count, ahead);
-    } else {
+    if (halves == 2) {
       TileOf<2>(rows, p, b, b_step, i, j, count, ahead);
+    } else if (halves == 3) {
+      TileOf<kWide ? 3 : 4>(rows, p, b, b_step, i, j, count, ahead);
+    } else {
+      TileOf<4>(rows, p, b, b_step, i, j, count, ahead);
     }
     i += rows;
   }
