@@ -8,7 +8,8 @@
 namespace sgdscope {
 
 /// What so many calls of stream.Normal() would return, but for rounding: [size], double, CPU; a
-/// quarter of their time. They come in pairs: of an odd number, one more is drawn and left out.
+/// tenth of their time, and the same bits on every processor. They come in pairs: of an odd number,
+/// one more is drawn and left out.
 at::Tensor Normals(Stream& stream, int64_t size);
 
 /// Independent signs, 1 or -1, as many and of the type and device of `like` [p].

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "core/random_simd.h"
+
 namespace sgdscope {
 namespace {
 
@@ -58,6 +60,15 @@ uint64_t Stream::Bits64() {
 }
 
 double Stream::Uniform() { return static_cast<double>(Bits64() >> 11) * 0x1p-53; }
+
+void Stream::Uniforms(double* numbers, int64_t size) {
+  int64_t i = 0;
+  for (; i < size && used_ != 4; ++i) numbers[i] = Uniform();  // all, where blocks begin in between
+  const int64_t blocks = (size - i) / 2;
+  PhiloxUniforms(key_, index_, block_, blocks, numbers + i);
+  block_ += static_cast<uint64_t>(blocks);
+  for (i += 2 * blocks; i < size; ++i) numbers[i] = Uniform();
+}
 
 double Stream::Normal() {
   if (has_spare_) {

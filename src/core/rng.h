@@ -23,6 +23,8 @@ class Stream {
   uint64_t Bits64();
   /// Uniform in [0, 1) with 53 random bits.
   double Uniform();
+  /// numbers[0 ... size-1] = what so many calls of Uniform() would return; faster.
+  void Uniforms(double* numbers, int64_t size);
   /// Standard normal, by Box and Muller's method.
   double Normal();
   /// Uniform in {0, ..., bound - 1} without bias; bound > 0.

@@ -202,18 +202,24 @@ class GaussianNoise final : public NoiseAround {
 class IsotropicNoise final : public NoiseAround {
   at::Tensor WithNoise(Stream& stream, int64_t m, double variance, const at::Tensor& theta,
                        const ForEachPart& for_each) const override {
-    const at::Tensor sum = at::zeros_like(theta, at::kDouble);
+    at::Tensor mean;
     std::vector<at::Tensor> squared_norms;
     for_each([&](const Gradients& part) {
-      sum.add_(part.Mean(), static_cast<double>(part.losses.size(0)) / static_cast<double>(m));
+      const int64_t size = part.losses.size(0);
       squared_norms.push_back(PerExample(part, TileMemory()).SquaredNorms());
+      if (size == m) {
+        mean = part.Mean();
+        return;
+      }
+      if (!mean.defined()) mean = at::zeros_like(theta, at::kDouble);
+      mean.add_(part.Mean(), static_cast<double>(size) / static_cast<double>(m));
     });
-    if (variance == 0) return sum.to(theta.scalar_type());
-    const at::Tensor trace = CovarianceTrace(at::cat(squared_norms), Dot(sum, sum));
+    if (variance == 0) return mean.to(theta.scalar_type());
+    const at::Tensor trace = CovarianceTrace(at::cat(squared_norms), Dot(mean, mean));
     const int64_t p = theta.size(0);
     const at::Tensor z = Normals(stream, p).to(theta.device());
     const at::Tensor deviation = trace.mul(variance / static_cast<double>(p)).sqrt();
-    return sum.add_(z.mul(deviation)).to(theta.scalar_type());
+    return z.mul(deviation).add_(mean).to(theta.scalar_type());
   }
 };
 

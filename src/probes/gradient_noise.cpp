@@ -25,6 +25,7 @@
 
 #include "config/registry.h"
 #include "core/error.h"
+#include "core/random_vectors.h"
 #include "core/rng.h"
 #include "data/distinct.h"
 #include "probes/probe.h"
@@ -116,10 +117,8 @@ class GradientNoise : public Probe {
     at::Tensor directions = at::empty({projections_, theta.size(0)}, at::kDouble);
     for (int64_t r = 0; r < projections_; ++r) {
       Stream stream(seed_, "gradient_noise.direction", static_cast<uint64_t>(r));
-      at::Tensor direction = directions[r];
-      double* values = direction.data_ptr<double>();
-      for (int64_t i = 0; i < theta.size(0); ++i) values[i] = stream.Normal();
-      direction.div_(direction.norm());
+      const at::Tensor direction = Normals(stream, theta.size(0));
+      directions[r].copy_(direction.div(direction.norm()));
     }
     directions_ = directions.to(theta.device());
   }
