@@ -7,7 +7,8 @@
 // the paper's. Where the last micro-batch is smaller, each counts by its examples.
 //
 // With lambda = 2 beta eta / (1 - beta) on full batches, gradient descent of the rate eta follows the
-// heavy ball of the rate (1 - beta) eta and the momentum beta to second order (Ghosh et al. 2023).
+// heavy ball of the rate (1 - beta) eta and the momentum beta to second order (Ghosh et al. 2023);
+// explicit_memory.cpp has other rules.
 //
 // The mean of the grad C_k is the batch's gradient, which is known, except under batch
 // normalization: there each micro-batch is normalized by its own statistics, and both terms come

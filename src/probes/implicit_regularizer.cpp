@@ -12,10 +12,10 @@
 //   shuffled_error     the same mean by the left side of equation 32, over `partitions` random ways
 //   shuffled_error_se  its standard error
 // Of rules with memory (the heavy ball where momentum is above 0, and `rules`), on the loss C of the
-// whole epoch, with u, D, A and the norm of equation 2 in probes/memory_rules.h:
+// whole epoch, with u, D, A and the norm of equation 2 in gradients/memory_rules.h:
 //   RULE.regularizer   with momentum: A |grad C|^2 / 4, which with the rate eps counts eps times, as
 //                      C_reg does
-//   RULE.on_batches    the same on the batches in random order, by equation 3 there with n = 1:
+//   RULE.on_batches    the same on the batches in random order, by equation 4 there with n = 1:
 //                      A_own C_reg + A_mean |grad C|^2 / 4
 // Adam and RMSProp follow the gradient of no modified loss. There is instead
 //   RULE.one_norm      |grad C|_1,epsilon, the perturbed one-norm
@@ -37,9 +37,9 @@
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "gradients/memory_rules.h"
 #include "gradients/per_example.h"
 #include "nn/reduce.h"
-#include "probes/memory_rules.h"
 #include "probes/probe.h"
 
 namespace sgdscope {

@@ -32,11 +32,11 @@
 //                    2 m eps; flow_error is then also that of this flow
 // Where the loss is smooth, they are of second, first, third and third order.
 //
-// Rules with memory (probes/memory_rules.h: the heavy ball where momentum is above 0, and `rules`)
+// Rules with memory (gradients/memory_rules.h: the heavy ball where momentum is above 0, and `rules`)
 // take m n steps at GD's pace, s = eps / n, and so do their flows:
 //   plain   u, the flow to first order: with momentum that of C
 //   RULE    f, equation 2 there: with momentum that of C + (eps / 4n) A |grad C|^2; of shuffled
-//           averages equation 3 there
+//           averages equation 4 there
 // averages = settled: on C, with averages that have forgotten their start. They begin with what they
 // would hold if the gradients had been grad C + k s H u, k steps ago.
 //   RULE_to_plain, RULE_to_gd (with momentum), RULE_to_RULE
@@ -78,7 +78,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "data/distinct.h"
-#include "probes/memory_rules.h"
+#include "gradients/memory_rules.h"
 #include "probes/probe.h"
 
 namespace sgdscope {
@@ -309,7 +309,7 @@ class Remembering {
     return formulas_->Direction(epoch_.Gradient(theta), theta);
   }
 
-  /// f [p], equation 2 of probes/memory_rules.h.
+  /// f [p], equation 2 of gradients/memory_rules.h.
   at::Tensor SettledSlope(const at::Tensor& theta) const {
     const auto [g, h_u] = OfEpoch(theta);
     const at::Tensor u = formulas_->Direction(g, theta);
@@ -350,7 +350,7 @@ class Remembering {
   // On the batches in an order of theirs, settled.
 
   /// Where y is after the epoch that is theta before it, with the velocity grad C = `mean`. `lag`:
-  /// l of equation 3.
+  /// l of equation 4.
   at::Tensor ShuffledEnd(const Order& order, const at::Tensor& mean, double lag,
                          const at::Tensor& theta) const {
     const auto rule = make_();
@@ -377,7 +377,7 @@ class Remembering {
     });
   }
 
-  /// By equation 1 of probes/memory_rules.h u_n, or f_n [p].
+  /// By equation 1 of gradients/memory_rules.h u_n, or f_n [p].
   at::Tensor FreshSlope(int64_t n, bool modified, const at::Tensor& theta) const {
     const std::vector<Gradients> evaluated = epoch_.Evaluate(theta);
     const auto of_step = [&](int64_t j) -> const Gradients& {

@@ -474,7 +474,7 @@ struct MemoryLoop {
     }
     return g;
   }
-  /// f: equation 2 of probes/memory_rules.h.
+  /// f: equation 2 of gradients/memory_rules.h.
   Vector Modified(const Vector& g, const Vector& h_u, double step, const Vector& theta) const {
     const auto phi = [](double beta) { return (1 + beta) / (1 - beta); };
     const Vector u = Direction(g, theta);
@@ -733,7 +733,7 @@ TEST(ModifiedFlow, FreshRulesAreOfThirdOrderFromTheFlowsOfTheirSteps) {
   }
 }
 
-/// c of probes/memory_rules.h, equation 3: which share of the velocity is of the step's own batch
+/// c of gradients/memory_rules.h, equation 4: which share of the velocity is of the step's own batch
 /// beside what is so on average, by the weights of all steps before it.
 double ShareOfOwnBatch(double beta, int m, int n) {
   double sum = 0;

@@ -1,4 +1,4 @@
-#include "probes/memory_rules.h"
+#include "gradients/memory_rules.h"
 
 #include <algorithm>
 #include <cmath>
@@ -48,6 +48,7 @@ class Momentum final : public MemoryRule {
     const double beta = velocity_.beta();
     return at::full_like(g, nesterov_ ? 1 - beta + beta * Phi(beta) : Phi(beta));
   }
+  at::Tensor OwnFactors(const at::Tensor& g) const override { return at::ones_like(g); }
   at::Tensor Norm(const at::Tensor& g) const override { return g.dot(g).div(2); }
   bool HasScalar() const override { return true; }
 
@@ -102,6 +103,7 @@ class Adaptive final : public MemoryRule {
         .mul(-Phi(square_.beta()) - further_back)
         .add(Phi(mean_.beta()) + further_back);
   }
+  at::Tensor OwnFactors(const at::Tensor& g) const override { return Scale(g).mul(epsilon_); }
   at::Tensor Norm(const at::Tensor& g) const override {
     return g.abs().sub(g.abs().div(epsilon_).log1p(), epsilon_).sum();
   }
@@ -172,6 +174,64 @@ class Adaptive final : public MemoryRule {
 
 }  // namespace
 
+void MemoryParameters::AdaptiveFields(FieldVisitor& visitor) {
+  visitor.Visit({.name = "beta1",
+                 .help = "adam's decay of the mean of gradients",
+                 .min = 0,
+                 .max = 1,
+                 .below_max = true},
+                beta1);
+  visitor.Visit({.name = "beta2",
+                 .help = "rmsprop's and adam's decay of the mean of squared gradients",
+                 .min = 0,
+                 .max = 1,
+                 .below_max = true},
+                beta2);
+  visitor.Visit({.name = "epsilon",
+                 .help = "rmsprop and adam: added to the root of the mean square. Their flows are "
+                         "near as long as a step changes a gradient by less than itself or epsilon",
+                 .min = 0,
+                 .above_min = true},
+                epsilon);
+  visitor.Visit({.name = "weight_decay",
+                 .help = "adamw's: each step also takes learning_rate * weight_decay of theta from "
+                         "it",
+                 .paper = "Cattaneo and Shigida 2025",
+                 .min = 0},
+                weight_decay);
+}
+
+void MemoryParameters::CheckMomentum(const std::string& rule, const std::string& path,
+                                     const std::string& field) const {
+  if (momentum > 0) return;
+  for (const auto& [name, without] :
+       {std::pair<std::string, const char*>{kHeavyBall, "gradient descent"},
+        {kNesterov, "gradient descent"},
+        {kRmsPropMomentum, kRmsProp}}) {
+    if (rule != name) continue;
+    throw Error(ErrorKind::kConfig, path + "." + field,
+                name + " is named, but without momentum it is " + without,
+                "Set " + path + ".momentum above 0, or leave out " + name + ".");
+  }
+}
+
+std::vector<std::string> MemoryRuleNames() {
+  return {kHeavyBall, kNesterov, kRmsProp, kRmsPropMomentum, kAdam, kAdamW};
+}
+
+std::unique_ptr<MemoryRule> MakeMemoryRule(const std::string& name,
+                                           const MemoryParameters& parameters) {
+  if (name == kHeavyBall || name == kNesterov) {
+    return std::make_unique<Momentum>(parameters.momentum, name == kNesterov);
+  }
+  Parts parts{.beta2 = parameters.beta2, .epsilon = parameters.epsilon};
+  if (name == kRmsPropMomentum) parts.momentum = parameters.momentum;
+  if (name == kAdamW) parts.decay = parameters.weight_decay;
+  parts.corrects = name == kAdam || name == kAdamW;
+  if (parts.corrects) parts.beta1 = parameters.beta1;
+  return std::make_unique<Adaptive>(parts);
+}
+
 void MemoryRules::Fields(FieldVisitor& visitor, const std::string& measured) {
   visitor.Visit({.name = "momentum",
                  .help = "beta: above 0 also " + measured + " of the heavy ball",
@@ -179,7 +239,7 @@ void MemoryRules::Fields(FieldVisitor& visitor, const std::string& measured) {
                  .min = 0,
                  .max = 1,
                  .below_max = true},
-                momentum_);
+                parameters_.momentum);
   visitor.Visit({.name = "rules",
                  .help = "also " + measured +
                          " of these: nesterov with the beta of momentum, rmsprop with beta2 and "
@@ -188,67 +248,28 @@ void MemoryRules::Fields(FieldVisitor& visitor, const std::string& measured) {
                  .paper = "Cattaneo et al. 2024",
                  .allowed = {kNesterov, kRmsProp, kRmsPropMomentum, kAdam, kAdamW}},
                 others_);
-  visitor.Visit({.name = "beta1",
-                 .help = "adam's decay of the mean of gradients",
-                 .min = 0,
-                 .max = 1,
-                 .below_max = true},
-                beta1_);
-  visitor.Visit({.name = "beta2",
-                 .help = "rmsprop's and adam's decay of the mean of squared gradients",
-                 .min = 0,
-                 .max = 1,
-                 .below_max = true},
-                beta2_);
-  visitor.Visit({.name = "epsilon",
-                 .help = "rmsprop and adam: added to the root of the mean square. Their flows are "
-                         "near as long as a step changes a gradient by less than itself or epsilon",
-                 .min = 0,
-                 .above_min = true},
-                epsilon_);
-  visitor.Visit({.name = "weight_decay",
-                 .help = "adamw's: each step also takes learning_rate * weight_decay of theta from "
-                         "it",
-                 .paper = "Cattaneo and Shigida 2025",
-                 .min = 0},
-                weight_decay_);
+  parameters_.AdaptiveFields(visitor);
 }
 
 void MemoryRules::Check(const std::string& path) const {
   if (std::set<std::string>(others_.begin(), others_.end()).size() < others_.size()) {
     throw Error(ErrorKind::kConfig, path + ".rules", "a rule is named twice", "Name each once.");
   }
-  if (momentum_ > 0) return;
-  for (const auto& [name, without] :
-       {std::pair<std::string, const char*>{kNesterov, "gradient descent"},
-        {kRmsPropMomentum, kRmsProp}}) {
-    if (std::ranges::find(others_, name) == others_.end()) continue;
-    throw Error(ErrorKind::kConfig, path + ".rules",
-                name + " is named, but without momentum it is " + without,
-                "Set " + path + ".momentum above 0, or leave out " + name + ".");
-  }
+  for (const std::string& rule : others_) parameters_.CheckMomentum(rule, path, "rules");
 }
 
 std::vector<std::string> MemoryRules::names() const {
   std::vector<std::string> names = others_;
-  if (momentum_ > 0) names.insert(names.begin(), kHeavyBall);
+  if (parameters_.momentum > 0) names.insert(names.begin(), kHeavyBall);
   return names;
 }
 
 std::unique_ptr<MemoryRule> MemoryRules::Make(const std::string& name) const {
-  if (name == kHeavyBall || name == kNesterov) {
-    return std::make_unique<Momentum>(momentum_, name == kNesterov);
-  }
-  Parts parts{.beta2 = beta2_, .epsilon = epsilon_};
-  if (name == kRmsPropMomentum) parts.momentum = momentum_;
-  if (name == kAdamW) parts.decay = weight_decay_;
-  parts.corrects = name == kAdam || name == kAdamW;
-  if (parts.corrects) parts.beta1 = beta1_;
-  return std::make_unique<Adaptive>(parts);
+  return MakeMemoryRule(name, parameters_);
 }
 
 BatchFactors MemoryRules::OnBatches(const std::string& name, int64_t m, int64_t n) const {
-  const double beta = momentum_;
+  const double beta = parameters_.momentum;
   const double lag = (name == kNesterov ? beta : 1) * beta / (1 - beta);
   const auto mean_power = [&](int64_t i) {  // S_i
     const auto count = static_cast<double>(i);

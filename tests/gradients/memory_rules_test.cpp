@@ -1,4 +1,4 @@
-#include "probes/memory_rules.h"
+#include "gradients/memory_rules.h"
 
 #include <gtest/gtest.h>
 

@@ -49,6 +49,11 @@
 // While a fresh adam corrects for its bias, phi(beta) is less by 2 t beta^t / (1 - beta^t) at its
 // t-th step; a fresh rmsprop has sqrt(1 - beta2^t) |g| in place of |g| in u.
 //
+// A step of -s u alone, which remembers nothing, follows u + (s / 2) u' u, where u' = D a H + lambda
+// with a = 1 of momentum and a = 1 - |g| D of the others. So f is followed, without memory, by
+//   u + s M,  M = D (A - a) H u / 2:                                                           (3)
+// the memoryless iteration of Cattaneo and Shigida.
+//
 // Without decay H u is the gradient of a norm of g: of |g|^2 / 2 with momentum, where f is the
 // gradient of
 //   C + (s / 4) A |grad C|^2,
@@ -66,7 +71,7 @@
 // epochs have m batches, each for n steps in a row, all orders being equally likely. The mean over
 // orders and the steps of an epoch of H_j v_{j-1} is (1 - c) H grad C + c (1/m) sum_k H_k grad C_k,
 // and y follows, but for O(s^3) in an epoch, the flow of
-//   C + (s / 4) (A_own (1/m) sum_k |grad C_k|^2 + A_mean |grad C|^2),                          (3)
+//   C + (s / 4) (A_own (1/m) sum_k |grad C_k|^2 + A_mean |grad C|^2),                          (4)
 //   A_own = 1 + 2 l c,  A_mean = 2 l (1 - c),
 //   c = 1 - S_n - (S_n - S_{m n}) / (m - 1),  S_i = (1 - beta^i) / (i (1 - beta)).
 // The sum of the two is A. Without momentum that is implicit_regularization, equation 39; of many
@@ -91,6 +96,8 @@ class MemoryRule {
   virtual at::Tensor Scale(const at::Tensor& g) const = 0;
   /// A [p].
   virtual at::Tensor Factors(const at::Tensor& g) const = 0;
+  /// a [p].
+  virtual at::Tensor OwnFactors(const at::Tensor& g) const = 0;
   /// The norm of g whose gradient H u is without decay, a scalar.
   virtual at::Tensor Norm(const at::Tensor& g) const = 0;
   /// lambda.
@@ -98,6 +105,10 @@ class MemoryRule {
   /// D A H u + lambda u [p].
   at::Tensor Correction(const at::Tensor& g, const at::Tensor& u, const at::Tensor& h_u) const {
     return Scale(g).mul(Factors(g)).mul(h_u).add(u, decay());
+  }
+  /// M [p].
+  at::Tensor Memory(const at::Tensor& g, const at::Tensor& h_u) const {
+    return Scale(g).mul(Factors(g).sub(OwnFactors(g))).mul(h_u).div(2);
   }
 
   /// Whether D is 1 and A the same for all weights: then it is that of C + (s / 4) A |grad C|^2.
@@ -110,7 +121,30 @@ class MemoryRule {
   virtual Dual Next(const Dual& g, const Dual& theta) = 0;
 };
 
-/// The factors of equation 3.
+/// What the rules are made of.
+struct MemoryParameters {
+  double momentum = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.01;
+
+  /// Fields of the same names, but for momentum.
+  void AdaptiveFields(FieldVisitor& visitor);
+  /// Throws an Error of kind kConfig, at path.`field`, which names the rule, where it is to have
+  /// momentum and has none.
+  void CheckMomentum(const std::string& rule, const std::string& path,
+                     const std::string& field) const;
+};
+
+/// Names of all rules.
+std::vector<std::string> MemoryRuleNames();
+
+/// One that has made no step.
+std::unique_ptr<MemoryRule> MakeMemoryRule(const std::string& name,
+                                           const MemoryParameters& parameters);
+
+/// The factors of equation 4.
 struct BatchFactors {
   double own;                                          // A_own
   double mean;                                         // A_mean
@@ -132,12 +166,8 @@ class MemoryRules {
   BatchFactors OnBatches(const std::string& name, int64_t m, int64_t n) const;
 
  private:
-  double momentum_ = 0;
+  MemoryParameters parameters_;
   std::vector<std::string> others_;
-  double beta1_ = 0.9;
-  double beta2_ = 0.999;
-  double epsilon_ = 1e-8;
-  double weight_decay_ = 0.01;
 };
 
 }  // namespace sgdscope
