@@ -222,6 +222,9 @@ class FiniteSteps(OfFigures):
         self.assertEqual(len(self.FIGURE.tables(results)[0].rows), len(dots))
 
 
+SGD_TRACES = np.array([4.0, 1.0, 0.001])
+
+
 class NoiseShape(OfFigures):
     FIGURE = figures("interventions")["noise_shape"]
     steps: dict[str, int] = {}
@@ -242,12 +245,20 @@ class NoiseShape(OfFigures):
             enhancement = setting["ratio"] if setting["noise"] == "enhanced" else 1
             small = setting["noise"] == "small_batches"
             return {
-                "gradient_noise.ratio": np.full(3, enhancement * traces + more),
+                "gradient_noise.estimator.trace": (enhancement * traces + more) * SGD_TRACES,
+                "gradient_noise.sgd.trace": SGD_TRACES,
                 "gradient_noise.estimator.kurtosis": np.full(3, kurtosis * small + more),
                 "eval.test_accuracy": np.array([0.1, accuracies[setting["noise"]] + more]),
             }
 
         return self.verdicts(self.FIGURE, make)
+
+    def test_late_moments_of_little_noise_say_little_of_its_trace(self) -> None:
+        columns = {
+            "gradient_noise.estimator.trace": np.array([12.0, 8.0, 0.2]), "gradient_noise.sgd.trace": np.array([6.0, 4.0, 0.001])
+        }  # fmt: skip
+        run = open_run(self.make("run", {**{name: np.arange(3) for name in ("step", "epoch", "loss")}, **columns}))
+        self.assertAlmostEqual(noise_shape.trace_over(2)(run).value, 1.01, 3)
 
     def test_what_the_paper_says_holds_where_its_right(self) -> None:
         accuracies = {"small_batches": 0.84, "large_batches": 0.8, "enhanced": 0.86, "gaussian": 0.86, "isotropic": 0.8}
