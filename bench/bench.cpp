@@ -9,7 +9,8 @@
 // plain, the covariance and the winsorized step. For AlexNet, ResNet-18 and Wide-ResNet 10-1: the
 // plain step, with the Taylor probe, and with the gradient-norm penalty. For the network F1 of
 // `noise_enhancement` (7 hidden layers of 500): the plain and the noise-enhanced step by batch
-// size, and the step with the probe generalization_gap. For the Hessian of 2,000 examples: a
+// size, and the step with the probe generalization_gap. For fully connected layers of 4096 and for
+// six convolutional networks by batch size: the plain step. For the Hessian of 2,000 examples: a
 // gradient, a product, and ten steps with the largest eigenvalue; the first two also for ResNet-18
 // and 32 images. scripts/bench_peers.py runs this beside PyTorch. SGDSCOPE_BENCH_DEVICE=cuda
 // measures on a GPU, OMP_NUM_THREADS=2 with two threads, SGDSCOPE_BENCH_ALLOCATOR=malloc without
@@ -21,6 +22,7 @@
 #include <benchmark/benchmark.h>
 #include <c10/core/CPUAllocator.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -105,7 +107,14 @@ struct Setup {
     experiment.emplace(*config);
     experiment->UseData(data == "mnist" ? Images(*config->data) : ColourImages());
     stepper.emplace(*experiment);
-    for (int i = 0; i < 3; ++i) stepper->Step(step++);
+    WarmUp();
+  }
+
+  /// Three steps, or, where they are long, as many as begin within a second.
+  void WarmUp() {
+    using Clock = std::chrono::steady_clock;
+    const auto end = Clock::now() + std::chrono::seconds(1);
+    for (int i = 0; i < 3 && Clock::now() < end; ++i) stepper->Step(step++);
   }
 
   /// Waits until the device has finished.
@@ -144,6 +153,10 @@ Json Winsorized(int64_t percentile) { return {{"name", "winsorized"}, {"percenti
 void PlainStep7x64(benchmark::State& state) {
   const Json narrow = {{"name", "mlp"}, {"hidden", std::vector<int>(7, 64)}};
   TimeSteps(state, {narrow, "mnist", Json::array(), kMean, 25});
+}
+void PlainStep3x4096(benchmark::State& state) {
+  const Json wide = {{"name", "mlp"}, {"hidden", {4096, 4096, 4096}}};
+  TimeSteps(state, {wide, "mnist", Json::array(), kMean, 16});
 }
 void PlainStep3x256(benchmark::State& state) { TimeSteps(state, {kThreeLayers, Json::array()}); }
 void WinsorizedStep3x256(benchmark::State& state) {
@@ -290,6 +303,23 @@ void PenaltyDifferenceStepWideResNet(benchmark::State& state) {
   ImageStep(state, kWideResNet, Json::array(), Penalty("finite_difference"));
 }
 
+/// The networks of bench_peers.py --work plain. The argument: the batch size.
+const Json kSmallConvNet = {{"name", "convnet"}, {"channels", {8, 16}}, {"hidden", {64}}};
+const Json kC1 = {{"name", "vgg"},
+                  {"depths", {3, 3, 3}},
+                  {"channels", {64, 128, 256}},
+                  {"norm", "ghost"},
+                  {"ghost_batch_size", 100}};
+const Json kNarrowWideResNet = {
+    {"name", "wide_resnet"}, {"depth", 10}, {"width", 1}, {"channels", 8}, {"norm", "skipinit"}};
+void ImagePlainStep(benchmark::State& state, Json model, const std::string& data) {
+  if (model.contains("ghost_batch_size") && state.range(0) < model["ghost_batch_size"]) {
+    model["norm"] = "batch";
+    model.erase("ghost_batch_size");
+  }
+  TimeSteps(state, {model, data, Json::array(), kMean, state.range(0)});
+}
+
 /// The network F1 of `noise_enhancement`. The argument: the batch size.
 void StepF1(benchmark::State& state, const Json& gradient, const Json& probes = Json::array()) {
   const Json f1 = {{"name", "mlp"}, {"hidden", std::vector<int>(7, 500)}};
@@ -416,7 +446,15 @@ void CsvRow(benchmark::State& state) {
   std::filesystem::remove(path);
 }
 
-BENCHMARK(PlainStep)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+/// Both clocks; the processor's counts all threads.
+void OfProcess(benchmark::internal::Benchmark* benchmark) {
+  benchmark->Unit(benchmark::kMicrosecond)->MeasureProcessCPUTime()->UseRealTime();
+}
+void OfProcessByBatchSize(benchmark::internal::Benchmark* benchmark) {
+  OfProcess(benchmark->Arg(16)->Arg(100)->Arg(1000));
+}
+
+BENCHMARK(PlainStep)->Arg(64)->Arg(2000)->Arg(8000)->Apply(OfProcess);
 BENCHMARK(TaylorStep)->Arg(64)->Arg(2000)->Arg(8000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SeparateExactStep)->Arg(64)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(SeparateSampledStep)
@@ -425,9 +463,10 @@ BENCHMARK(SeparateSampledStep)
     ->Arg(8000)
     ->Unit(benchmark::kMicrosecond)
     ->UseRealTime();
-BENCHMARK(Peak)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK(PlainStep7x64)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK(PlainStep3x256)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK(Peak)->Apply(OfProcess);
+BENCHMARK(PlainStep7x64)->Apply(OfProcess);
+BENCHMARK(PlainStep3x256)->Apply(OfProcess);
+BENCHMARK(PlainStep3x4096)->Apply(OfProcess);
 BENCHMARK(WinsorizedStep3x256)
     ->Arg(1)
     ->Arg(2)
@@ -473,7 +512,16 @@ BENCHMARK(PlainStepWideResNetOf)
 BENCHMARK(PlainStepC1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyDifferenceStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK(PlainStepF1)->Arg(100)->Arg(200)->Arg(1000)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK_CAPTURE(ImagePlainStep, ConvNet, kSmallConvNet, "mnist")->Apply(OfProcessByBatchSize);
+BENCHMARK_CAPTURE(ImagePlainStep, C1, kC1, "cifar10")->Apply(OfProcessByBatchSize);
+BENCHMARK_CAPTURE(ImagePlainStep, WideResNet, kWideResNet, "cifar10")->Apply(OfProcessByBatchSize);
+BENCHMARK_CAPTURE(ImagePlainStep, WideResNet8, kNarrowWideResNet, "cifar10")
+    ->Apply(OfProcessByBatchSize);
+BENCHMARK_CAPTURE(ImagePlainStep, ResNet18, {{"name", "resnet18"}}, "cifar10")
+    ->Apply(OfProcessByBatchSize);
+BENCHMARK_CAPTURE(ImagePlainStep, AlexNet, {{"name", "alexnet"}}, "cifar10")
+    ->Apply(OfProcessByBatchSize);
+BENCHMARK(PlainStepF1)->Arg(100)->Arg(200)->Arg(1000)->Apply(OfProcess);
 BENCHMARK(NoiseEnhancedStepF1)->Arg(100)->Arg(1000)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(GapStepF1)->Arg(100)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(GapCovarianceStepF1)->Arg(100)->Unit(benchmark::kMicrosecond)->UseRealTime();

@@ -41,10 +41,12 @@ of 32, contiguous and channels last:
   gap step      a plain step with the change of the loss on its batch and on a test batch, and of the gap to first
                 order; sgdscope's also with the trace of the covariance.
 
---work plain, 784-64x7-10 in batches of 25, 784-64-10, 784-256x3-10, 784-500x7-10 and 784-2000-10 in batches of 100:
+--work plain, 784-64x7-10 in batches of 25, 784-64-10, 784-256x3-10, 784-500x7-10 and 784-2000-10 in batches of 100,
+784-4096x3-10 in batches of 16; the ConvNet of coherent_gradients, C1 of noise_enhancement, Wide-ResNet 10-1 with 16 and
+with 8 channels, ResNet-18 and AlexNet in batches of 16, 100 and 1000 (of --networks and --batches those that are named):
 
-  plain step    eager, by torch.compile, by JAX's jit with donated parameters; ours also as a share of what the processor
-                can multiply and add at most.
+  plain step    eager, of images also channels last, by torch.compile, by JAX's jit with donated parameters; ours also as
+                a share of what the processor can multiply and add at most.
 
 --work hessian, 784-256-256-256-10, the Hessian of 2,000 examples, and ResNet-18, of 32 images:
 
@@ -64,9 +66,14 @@ of 32, contiguous and channels last:
   sam, asam     descends along the gradient uphill of the weights.
 
 PyTorch runs each as a careful user writes it; the fastest counts. Before a peer of coherent_gradients is timed, what it
-computes is compared with a loop over single examples in double precision, as are clipped gradients; one that computes
-something else does not count. Opacus, JAX, curvlinops and PyHessian are measured where they are installed. sgdscope's numbers come from sgdscope_bench (Google
-Benchmark: PlainStep/64, TaylorStep/64, WinsorizedStep3x256/2 and so on), which is called anew in each round.
+computes is compared with a loop over single examples in double precision, as are clipped gradients; before one of plain,
+its loss and step on 100 examples at most with PyTorch's in double precision. One that computes something else does not
+count. Opacus, JAX, curvlinops and PyHessian are measured where they are installed. sgdscope's numbers come from
+sgdscope_bench (Google Benchmark: PlainStep/64, TaylorStep/64, WinsorizedStep3x256/2 and so on), which is called anew in
+each round.
+
+With --clock both, plain steps are measured by the time that passes and, in the same rounds, by the processor time of all
+threads. --budget bounds the time of a network's rounds; one is measured in any case, and each line says how many were.
 
 All candidates take turns, in rounds of about 0.3 s each or one step, in an order that moves on from round to round;
 what is reported are medians over the rounds, and of ratios the median of each round's ratio. So a machine
@@ -78,9 +85,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 try:
@@ -108,7 +116,6 @@ from sgdscope.peers import (
     stability,
 )
 from sgdscope.peers.data import Dataset, load_data
-from sgdscope.peers.image_networks import NETWORKS
 from sgdscope.peers.report import about, as_json
 from sgdscope.peers.sgdscope_bench import SgdscopeBench
 from sgdscope.peers.timing import CLOCKS, Measured, Turns
@@ -141,24 +148,25 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--sgdscope-bench", metavar="FILE", help="our benchmark executable; without it the peers are measured alone"
     )
-    widths = ",".join(map(str, inherent_noise.WIDTHS))
     parser.add_argument(
-        "--networks", metavar="A,B,...", default=widths, help="hidden units, for inherent_noise (default: %(default)s)"
+        "--networks", metavar="A,B,...", help="hidden units, for inherent_noise; names, for plain (default: all)"
     )
+    parser.add_argument("--batches", metavar="A,B,...", help="batch sizes, for plain (default: all)")
     parser.add_argument("--rounds", type=int, default=7, help="how often each takes its turn (default: 7)")
     parser.add_argument("--seconds", type=float, default=0.3, help="how long a turn lasts (default: 0.3)")
-    parser.add_argument(
-        "--clock", choices=CLOCKS, default="wall", help="cpu: processor time, for a busy machine (default: wall)"
-    )
+    parser.add_argument("--budget", type=float, default=math.inf, help="seconds for a network's rounds (default: any)")
+    clocks = "cpu: processor time, for a busy machine; both: for plain (default: wall)"
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=clocks)
     parser.add_argument("--out", metavar="FILE.json", help="also write every round's times as JSON")
     options = parser.parse_args(arguments)
-    known = {str(width): width for width in inherent_noise.WIDTHS}
-    if unknown := [name for name in options.networks.split(",") if name not in known]:
-        raise Error("--networks", f"no network of '{unknown[0]}' units", f"choose from {', '.join(known)}")
-    options.networks = [known[name] for name in options.networks.split(",")]
-    for name in ("threads", "rounds", "seconds"):
+    choose(options)
+    for name in ("threads", "rounds", "seconds", "budget"):
         if getattr(options, name) <= 0:
             raise Error(f"--{name}", f"found {getattr(options, name)}", "give a number above 0")
+    if options.clock == "both" and (options.device != "cpu" or options.work != "plain"):
+        raise Error(
+            "--clock", "only plain steps on the CPU are read by both", "use --work plain --device cpu, or --clock wall"
+        )
     if options.clock == "cpu" and (options.device != "cpu" or options.threads != 1):
         hint = "use --clock wall, or --device cpu --threads 1"
         raise Error("--clock", "processor time says nothing about a GPU or several threads", hint)
@@ -168,6 +176,34 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def named(option: str, names: str | None, known: Iterable[object]) -> list[str]:
+    """The comma-separated names; None: all that are known."""
+    all_names = list(dict.fromkeys(map(str, known)))
+    chosen = all_names if names is None else names.split(",")
+    if unknown := [name for name in chosen if name not in all_names]:
+        raise Error(option, f"found '{unknown[0]}'", f"choose from {', '.join(all_names)}")
+    return chosen
+
+
+def choose(options: argparse.Namespace) -> None:
+    """What is to be measured: widths of inherent_noise, lines of plain."""
+    names = {"inherent_noise": inherent_noise.WIDTHS, "plain": [line.name for line in plain.LINES]}
+    of = {work: options.networks if work == options.work else None for work in names}
+    if options.networks is not None and options.work not in names:
+        raise Error(
+            "--networks", f"--work {options.work} has no choice of networks", f"use --work {' or '.join(names)}"
+        )
+    if options.batches is not None and options.work != "plain":
+        raise Error("--batches", f"--work {options.work} has no choice of batch sizes", "use --work plain")
+    chosen = {work: named("--networks", of[work], known) for work, known in names.items()}
+    sizes = named("--batches", options.batches, [line.batch_size for line in plain.LINES])
+    options.widths = [width for width in inherent_noise.WIDTHS if str(width) in chosen["inherent_noise"]]
+    options.lines = [line for line in plain.LINES if line.name in chosen["plain"] and str(line.batch_size) in sizes]
+    if not options.lines:
+        hint = "leave out --batches or --networks"
+        raise Error("--batches", f"{options.networks} is not measured in batches of {options.batches}", hint)
+
+
 def measure_work(
     work: str, options: argparse.Namespace, data: Dataset, ours: SgdscopeBench | None, turns: Turns
 ) -> list[Measured]:
@@ -175,13 +211,16 @@ def measure_work(
     device = torch.device(options.device)
     match work:
         case "plain":
-            return [plain.measure(network, data, ours, turns, options.threads) for network in plain.NETWORKS]
+            return [plain.measure(network, data, ours, turns, options.threads) for network in options.lines]
         case "inherent_noise":
-            return [inherent_noise.measure(hidden, data, ours, turns) for hidden in options.networks]
+            return [inherent_noise.measure(hidden, data, ours, turns) for hidden in options.widths]
         case "coherent_gradients":
             return [coherent_gradients.measure(data, ours, turns, options.threads)]
         case "implicit_regularization":
-            return [implicit_regularization.measure(network, device, ours, turns) for network in NETWORKS]
+            return [
+                implicit_regularization.measure(network, device, ours, turns)
+                for network in implicit_regularization.BENCHMARKS
+            ]
         case "noise_enhancement":
             return [noise_enhancement.measure(size, data, ours, turns) for size in noise_enhancement.BATCH_SIZES]
         case "generalization_gap":
@@ -200,7 +239,7 @@ def measure_all(options: argparse.Namespace) -> None:
     load = os.getloadavg()[0]
     if load + options.threads > (os.cpu_count() or 1):
         note(f"the machine is busy (load {load:.1f}): trust the ratios rather than the times")
-    turns = Turns(options.rounds, options.seconds, options.clock)
+    turns = Turns(options.rounds, options.seconds, options.clock, options.budget)
     ours = None
     if options.sgdscope_bench:
         ours = SgdscopeBench(options.sgdscope_bench, options.device, options.threads, options.data, turns)
@@ -214,8 +253,9 @@ def measure_all(options: argparse.Namespace) -> None:
         for target in WORKS[work].targets_of(measured)
     ]
     facts = about(data, turns, ours, load)
+    budget = f" or as many as fit into {options.budget:g} s" if math.isfinite(options.budget) else ""
     print(f"{facts['device']}, PyTorch {facts['torch']}, {facts['threads']} thread(s)", end=", ")
-    print(f"data: {facts['data']}, {facts['rounds']} rounds, {facts['clock']} clock\n")
+    print(f"data: {facts['data']}, {facts['rounds']} rounds{budget}, clock: {facts['clock']}\n")
     print("\n\n".join(WORKS[work].report(of_work) for work, of_work in results.items()))
     if targets:
         print("\ntargets (median and extremes of the rounds' ratios):")

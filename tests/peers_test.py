@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import stat
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -29,6 +30,7 @@ import numpy as np
 from torch.nn import functional
 
 import bench_peers
+from run_folders import PROGRAM
 from sgdscope.errors import Error, MissingPeer
 from sgdscope.peers import (
     coherent_gradients,
@@ -42,14 +44,15 @@ from sgdscope.peers import (
     stability,
 )
 from sgdscope.peers.data import Dataset
-from sgdscope.peers.image_networks import NETWORKS, WideResNet
+from sgdscope.peers.image_networks import GREY, NETWORKS, module_of
 from sgdscope.peers.implicit_regularization import LAMBDA, ImageStep, PenaltyStep
+from sgdscope.peers.jax_networks import JaxNetwork
 from sgdscope.peers.jax_peer import JaxStep, as_jax, load_jax
 from sgdscope.peers.per_example import Opacus, OpacusGhostNorms, OuterProducts, TorchFunc, WholeOuterProducts
 from sgdscope.peers.pytorch import PlainStep, network
 from sgdscope.peers.report import as_json
 from sgdscope.peers.sgdscope_bench import SgdscopeBench
-from sgdscope.peers.timing import JAX, PYTORCH, SGDSCOPE, Measured, Turns, ratio
+from sgdscope.peers.timing import JAX, PROCESSOR, PYTORCH, SGDSCOPE, Candidate, Measured, Turns, measure_rounds, ratio
 from sgdscope.peers.winsorize import (
     REDUCTIONS,
     by_topk,
@@ -252,6 +255,11 @@ class Measuring(unittest.TestCase):
             self.assertEqual(ours.measure(kinds), {"plain": expected})
             self.assertEqual(ours.context["images"], images)
 
+    def test_benchmarks_of_both_clocks_and_with_names_in_their_names(self) -> None:
+        program = self.program({"Image/C1/16/process_time": 10, "Image/C1/160/process_time": 1, "Image/C10/16": 1})
+        ours = SgdscopeBench(program, "cpu", 1, None, Turns(1, 0.1, "both"))
+        self.assertEqual(ours.measure({"Image/C1/16": "plain"}), {"plain": 10, "plain" + PROCESSOR: 20})
+
     def test_sgdscope_bench_without_what_is_needed_is_refused(self) -> None:
         program = self.program({"WinsorizedStep3x256/2": 25})
         with self.assertRaisesRegex(Error, "reported no PlainStep3x256"):
@@ -262,14 +270,47 @@ class Measuring(unittest.TestCase):
 
 
 class Images(unittest.TestCase):
+    @unittest.skipUnless(Path(PROGRAM).is_file(), "no sgdscope here")
     def test_the_networks_are_those_of_sgdscope(self) -> None:
-        """By their numbers of parameters, which the tests of sgdscope's models count by hand."""
-        counts = {name: sum(p.numel() for p in make().parameters()) for name, make in NETWORKS.items()}
-        self.assertEqual(counts, {"AlexNet": 23_468_874, "ResNet18": 11_173_962, "WideResNet": 77_709})
+        """Layers and parameters, by what it says of its model and of our list of layers."""
+        for name, images in NETWORKS.items():
+            said = [
+                self.described(model, images.shape)
+                for model in (images.model, {"name": "layers", "layers": images.layers()})
+            ]
+            with self.subTest(name=name):
+                self.assertEqual(said[0], said[1])
+                self.assertEqual(said[0][1], sum(part.numel() for part in images().parameters()))
+
+    def described(self, model: dict[str, object], shape: tuple[int, ...]) -> tuple[str, int]:
+        """The program's list of layers, and number of parameters."""
+        config = {
+            "name": "x",
+            "steps": 1,
+            "batch_size": 100,
+            "model": model,
+            "update": {"name": "sgd", "learning_rate": 1},
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({**config, "data": {"name": "mnist" if shape == GREY else "cifar10"}}, file)
+            file.flush()
+            done = subprocess.run([PROGRAM, "describe", file.name], capture_output=True, text=True, check=True)
+        layers, parameters = done.stdout.split("parameters (")
+        return layers, int(parameters.split(" in all")[0].split()[-1])
+
+    def test_ghost_batches_are_normalized_one_by_one(self) -> None:
+        torch.manual_seed(1)
+        norm = module_of([{"name": "batch_norm", "ghost_batch_size": 3}], (2, 4, 4))
+        images = torch.randn(6, 2, 4, 4).double() + torch.arange(6).view(-1, 1, 1, 1)
+        found = norm.double()(images)
+        for part, expected in zip(found.split(3), images.split(3)):
+            expected = expected - expected.mean((0, 2, 3), keepdim=True)
+            deviation = expected.square().mean((0, 2, 3), keepdim=True).add(1e-5).sqrt()
+            torch.testing.assert_close(part, expected / deviation)
 
     def test_the_penalty_is_the_gradient_of_the_squared_norm(self) -> None:
         torch.manual_seed(1)
-        model = WideResNet().double()
+        model = NETWORKS["WideResNet"]().double()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
@@ -302,7 +343,7 @@ class Images(unittest.TestCase):
         self.assertEqual(implicit_regularization.targets_of(measured), [])
 
     def test_an_image_step_descends(self) -> None:
-        step = ImageStep(WideResNet(), torch.device("cpu"), torch.contiguous_format)
+        step = ImageStep(NETWORKS["WideResNet"](), torch.device("cpu"), torch.contiguous_format)
         before = torch.nn.utils.parameters_to_vector(step.parameters).detach().clone()
         torch.manual_seed(2)
         step()
@@ -311,41 +352,132 @@ class Images(unittest.TestCase):
         self.assertLess(float((after - before + 0.01 * gradient).norm()), 1e-6 * float(gradient.norm()))
 
 
-class PlainSteps(unittest.TestCase):
-    def test_operations_are_those_of_the_products(self) -> None:
-        network = plain.Network((64,), 100, "PlainStep/64")
-        forward, by_weights, by_inputs = 784 * 64 + 64 * 10, 784 * 64 + 64 * 10, 64 * 10
-        self.assertEqual(network.operations(), 2 * 100 * (forward + by_weights + by_inputs))
-        self.assertEqual(network.name, "784-64-10, batches of 100")
+# All kinds of layers that are there in JAX, for 3 x 12 x 12 pixels.
+EVERY_LAYER = (
+    {"name": "conv2d", "channels": 4, "kernel": 5, "stride": 1, "bias": True}, {"name": "relu"},
+    {"name": "max_pool", "size": 2},
+    {"name": "residual", "branch": [
+        {"name": "conv2d", "channels": 5, "kernel": 3, "stride": 2, "bias": False},
+        {"name": "batch_norm", "ghost_batch_size": 3}, {"name": "scale"}],
+     "shortcut": [{"name": "conv2d", "channels": 5, "kernel": 1, "stride": 2, "bias": True}]},
+    {"name": "residual", "branch": [{"name": "conv2d", "channels": 5, "kernel": 3, "stride": 1, "bias": True}],
+     "shortcut": []},
+    {"name": "batch_norm"}, {"name": "flatten"}, {"name": "linear", "units": 7, "bias": False}, {"name": "relu"},
+    {"name": "linear", "bias": True},
+)  # fmt: skip
+POOLED = (*EVERY_LAYER[:1], {"name": "global_average_pool"}, {"name": "linear", "bias": True})
 
-    def test_a_round_has_every_way(self) -> None:
-        network, data = plain.Network((8,), 30, ""), small_data()
-        with (
-            mock.patch.object(torch, "compile", lambda function: function),  # takes half a minute
-            mock.patch.object(plain, "NETWORKS", (network,)),
+
+class PlainSteps(unittest.TestCase):
+    network = plain.of_layers("784-8-10", (8,), 30, "")
+    images = plain.Network("Images", EVERY_LAYER, (3, 12, 12), 6, "")
+
+    def setUp(self) -> None:
+        generator = torch.Generator().manual_seed(3)
+        pixels = torch.randint(0, 256, (30, 3, 12, 12), dtype=torch.uint8, generator=generator)
+        colour = Dataset(pixels, torch.randint(0, 10, (30,), generator=generator), "random")
+        for patch in (
+            mock.patch.object(torch, "compile", lambda function, **_: function),  # takes half a minute
+            mock.patch.object(plain, "LINES", (self.network, self.images)),
+            mock.patch.object(plain, "COLOUR", self.images.shape),
+            mock.patch.object(plain, "colour_images", lambda: colour),
             contextlib.redirect_stderr(io.StringIO()),
         ):
-            measured = plain.measure(network, data, None, Turns(rounds=1, seconds=1e-4), 1)
-            report = plain.report([measured])
-        self.assertEqual(set(measured.of(PYTORCH, "plain")), {"uint8", "float", "compiled"})
-        self.assertEqual(set(measured.of(JAX, "plain")), set() if missing("jax") else {"jit"})
-        self.assertIn("784-8-10, batches of 30", report)
-        self.assertEqual(plain.targets_of(measured), [])
+            self.enterContext(patch)
 
-    @unittest.skipIf(missing("jax"), "no JAX")
-    def test_donated_steps_descend_as_pytorch_does(self) -> None:
-        network, data = plain.Network((8,), 30, ""), small_data().as_float()
-        torch.manual_seed(1)
-        theirs = plain.DonatedStep(load_jax("cpu", 1), network, data)
-        torch.manual_seed(1)
-        step = PlainStep(network.hidden, data, network.batch_size)
-        for ours in (theirs, step):
-            torch.manual_seed(2)
-            ours()
-            ours()
-        for parameter, (weight, bias) in zip(zip(*[iter(step.model.parameters())] * 2), theirs.parameters):
-            for mine, other in zip(parameter, (weight, bias)):
-                np.testing.assert_allclose(mine.detach().numpy(), np.asarray(other), atol=1e-5)
+    def test_operations_are_those_of_the_products(self) -> None:
+        forward, by_weights, by_inputs = 784 * 8 + 8 * 10, 784 * 8 + 8 * 10, 8 * 10
+        self.assertEqual(self.network.operations(), 2 * 30 * (forward + by_weights + by_inputs))
+        first, pooled = 75 * 4 * 144, 9 * 5 * 9
+        rest = 4 * pooled + 4 * 5 * 9 + 5 * pooled + 45 * 7 + 7 * 10
+        self.assertEqual(self.images.operations(), 2 * 6 * (2 * first + 3 * rest))
+        self.assertEqual(self.network.title, "784-8-10, batches of 30")
+
+    def test_a_round_has_every_way(self) -> None:
+        for line, eager in ((self.network, {"uint8", "float"}), (self.images, {"contiguous", "channels last"})):
+            turns = Turns(rounds=2, seconds=1e-4, clock="both")
+            measured = plain.measure(line, small_data(), None, turns, 1)
+            for kind in ("plain", "plain" + PROCESSOR):
+                self.assertEqual(set(measured.of(PYTORCH, kind)), {*eager, "compiled"})
+                self.assertEqual(set(measured.of(JAX, kind)), set() if missing("jax") else {"jit"})
+            text = plain.report([measured])
+            self.assertIn(f"{line.title} ", text)
+            self.assertIn(f"{line.title}, processor time ", text)
+            self.assertEqual(plain.targets_of(measured), [])
+
+    def test_every_way_takes_the_step_that_double_precision_takes(self) -> None:
+        for line in (self.network, self.images):
+            data = plain.examples_of(line, small_data())
+            check = plain.Check(line, data)
+            with contextlib.suppress(MissingPeer):
+                for _, variant, step in plain.steps_of(line, data, 1):
+                    self.assertLess(max(check.differences(step).values()), 1e-4, variant)
+
+    def test_what_computes_another_loss_or_step_does_not_count(self) -> None:
+        for what, in_loss in (("loss", 0.1), ("step", 0.0)):
+
+            def changed(step: plain.TorchStep, *batch: torch.Tensor, in_loss: float = in_loss) -> torch.Tensor:
+                loss = functional.cross_entropy(step.model(batch[0]), batch[1])
+                more = 0.1 * (loss - loss.detach()) + in_loss * loss.detach()
+                return loss if loss.dtype == torch.float64 else loss + more
+
+            with mock.patch.object(plain.TorchStep, "loss", changed):
+                measured = Measured("")
+                peers = plain.peers_of(self.network, small_data(), Turns(1, 1e-4), 1, measured)
+            self.assertEqual([peer.program for peer in peers], [] if missing("jax") else [JAX])
+            for variant in ("uint8", "float", "compiled"):
+                told = f"not counted: {PYTORCH}, {variant}: its {what} is 1.0e-01 away"
+                self.assertIn(told, "".join(measured.remarks))
+
+    @unittest.skipIf(missing("jax"), "no JAX here")
+    def test_any_list_of_layers_in_jax_is_the_twin(self) -> None:
+        """Losses and gradients in double; sums of at most a thousand terms, one after another a dozen times."""
+        jax = load_jax("cpu", 1)
+        jax.config.update("jax_enable_x64", True)
+        self.addCleanup(jax.config.update, "jax_enable_x64", False)
+        images, labels = torch.randn(6, 3, 12, 12).double(), torch.arange(6)
+        for layers in (EVERY_LAYER, POOLED):
+            torch.manual_seed(1)
+            module = module_of(layers, (3, 12, 12)).double()
+            loss = functional.cross_entropy(module(images), labels)
+            expected = [loss.detach(), *torch.autograd.grad(loss, module.parameters())]
+            in_jax = JaxNetwork(jax, layers)
+
+            def loss_of(parameters: list, in_jax: JaxNetwork = in_jax) -> object:
+                logits = in_jax(parameters, as_jax(jax, images.permute(0, 2, 3, 1)))
+                return -jax.nn.log_softmax(logits)[np.arange(6), np.arange(6)].mean()
+
+            parts = [part.permute(2, 3, 1, 0) if part.dim() == 4 else part for part in module.parameters()]
+            value, gradient = jax.value_and_grad(loss_of)([as_jax(jax, part) for part in parts])
+            for one, other in zip([value, *gradient], expected, strict=True):
+                array = np.asarray(one)
+                array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+                np.testing.assert_allclose(array, other.numpy(), rtol=0, atol=1000 * 12 * EPSILON)
+
+    def test_no_round_begins_that_would_outlast_the_budget(self) -> None:
+        for budget, rounds in ((1e-9, 1), (60, 3)):
+            measured = Measured("")
+            measure_rounds(measured, [Candidate(PYTORCH, "a", lambda: {"plain": 1.0})], Turns(3, 0.1, budget=budget))
+            self.assertEqual(measured.of(PYTORCH, "plain"), {"a": [1.0] * rounds})
+
+    def test_a_line_has_both_clocks_share_quartiles_and_verdict(self) -> None:
+        ending, peak = PROCESSOR, 2**26 / self.network.operations()
+        kinds = {"plain": [1e3, 1e3, 1e3], "plain" + ending: [2e3, 2e3, 2e3]}
+        times = {
+            SGDSCOPE: {
+                kind: {"": of}
+                for kind, of in {**kinds, "peak": [500 * peak] * 3, "peak" + ending: [1e3 * peak] * 3}.items()
+            },
+            PYTORCH: {kind: {"float": [3e3, 2e3, 5e3], "compiled": [2e3, 2e3, 2e3]} for kind in kinds},
+            JAX: {kind: {"jit": [1200.0, 1500.0, 1700.0]} for kind in kinds},
+        }
+        wall, processor = plain.lines_of(Measured(self.network.title, times))
+        self.assertRegex(
+            wall,
+            r"^784-8-10, batches of 30 +3 +50% +1\.000 +3\.000 +2\.000 +1\.500 +3\.00 \(2\.50 to 4\.00\)"
+            r" +2\.00 \(2\.00 to 2\.00\) +1\.50 \(1\.35 to 1\.60\)  yes, by 1\.50$",
+        )
+        self.assertRegex(processor, r"processor time +3 +50% +2\.000 .* 0\.75 \(0\.68 to 0\.80\)  no, by 0\.75$")
 
 
 class NoiseEnhancement(unittest.TestCase):
@@ -452,7 +584,7 @@ class Hessians(unittest.TestCase):
     def test_a_round_of_resnet_has_products(self) -> None:
         with (
             mock.patch.object(hessian, "IMAGES", 2),
-            mock.patch.object(hessian, "ResNet18", WideResNet),
+            mock.patch.dict(NETWORKS, ResNet18=NETWORKS["WideResNet8"]),
             contextlib.redirect_stderr(io.StringIO()),
         ):
             measured = hessian.measure(hessian.RESNET, small_data(), None, Turns(rounds=1, seconds=1e-4))
@@ -584,7 +716,9 @@ class Verdicts(unittest.TestCase):
             {"plain": (10,), "peak": (1,)},
             **{PYTORCH: {"plain": {"float": [13.0], "compiled": [11.0]}}, JAX: {"plain": {"jit": [12.0]}}},
         )
-        self.assertEqual(list(self.verdicts(measured, plain.targets_of).values()), [False, True])
+        for name, met in (("784-64-10, batches of 100", [False, True]), ("C1, batches of 16", [True, True])):
+            measured.network = name
+            self.assertEqual(list(self.verdicts(measured, plain.targets_of).values()), met)
 
     def test_verdicts_of_noise_enhancement(self) -> None:
         measured = self.measured(
@@ -634,7 +768,26 @@ class Verdicts(unittest.TestCase):
 class CommandLine(unittest.TestCase):
     def test_defaults_are_those_of_inherent_noise(self) -> None:
         options = bench_peers.parse_arguments([])
-        self.assertEqual((options.work, options.networks, options.clock), ("inherent_noise", [64, 2000, 8000], "wall"))
+        self.assertEqual((options.work, options.widths, options.clock), ("inherent_noise", [64, 2000, 8000], "wall"))
+
+    def test_networks_and_batches_choose_lines_of_plain(self) -> None:
+        options = bench_peers.parse_arguments(
+            ["--work", "plain", "--networks", "C1,784-64-10", "--batches", "100,1000"]
+        )
+        titles = ["784-64-10, batches of 100", "C1, batches of 100", "C1, batches of 1000"]
+        self.assertEqual([line.title for line in options.lines], titles)
+        self.assertEqual(bench_peers.parse_arguments(["--networks", "2000"]).widths, [2000])
+        self.assertEqual(bench_peers.parse_arguments(["--work", "all"]).lines, list(plain.LINES))
+        for arguments, where in (
+            (["--work", "plain", "--networks", "C9"], "--networks: found 'C9'"),
+            (["--work", "plain", "--batches", "7"], "--batches: found '7'"),
+            (["--work", "plain", "--networks", "C1", "--batches", "25"], "--batches: C1 is not measured"),
+            (["--work", "stability", "--networks", "C1"], "--networks: --work stability has no choice"),
+            (["--batches", "16"], "--batches: --work inherent_noise has no choice"),
+            (["--clock", "both"], "--clock: only plain steps"),
+        ):
+            with self.subTest(arguments=arguments), self.assertRaisesRegex(Error, where):
+                bench_peers.parse_arguments(arguments)
 
     def test_processor_time_of_several_threads_is_refused(self) -> None:
         error = io.StringIO()

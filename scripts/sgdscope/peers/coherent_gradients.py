@@ -244,7 +244,7 @@ def measure(data: Dataset, ours: SgdscopeBench | None, turns: Turns, threads: in
     if ours:
         candidates.append(Candidate(SGDSCOPE, "", lambda: ours.measure(PLAIN, OPTIONAL)))
     print(f"measuring {measured.network} ...", file=sys.stderr, flush=True)
-    measure_rounds(measured, candidates, turns.rounds)
+    measure_rounds(measured, candidates, turns)
     if ours:
         absent = [name for name, kind in OPTIONAL.items() if not measured.of(SGDSCOPE, kind)]
         measured.remarks += [f"not measured: {name}, which {ours.program} does not have" for name in absent]

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from sgdscope.errors import MissingPeer
 from sgdscope.peers.data import CLASSES, INPUTS, Dataset
-from sgdscope.peers.image_networks import CHANNELS, PIXELS, ResNet18
+from sgdscope.peers.image_networks import CHANNELS, NETWORKS, PIXELS
 from sgdscope.peers.pytorch import PlainStep, name_of, network
 from sgdscope.peers.sgdscope_bench import SgdscopeBench, measure_beside
 from sgdscope.peers.timing import PYTORCH, SGDSCOPE, Candidate, Measured, Target, Turns, ratio, synchronize, timed
@@ -176,7 +176,8 @@ def problem_of(network_name: str, data: Dataset) -> Problem:
     device = data.images.device
     if network_name == RESNET:
         images = torch.rand((IMAGES, CHANNELS, PIXELS, PIXELS))
-        return by_batch(ResNet18()).to(device), images.to(device), torch.randint(CLASSES, (IMAGES,)).to(device)
+        model = by_batch(NETWORKS["ResNet18"]())
+        return model.to(device), images.to(device), torch.randint(CLASSES, (IMAGES,)).to(device)
     model = network((INPUTS, *HIDDEN, CLASSES)).to(device)
     return model, data.images[:EXAMPLES].float().div(255), data.labels[:EXAMPLES]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ def about(data: Dataset, turns: Turns, ours: SgdscopeBench | None, load: float) 
         "rounds": turns.rounds,
         "block_seconds": turns.seconds,
         "clock": turns.clock,
+        "budget_seconds": turns.budget if math.isfinite(turns.budget) else None,
         "load_before": round(load, 2),
         "sgdscope_bench": context,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdscope.errors import DATA, Error
-from sgdscope.peers.timing import SGDSCOPE, Candidate, Measured, Turns, measure_rounds
+from sgdscope.peers.timing import SGDSCOPE, Candidate, Measured, Turns, measure_rounds, readings
 
 
 class SgdscopeBench:
@@ -42,7 +41,9 @@ class SgdscopeBench:
         output = self._run(f"--benchmark_filter=^({'|'.join(wanted)})(/|$)")
         self.context = output.get("context", {})
         self._check_device()
-        times = dict(pair for entry in output.get("benchmarks", []) for pair in self._time(entry, wanted))
+        times: dict[str, float] = {}
+        for entry in output.get("benchmarks", []):
+            times |= self._time(entry, wanted)
         if missing := [name for name, kind in kinds.items() if kind not in times]:
             hint = "--benchmark_list_tests lists what it has"
             raise Error(self.program, f"reported no {', '.join(missing)}", hint, DATA)
@@ -67,18 +68,17 @@ class SgdscopeBench:
             hint = "it takes the device from SGDSCOPE_BENCH_DEVICE, and names it as 'device' in its JSON context"
             raise Error(self.program, f"measured on {found}, PyTorch on {self.device}", hint, DATA)
 
-    def _time(self, entry: dict[str, Any], kinds: Mapping[str, str]) -> list[tuple[str, float]]:
-        """(kind, microseconds) of one entry; none for an aggregate or another benchmark."""
-        name = re.match(r"\w+(/\d+)?(?=/|$)", entry.get("name", ""))
+    def _time(self, entry: dict[str, Any], kinds: Mapping[str, str]) -> dict[str, float]:
+        """Microseconds by kind of one entry; none for an aggregate or another benchmark."""
         if entry.get("error_occurred"):
             raise Error(
                 self.program, f"{entry.get('name')}: {entry.get('error_message')}", "repair the benchmark", DATA
             )
-        if not name or name[0] not in kinds or entry.get("run_type") == "aggregate":
-            return []
+        name = next((name for name in kinds if f"{entry.get('name', '')}/".startswith(f"{name}/")), None)
+        if name is None or entry.get("run_type") == "aggregate":
+            return {}
         scale = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}[entry["time_unit"]]
-        time = entry["cpu_time" if self.turns.clock == "cpu" else "real_time"]
-        return [(kinds[name[0]], time * scale)]
+        return readings(self.turns.clock, kinds[name], entry["real_time"] * scale, entry["cpu_time"] * scale)
 
 
 def measure_beside(
@@ -88,5 +88,5 @@ def measure_beside(
     measured = Measured(network)
     print(f"measuring {network} ...", file=sys.stderr, flush=True)
     candidates = [*peers, *([Candidate(SGDSCOPE, "", lambda: ours.measure(benchmarks))] if ours else [])]
-    measure_rounds(measured, candidates, turns.rounds)
+    measure_rounds(measured, candidates, turns)
     return measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +12,28 @@ import torch
 
 SGDSCOPE, PYTORCH, JAX = "sgdscope", "PyTorch", "JAX"
 
-# What --clock means: time that passes, or the processor time of this process, which waits for others don't lengthen.
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+# What --clock means: time that passes; the processor time of this process, which waits for others don't lengthen; or that of
+# all its threads beside the time that passes, as a kind of step of its own.
+CLOCKS = ("wall", "cpu", "both")
+PROCESSOR = ", processor time"
+
+
+def readings(clock: str, kind: str, wall: float, processor: float) -> dict[str, float]:
+    """What the clock reads, by kind of step."""
+    if clock == "both":
+        return {kind: wall, kind + PROCESSOR: processor}
+    return {kind: wall if clock == "wall" else processor}
 
 
 @dataclass
 class Turns:
-    """How candidates take their turns: `rounds` times, for about `seconds` by `clock`."""
+    """How candidates take their turns: `rounds` times, for about `seconds` by `clock`; of a network, no round but the first
+    begins that would end after `budget` seconds."""
 
     rounds: int
     seconds: float
     clock: str = "wall"
+    budget: float = math.inf
 
 
 @dataclass
@@ -43,22 +55,22 @@ def timed(
     least: int = 3,
 ) -> Candidate:
     """Warms the step up, and chooses how many of it, `least` or more, make a turn. `finish` awaits the device."""
-    clock = CLOCKS[turns.clock]
 
-    def block(steps: int) -> float:
+    def block(steps: int) -> dict[str, float]:
         finish()
-        start = clock()
+        start = time.perf_counter(), time.process_time()
         for _ in range(steps):
             step()
         finish()
-        return (clock() - start) / steps
+        wall, processor = time.perf_counter() - start[0], time.process_time() - start[1]
+        return readings(turns.clock, kind, wall / steps, processor / steps)
 
     block(least)
-    estimate = block(least)
+    estimate = block(least)[kind]
     if least * estimate < turns.seconds / 4:
-        estimate = block(round(turns.seconds / 4 / estimate))
+        estimate = block(round(turns.seconds / 4 / estimate))[kind]
     steps = max(least, round(turns.seconds / estimate))
-    return Candidate(program, variant, lambda: {kind: block(steps) * 1e6})
+    return Candidate(program, variant, lambda: {name: time * 1e6 for name, time in block(steps).items()})
 
 
 def synchronize(device: torch.device) -> None:
@@ -89,9 +101,12 @@ class Measured:
         return self.of(program, kind)[self.best_variant(program, kind)] if self.of(program, kind) else []
 
 
-def measure_rounds(measured: Measured, candidates: Sequence[Candidate], rounds: int) -> None:
-    """All candidates in turn, `rounds` times; each round begins with another one."""
-    for i in range(rounds):
+def measure_rounds(measured: Measured, candidates: Sequence[Candidate], turns: Turns) -> None:
+    """All candidates in turn, round by round; each round begins with another one."""
+    start = time.monotonic()
+    for i in range(turns.rounds):
+        if i > 0 and (time.monotonic() - start) * (i + 1) / i > turns.budget:
+            break
         first = i % len(candidates)
         for candidate in [*candidates[first:], *candidates[:first]]:
             kinds = measured.times.setdefault(candidate.program, {})
@@ -101,7 +116,7 @@ def measure_rounds(measured: Measured, candidates: Sequence[Candidate], rounds: 
 
 @dataclass
 class Ratio:
-    """The median of the rounds' ratios, with their extremes."""
+    """The median of the rounds' ratios, with what they spread between."""
 
     median: float
     low: float
@@ -112,10 +127,20 @@ class Ratio:
         return f"{median} ({low} to {high})"
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
     """Round by round, because the two of a round were measured at nearly the same time."""
-    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
-    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+    return [a / b for a, b in zip(numerators, denominators, strict=True)]
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
+    of_rounds = ratios(numerators, denominators)
+    return Ratio(statistics.median(of_rounds), min(of_rounds), max(of_rounds))
+
+
+def quartiles(values: Sequence[float]) -> Ratio:
+    """The median with the quartiles in place of the extremes."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * [values[0]]
+    return Ratio(median, low, high)
 
 
 @dataclass
