@@ -112,6 +112,20 @@ def _refuse_one_name(path: str, label: str, values: Iterable[str]) -> None:
         shown[plain(value)] = value
 
 
+def _refuse_stages(study: Study, file: str) -> None:
+    """Settings that begin from weights which other runs of the study have yet to make."""
+    for setting in study.settings:
+        if setting.after:
+            what = (
+                f"{setting.name} begins from weights of {setting.after}, and the runs of one job file are in no order"
+            )
+            hint = (
+                'make two: one of the first runs, by "only", and then, without "after", one of the others, where each line '
+                "gets --set init.from=RUN/checkpoints/step_….safetensors"
+            )
+            raise Error(f"{file}: after", what, hint)
+
+
 def quote(word: str) -> str:
     """A word as shells and Python's shlex read it back."""
     safe = word and all(letter.isascii() and (letter.isalnum() or letter in "_./=:,@%+-") for letter in word)
@@ -133,6 +147,7 @@ def print_jobs(arguments: Sequence[str]) -> None:
         if line.sets or line.varies:
             raise Error(line.file, "is a study, which says itself what varies", "leave out --set, --vary and --seeds")
         study = load_study(line.file, line.size)
+        _refuse_stages(study, line.file)
         name = os.path.basename(line.file)[: -len(STUDY)]
         out = line.out or os.path.join("runs", "_".join(filter(None, [name, line.size])))
     else:

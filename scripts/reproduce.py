@@ -2,8 +2,11 @@
 """The parts of scripts/reproduce.sh that are not running jobs.
 
     scripts/reproduce.py list                                    the papers' figures, and how long they take
-    scripts/reproduce.py plan PAPER[/FIGURE] [--size SIZE] ...   writes a job file and prints its name
+    scripts/reproduce.py plan PAPER[/FIGURE] [--size SIZE] ...   writes a job file and prints its name; --stage 2 and so on:
+                                                                 of runs that begin from weights of those before, if any
     scripts/reproduce.py report DIR [--record-durations]         draws what the runs in DIR gave, and writes the report
+    scripts/reproduce.py ended DIR PAPER[/FIGURE]                says whether all runs are done, or diverged where they may:
+                                                                 if not, the exit status is 1
     scripts/reproduce.py keep DIR                                keeps what the report in DIR came to, beside the paper's page
 
 Exit status: 0 done, 2 wrong usage, 3 unusable data, 5 no library or no place to write.
@@ -16,14 +19,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import ROOT, figures, jobs_of, papers, sizes_of_paper, with_size
+from sgdscope.catalogue import ROOT, choose, figures, jobs_of, papers, sizes_of_paper, study_of, with_size
 from sgdscope.claims import Verdict
 from sgdscope.durations import CORES, Durations, in_words
-from sgdscope.errors import exit_status_of, need_matplotlib
+from sgdscope.errors import Error, exit_status_of, need_matplotlib
 from sgdscope.kept import keep
 from sgdscope.plan import Reproduction, default_folder, open_reproduction, plan
 from sgdscope.report import write_report
 from sgdscope.results import load_outcome, seconds_of
+
+UNFINISHED = 1  # exit status
 
 
 def show_list() -> None:
@@ -82,10 +87,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     planning.add_argument(
         "--data-path", type=Path, metavar="DIR", action="append", default=[], help="folder of a data set's files"
     )
+    planning.add_argument("--stage", type=int, default=1, help="of runs that begin from others' weights (default: 1)")
     planning.add_argument("--device", choices=("cpu", "cuda"), help="default: the configs'")
     reporting = commands.add_parser("report")
     reporting.add_argument("folder", type=Path, metavar="DIR")
     reporting.add_argument("--record-durations", action="store_true", help="write configs/PAPER/durations.json")
+    ending = commands.add_parser("ended")
+    ending.add_argument("folder", type=Path, metavar="DIR")
+    ending.add_argument("target", metavar="PAPER[/FIGURE]")
     keeping = commands.add_parser("keep")
     keeping.add_argument("folder", type=Path, metavar="DIR")
     return parser.parse_args(arguments)
@@ -107,6 +116,18 @@ def show_report(folder: Path, record: bool) -> None:
         record_durations(reproduction)
 
 
+def check_ended(reproduction: Reproduction, target: str) -> None:
+    """Refuses runs of the target that are not done, but for those that diverged and may."""
+    paper, names = choose(target, reproduction.size)
+    jobs = [job for name in names for job in study_of(paper, name, reproduction.size).jobs()]
+    outcomes = [load_outcome(job, reproduction.runs_folder) for job in jobs if job.folder in reproduction.runs]
+    problems = {one.problem: None for one in outcomes if one.problem and not (one.ended and one.job.may_diverge)}
+    if problems:
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        hint = "the report tells of each; called again, scripts/reproduce.sh makes those that have not ended"
+        raise Error(str(reproduction.folder), f"{next(iter(problems))}{more}", hint, UNFINISHED)
+
+
 def record_durations(reproduction: Reproduction) -> None:
     """Keeps how long the finished runs took."""
     durations = Durations.load(reproduction.paper)
@@ -116,16 +137,19 @@ def record_durations(reproduction: Reproduction) -> None:
 
 
 def do(options: argparse.Namespace) -> None:
-    """Carries out one of the commands list, plan, report and keep."""
+    """Carries out one of the commands."""
     if options.command == "list":
         show_list()
         return
     if options.command == "keep":
         print(f"kept: {keep(open_reproduction(options.folder))}")
         return
+    if options.command == "ended":
+        check_ended(open_reproduction(options.folder), options.target)
+        return
     need_matplotlib()  # also before planning: before hours of runs, not after
     if options.command == "plan":
-        print(plan(options.target, options.size, options.out, options.data_path, options.device))
+        print(plan(options.target, options.size, options.out, options.data_path, options.device, options.stage))
     else:
         show_report(options.folder, options.record_durations)
 

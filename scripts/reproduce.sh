@@ -1,36 +1,39 @@
 #!/usr/bin/env bash
 # Reproduces a figure of a paper, or all of its figures: makes the runs, draws, and reports which of the paper's claims hold.
 #
-#   scripts/reproduce.sh PAPER[/FIGURE] [--quick | --desk | --size SIZE] [-j N] [--out DIR] [--data-path DIR] [--device cuda] \
-#     [--record-durations] [--slurm [-- SBATCH OPTION...]]
+#   scripts/reproduce.sh PAPER[/FIGURE] [--quick | --desk | --size SIZE] [-j N] [--threads T] [--out DIR] [--data-path DIR] \
+#     [--device cuda] [--record-durations] [--slurm [-- SBATCH OPTION...]]
 #   scripts/reproduce.sh --list
 #
 #   --size       full (the default): the paper's own setting; desk: the paper's kind of network, at the size that two cores
 #                manage in three hours a figure; quick: minutes, to try the machinery; or another size of the figures'
 #                studies, configs/PAPER/FIGURE.study.json. --quick and --desk are short for --size quick and --size desk
 #   -j           runs at a time; default: the number of cores
+#   --threads    of each run; default: the cores divided by the runs at a time, so that with -j 1 a run has all of them. The last
+#                bits of results depend on it
 #   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_SIZE
 #   --data-path  folder of the files of MNIST, CIFAR-10 or CIFAR-100, once for each; default: data/mnist, data/cifar10,
 #                data/cifar100. Where MNIST is missing, Fashion-MNIST stands in; where only CIFAR-10's test batch is, its
 #                batch 5 is the test set. Runs of which the data are missing are left out, if there are others
 #   --device     cpu or cuda; default: what the figures' configs say, cpu
 #   --record-durations  afterwards, keep how long the runs took in configs/PAPER/durations.json, which --list tells
-#   --slurm      have the runs made as a Slurm job array
+#   --slurm      have the runs made as a Slurm job array; where some begin from others' weights, as one after the other
 #   --list       all papers and figures, and how long they take
 #
 # Called again after an interruption it goes on. Figures of one paper share their runs. Exit status: 0 also where claims do
-# not hold, 1 if runs failed, 130 (or 143, 129) if interrupted.
+# not hold, and where runs diverged of which a study says that they may; 1 if other runs did, or failed; 130 (or 143, 129) if
+# interrupted.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-arguments=() target='' slots=() slurm='' record=()
+arguments=() target='' sharing=() slurm='' record=()
 while (($#)); do
   case $1 in
     --quick | --desk) arguments+=("$1") && shift ;;
     --record-durations) record=("$1") && shift ;;
     --device | --size) needs_value "$@" && arguments+=("$1" "$2") && shift 2 ;;
-    -j) needs_value "$@" && slots=(-j "$2") && shift 2 ;;
+    -j | --threads) needs_value "$@" && sharing+=("$1" "$2") && shift 2 ;;
     --out | --data-path) needs_value "$@" && arguments+=("$1" "$(absolute "$2")") && shift 2 ;;
     --slurm) slurm=yes && shift ;;
     --list) target=--list && shift ;;
@@ -42,7 +45,8 @@ while (($#)); do
 done
 [[ $target ]] || die "needs PAPER or PAPER/FIGURE; scripts/reproduce.sh --list shows them"
 [[ $slurm || $# == 0 ]] || die "what comes after -- is for sbatch, and there is no --slurm"
-[[ ! $slurm || ${#slots[@]} == 0 ]] || die "give one of --slurm and -j: Slurm decides how many runs there are at a time"
+[[ ! $slurm || ${#sharing[@]} == 0 ]] || die "-j and --threads are not for --slurm: Slurm decides how many runs there are at a" \
+  "time, and after -- --cpus-per-task=T gives each T threads"
 
 python=$(project_python) || die "no python3 here has numpy, scipy and matplotlib; scripts/setup.sh installs them"
 [[ $target != --list ]] || exec "$python" scripts/reproduce.py list
@@ -68,14 +72,18 @@ passing_signals_on() {
 [[ ${SGDSCOPE:-} != */* ]] || SGDSCOPE=$(absolute "$SGDSCOPE") # sweep.sh is called from another folder than we
 command -v -- "${SGDSCOPE:-build/release/sgdscope}" >/dev/null || die "there is no program ${SGDSCOPE:-build/release/sgdscope};" \
   "scripts/quickstart.sh or scripts/test.sh builds it, or set SGDSCOPE to where you have it"
-jobs=$("$python" scripts/reproduce.py plan "${arguments[@]}" -- "$target")
-sweep=(scripts/sweep.sh "$jobs" "${slots[@]}")
-[[ ! $slurm ]] || sweep=(scripts/slurm_sweep.sh "$jobs" -- "$@")
 status=0
-passing_signals_on "${sweep[@]}" || status=$?
-if ((status > 1)); then
-  say "stopped while making the runs; called again, it goes on" >&2
-  exit "$status"
-fi
-"$python" scripts/reproduce.py report "$(dirname "$jobs")" "${record[@]}"
-exit "$status"
+for ((stage = 1; ; stage++)); do # most have but one
+  jobs=$("$python" scripts/reproduce.py plan "${arguments[@]}" --stage "$stage" -- "$target")
+  [[ -e $jobs ]] || break
+  sweep=(scripts/sweep.sh "$jobs" "${sharing[@]}")
+  [[ ! $slurm ]] || sweep=(scripts/slurm_sweep.sh "$jobs" -- "$@")
+  passing_signals_on "${sweep[@]}" || status=$?
+  if ((status > 1)); then
+    say "stopped while making the runs; called again, it goes on" >&2
+    exit "$status"
+  fi
+done
+folder=$(dirname "$jobs")
+"$python" scripts/reproduce.py report "$folder" "${record[@]}"
+((status == 0)) || exec "$python" scripts/reproduce.py ended "$folder" "$target"

@@ -187,7 +187,7 @@ class Refusals(Studies):
             ({"extends": "mine.study.json"}, ("extends: the study extends itself",)),
             (
                 {"common": {"a": "{n}"}, "curves": {"all": {"vary": [{"n": 1}, {"m": 2}]}}},
-                ("curves.all: config or common speaks of 'n', which has no value here",),
+                ("curves.all: config, common or after speaks of 'n', which has no value here",),
             ),
             ({"name": "a/b"}, ("found the name 'a/b'",)),
             ({"name": "a" * 201}, ("at most 200 characters",)),

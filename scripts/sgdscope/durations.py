@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sgdscope.errors import Error
 from sgdscope.files import replacing
-from sgdscope.studies import Job, read_json
+from sgdscope.studies import Job, read_json, stages
 
 if TYPE_CHECKING:
     from sgdscope.results import Outcome
@@ -44,13 +44,16 @@ class Durations:
         return self.by_size.get(size, {}).get(name)
 
     def of_all(self, size: str, jobs: Iterable[Job]) -> float | None:
-        """How long jobs take, the longest first, one on each core; None where one of them was never measured."""
-        busy_until = [0.0] * CORES
-        for seconds in sorted([self.seconds(size, job.name) or 0.0 for job in jobs], reverse=True):
-            if not seconds:
-                return None
-            heapq.heapreplace(busy_until, busy_until[0] + seconds)
-        return max(busy_until)
+        """How long jobs take, stage after stage, the longest first, one on each core; None where one was never measured."""
+        begin = 0.0
+        for stage in stages(jobs):
+            busy_until = [begin] * CORES
+            for seconds in sorted([self.seconds(size, job.name) or 0.0 for job in stage], reverse=True):
+                if not seconds:
+                    return None
+                heapq.heapreplace(busy_until, busy_until[0] + seconds)
+            begin = max(busy_until)
+        return begin
 
     def record(self, size: str, outcomes: Sequence[Outcome]) -> int:
         """Takes in how long the runs took that have ended; of how many settings. Numbers of another machine are dropped."""

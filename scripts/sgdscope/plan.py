@@ -18,7 +18,9 @@ from typing import Any
 from sgdscope.catalogue import ROOT, choose, jobs_of
 from sgdscope.errors import DATA, RESOURCE, Error, note
 from sgdscope.files import replacing
-from sgdscope.studies import Job, read_json
+from sgdscope.runs import read_manifest
+from sgdscope.snapshots import files_in
+from sgdscope.studies import Job, read_json, stages
 
 STATE = "reproduction.json"
 LOOKED_FOR = {  # such a file is where the data are
@@ -72,15 +74,25 @@ def open_reproduction(folder: Path) -> Reproduction:
         raise Error(str(folder), f"cannot be read: {error.strerror}", hint, RESOURCE) from None
 
 
-def plan(target: str, size: str, out: Path | None, data_paths: Sequence[Path], device: str | None = None) -> Path:
-    """Writes the job file for PAPER or PAPER/FIGURE, the longest jobs first, and returns its name."""
+def plan(
+    target: str, size: str, out: Path | None, data_paths: Sequence[Path], device: str | None = None, stage: int = 1
+) -> Path:
+    """Writes the job file of a stage of PAPER or PAPER/FIGURE, the longest jobs first, and returns its name.
+
+    A stage after the first begins from weights of earlier ones, which are to be run by then. If nothing is in it, there
+    is no such file.
+    """
     paper, names = choose(target, size)
     reproduction = _take_folder(out or default_folder(paper, size), paper, size)
-    jobs = jobs_of(paper, names, size)
-    configs = {job: config_of(job) for job in jobs}
+    configs = {job: config_of(job) for job in jobs_of(paper, names, size)}
+    of_stage = dict(enumerate(stages(configs), 1)).get(stage, [])
     check_data_paths(data_paths, configs.values())
-    configs = _with_data(configs, data_paths)
-    words = {job.folder: shlex.join(_words(job, config, data_paths, device)) for job, config in configs.items()}
+    weights = _weights(of_stage, reproduction)
+    configs = _with_data({job: configs[job] for job in weights}, data_paths)
+    words = {
+        job.folder: shlex.join(_words(job, [*data_overrides(config, data_paths), *weights[job]], device))
+        for job, config in configs.items()
+    }
     for folder, new in words.items():
         old = reproduction.runs.setdefault(folder, new)
         if old != new:
@@ -91,9 +103,13 @@ def plan(target: str, size: str, out: Path | None, data_paths: Sequence[Path], d
     reproduction.save()
     outputs = {folder: shlex.quote(_from_root(reproduction.runs_folder / folder)) for folder in words}
     lines = [f"{words[folder]} --output {output}\n" for folder, output in outputs.items()]
-    file = reproduction.folder / f"{names[0] if len(names) == 1 else 'all'}.jobs"
-    with replacing(file) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    ending = "jobs" if stage == 1 else f"stage{stage}.jobs"
+    file = reproduction.folder / f"{names[0] if len(names) == 1 else 'all'}.{ending}"
+    if lines:
+        with replacing(file) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+    else:
+        file.unlink(missing_ok=True)
     return file
 
 
@@ -131,9 +147,28 @@ def _with_data(configs: dict[Job, dict[str, Any]], data_paths: Sequence[Path]) -
     return found
 
 
-def _words(job: Job, config: dict[str, Any], data_paths: Sequence[Path], device: str | None) -> list[str]:
+def _weights(jobs: Iterable[Job], reproduction: Reproduction) -> dict[Job, list[str]]:
+    """The jobs whose first weights are there, with what overrides theirs, and a note for each run that lacks them."""
+    found: dict[Job, list[str]] = {}
+    left_out: dict[str, list[str]] = {}
+    for job in jobs:
+        if not job.after:
+            found[job] = []
+            continue
+        before = reproduction.runs_folder / job.after
+        files = files_in(before / "checkpoints")
+        if files and read_manifest(before).get("status") == "done":
+            found[job] = [f"init.from={_from_root(list(files.values())[-1])}"]
+        else:
+            left_out.setdefault(job.after, []).append(job.folder)
+    for after, folders in left_out.items():
+        note(f"{after} is not done\n  the runs that begin from its weights are left out: {', '.join(folders)}")
+    return found
+
+
+def _words(job: Job, more: Sequence[str], device: str | None) -> list[str]:
     called = dataclasses.replace(job, config=_from_root(Path(job.config)))
-    return [*called.words(data_overrides(config, data_paths)), *(["--device", device] if device else [])]
+    return [*called.words(more), *(["--device", device] if device else [])]
 
 
 def _from_root(path: Path) -> str:

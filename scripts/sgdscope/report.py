@@ -148,8 +148,10 @@ def _data_of(run: Run) -> str:
 
 
 def _absent_data(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[str]:
-    """Data sets that were not found when the runs were planned."""
-    jobs = [outcome.job for outcome in outcomes if outcome.job.folder not in reproduction.runs]
+    """Data sets that were not found when the runs were planned; what lacks its first weights is not planned either."""
+    done = {"", *(outcome.job.folder for outcome in outcomes if outcome.run)}
+    unplanned = [outcome.job for outcome in outcomes if outcome.job.folder not in reproduction.runs]
+    jobs = [job for job in unplanned if job.after in done]
     names = sorted({config_of(job)["data"]["name"] for job in jobs})
     return [
         f"{DATA_NAMES[name]} was not found: its runs are missing, and claims on them not decided." for name in names

@@ -35,7 +35,8 @@ class Outcome:
         """Why there is no finished run; empty if there is one."""
         if self.run is not None:
             return ""
-        status, reason = self.manifest.get("status", "not run yet"), self.manifest.get("reason", "")
+        waits = f", it begins from {self.job.after}" if self.job.after else ""
+        status, reason = self.manifest.get("status", f"not run yet{waits}"), self.manifest.get("reason", "")
         return f"{self.job.folder}: {status}" + (f" ({reason})" if reason else "")
 
     @property

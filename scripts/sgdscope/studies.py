@@ -10,12 +10,15 @@ A study file is JSON, in which // comments are allowed. Its keys, of which study
     values     {NAME: VALUE}: for expressions, and for who draws the runs
     name       the parts of a setting's name, joined by '_'
     set        {PATH: VALUE}: what a setting overrides, in this order
-    curves     {CURVE: {vary, values, set, config}}: lists of settings. `vary` is a grid, {NAME: [VALUE, ...]}, of which
-               the first name varies most slowly, or a list of grids. A NAME may also have one value, or an expression
+    curves     {CURVE: {vary, values, set, config, after, may_diverge}}: lists of settings. `vary` is a grid, {NAME: [VALUE, ...]}, of
+               which the first name varies most slowly, or a list of grids. A NAME may also have one value, or an
+               expression. `after` names a setting: its run with the same seed is made before, and its last weights
+               are the first ones of this curve's runs
     only       which of the curves there are, in this order; all, without it
+    may_diverge  true where a run that diverges is a result as any other, as at a grid's highest learning rates
     sizes      {SIZE: {any of these keys but extends and sizes}}: what a size has besides, or in place of that
 
-In name, config, common, set and values, and in vary in place of a list, '{...}' is an expression of NAMEs and numbers
+In name, config, common, set, values and after, and in vary in place of a list, '{...}' is an expression of NAMEs and numbers
 with + - * / **, log2, min, max, and plain for what folders can be called after: "{2.0 ** rate}", "hidden{plain(hidden)}".
 It may need other expressions. The quotient of two whole numbers is whole where it can be, so that "{24 * batch / 16}"
 epochs have the same number of steps at every batch size.
@@ -42,10 +45,11 @@ from sgdscope.errors import DATA, Error, suggestion
 
 MERGED = ("common", "defaults", "values", "set", "curves", "sizes")  # key by key; others are replaced
 KEYS = {
-    "study": ("$schema", "extends", "config", "seeds", *MERGED, "name", "only"),
+    "study": ("$schema", "extends", "config", "seeds", *MERGED, "name", "only", "may_diverge"),
     "size": ("config", "seeds", *MERGED[:-1], "name", "only"),
-    "curve": ("vary", "values", "set", "config"),
+    "curve": ("vary", "values", "set", "config", "after", "may_diverge"),
 }
+OF_TYPE = {"after": (str, "name a setting, in quotes"), "may_diverge": (bool, "write true or false")}
 MOST_IN_NAME = 200  # characters, of which file systems allow 255
 
 
@@ -57,16 +61,33 @@ class Job:
     config: str
     seed: int | None
     overrides: tuple[str, ...] = ()  # PATH=VALUE
+    after: str = ""  # the folder of the run whose last weights are the first ones of this; empty if they are random
+    may_diverge: bool = field(compare=False, default=False)  # as the figure sees it
 
     @property
     def folder(self) -> str:
         """The name of the run folder: it says what was run, and nothing of the figures that use it."""
-        return self.name if self.seed is None else f"{self.name},seed={self.seed}"
+        return folder_of(self.name, self.seed)
 
     def words(self, more: Iterable[str] = ()) -> list[str]:
         """The command, without its output; `more` are further overrides."""
         sets = [word for override in (*self.overrides, *more) for word in ("--set", override)]
         return ["sgdscope", "run", self.config, *sets, *([] if self.seed is None else ["--seed", str(self.seed)])]
+
+
+def folder_of(name: str, seed: int | None) -> str:
+    """The name of the run folder of a setting with a seed."""
+    return name if seed is None else f"{name},seed={seed}"
+
+
+def stages(jobs: Iterable[Job]) -> list[list[Job]]:
+    """The jobs in groups, of which each has what can be run once the groups before it have been."""
+    left, found = list(jobs), []
+    while left:
+        awaited = {job.folder for job in left}
+        found.append([job for job in left if job.after not in awaited])
+        left = [job for job in left if job.after in awaited]
+    return found
 
 
 @dataclass(frozen=True)
@@ -76,6 +97,8 @@ class Setting:
     name: str
     config: str
     overrides: tuple[str, ...]
+    after: str = ""  # the setting whose runs have the first weights of these; empty if they are random
+    may_diverge: bool = field(compare=False, default=False)
     values: Mapping[str, Any] = field(compare=False, default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
@@ -83,7 +106,8 @@ class Setting:
 
     def job(self, seed: int | None) -> Job:
         """The run with a seed."""
-        return Job(self.name, self.config, seed, self.overrides)
+        after = self.after and folder_of(self.after, seed)
+        return Job(self.name, self.config, seed, self.overrides, after, self.may_diverge)
 
 
 @dataclass(frozen=True)
@@ -186,6 +210,8 @@ def _check(raw: Any, kind: str, place: str) -> None:
         if key in ("name", "only") and not isinstance(value, str):
             if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
                 raise Error(f"{place}{separator}{key}", f"found {json.dumps(value)[:60]}", "write a list of texts")
+        if key in OF_TYPE and not isinstance(value, OF_TYPE[key][0]):
+            raise Error(f"{place}{separator}{key}", f"found {json.dumps(value)[:60]}", OF_TYPE[key][1])
         if key == "vary" and not all(isinstance(grid, dict) for grid in _grids(raw)):
             raise Error(f"{place}.{key}", f"found {json.dumps(value)[:60]}", "write a grid: {NAME: [VALUE, ...]}")
         for part_kind, parts in (("size", "sizes"), ("curve", "curves")):
@@ -230,6 +256,7 @@ def expand(raw: dict[str, Any], file: str, size: str = "") -> Study:
     if not any(found.values()):
         raise Error(f"{file}: curves", "there is no setting in it", 'add one: "curves": {"all": {"vary": {...}}}')
     _refuse_namesakes(itertools.chain(*found.values()), file)
+    _refuse_endless(itertools.chain(*found.values()), file)
     scope = _Scope({**defaults, **common}, defaults, declared, file)
     return Study(file, size, _seeds(raw.get("seeds", []), file), scope.all(), found)
 
@@ -271,7 +298,9 @@ def _settings(
                 setting = _setting(raw, curve, scope)
             except _Absent as absent:
                 hint = "give it one in values; only parts of the name and what is set may do without"
-                raise Error(place, f"config or common speaks of '{absent}', which has no value here", hint) from None
+                raise Error(
+                    place, f"config, common or after speaks of '{absent}', which has no value here", hint
+                ) from None
             yield setting
 
 
@@ -307,7 +336,9 @@ def _setting(raw: Mapping[str, Any], curve: Mapping[str, Any], scope: _Scope) ->
     for path, value in {**raw.get("set", {}), **curve.get("set", {})}.items():
         if scope.tells(value):
             overrides.append(f"{path}={as_text(scope.fill(value))}")
-    return Setting(name, scope.text(config), tuple(overrides), scope.all())
+    may_diverge = curve.get("may_diverge", raw.get("may_diverge", False))
+    after = scope.text(curve.get("after", ""))
+    return Setting(name, scope.text(config), tuple(overrides), after, may_diverge, scope.all())
 
 
 def as_text(value: Any) -> str:
@@ -328,6 +359,20 @@ def _refuse_namesakes(settings: Iterable[Setting], file: str) -> None:
             told = "\n    ".join(" ".join((one.config, *one.overrides)) for one in (other, setting))
             hint = 'add to "name" what tells them apart'
             raise Error(f"{file}: name", f"two settings have the name {setting.name}:\n    {told}", hint)
+
+
+def _refuse_endless(settings: Iterable[Setting], file: str) -> None:
+    """Settings that come after one that is not there, or after themselves."""
+    after = {setting.name: setting.after for setting in settings}
+    for name in after:
+        chain = [name]
+        while after[chain[-1]]:
+            chain.append(after[chain[-1]])
+            if chain[-1] not in after:
+                raise Error(f"{file}: after", f"there is no setting '{chain[-1]}'", suggestion(chain[-1], after))
+            if chain[-1] in chain[:-1]:
+                what = f"a setting comes after itself: {' after '.join(chain)}"
+                raise Error(f"{file}: after", what, "let one of them begin from random weights")
 
 
 # ------------------------------------------------------------------------------------------------- expressions

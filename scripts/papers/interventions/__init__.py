@@ -12,6 +12,7 @@ PAPER = Paper(
         "1,024 images of Fashion-MNIST, 64 units a layer and 25 epochs in place of 60,000, 4,096 and 400; `noise_shape`: 1,500 images of "
         "Fashion-MNIST, 64 units a layer and batches of 25 and 100 in place of 60,000, 500, 900 and 5,000; `outliers`: 1,000 images "
         "of MNIST, 64 units a layer and 1,500 steps in place of 60,000, 256 and 60,000; `delta`: 2,500 images of MNIST, 64 units and "
-        "750 steps in place of 60,000, 500 and 6,000"
+        "750 steps in place of 60,000, 500 and 6,000; `adversarial_initialization`: 1,000 images of MNIST, 64 units a layer and 4,000 and "
+        "1,500 steps in place of 60,000, 256, 200,000 and 60,000"
     },
 )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
-
+from papers.interventions._accuracy import evaluated, overfit_at
 from papers.interventions._means import draw_means
-from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle
+from sgdscope.claims import NONE, Claim, Measurement, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Axes, Picture, new_figure, strokes
 from sgdscope.results import Results
@@ -39,20 +38,9 @@ def widths(results: Results) -> list[int]:
     return sorted([results.study.values["width"], *results.study.values["other_widths"]])
 
 
-def evaluated(run: Run, name: str) -> np.ndarray:
-    """A column of eval.csv."""
-    table, column = run.find(f"eval.{name}")
-    return table[column]
-
-
 def overfit(run: Run) -> Sample:
-    """The overfit where the training accuracy first reaches LEVEL, between evaluations linear."""
-    fit, over = evaluated(run, "train_accuracy"), evaluated(run, "overfit")
-    reached = np.flatnonzero(fit >= LEVEL)
-    if not reached.size or reached[0] == 0:
-        raise TooLittle(f"{run.folder.name}: the training accuracy does not come up to {LEVEL:g}")
-    around = slice(reached[0] - 1, reached[0] + 1)
-    return Sample(float(np.interp(LEVEL, fit[around], over[around])))
+    """The overfit where the training accuracy first reaches LEVEL."""
+    return overfit_at(run, LEVEL)
 
 
 def margin(run: Run) -> Sample:
@@ -159,7 +147,7 @@ FIGURE = Figure(
     departures=(
         "The paper compares after as many steps. Estimators that train slowly overfit less in as many steps, and so the "
         "training accuracy is the same here.",
-        "Adversarial initializations, of which the paper asks, too, need weights of a run before: `sgdscope fork` makes such runs, studies do not.",
+        "Adversarial initializations, of which the paper asks, too, are `interventions/adversarial_initialization`.",
         "Learning rates, the length to which gradients are clipped and the training accuracy at which networks are compared were chosen "
         "by runs of seed 1, which is not judged.",
     ),
