@@ -665,6 +665,38 @@ class Reports(Runs):
         )
         self.assertRegex(text, r"Of the size quick \(cpu: a processor.*; MNIST\):")
 
+    def test_results_of_other_figures_stay(self) -> None:
+        for seed in (1, 2, 3, 4, 5):
+            self.make_taylor(f"fc8000,seed={seed}", folders="out/runs")
+        self.call("report", str(self.out))
+        configs = self.root / "configs"
+        folder = configs / "inherent_noise/results/quick"
+        folder.mkdir(parents=True)
+        (configs / "inherent_noise/README.md").write_text(f"{kept.BEGIN}\n{kept.END}")
+        rows = [
+            dict.fromkeys(report.COLUMNS, "") | {"figure": name, "claim": "Old.", "border": "0"}
+            for name in ("fig1", "fig2", "no")
+        ]
+        kept.write_rows(folder / "claims.csv", rows)
+        for name in ("fig1", "fig2", "gone"):
+            (folder / f"{name}.png").write_bytes(b"old")
+        (folder / "machine.txt").write_text("another machine\n")
+        kept.keep(open_reproduction(self.out), configs)
+        found = [(row["figure"], row["claim"] == "Old.") for row in kept.rows_of(folder / "claims.csv")]
+        self.assertEqual(found, [("fig1", False)] * 4 + [("fig2", True)])
+        self.assertEqual(
+            {file.name: file.read_bytes() == b"old" for file in folder.glob("*.png")},
+            {"fig1.png": False, "fig2.png": True},
+        )
+        machines = (folder / "machine.txt").read_text().splitlines()
+        self.assertEqual(machines, ["another machine", "cpu: a processor, 1 thread a run"])
+        kept.write_rows(folder / "claims.csv", rows[:1])
+        kept.keep(open_reproduction(self.out), configs)
+        self.assertEqual(
+            (folder / "machine.txt").read_text().splitlines(), machines[1:]
+        )  # of no other there is a claim
+        self.assertEqual([file.name for file in folder.glob("*.png")], ["fig1.png"])
+
     def test_a_picture_too_large_loses_points(self) -> None:
         noise = np.random.default_rng(1).integers(0, 255, (800, 800, 3), dtype=np.uint8)
         Image.fromarray(noise).save(self.root / "large.png")

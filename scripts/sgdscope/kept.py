@@ -6,12 +6,11 @@ Beside them lies configs/PAPER/results/before.csv: what an earlier rule said of 
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import CONFIGS, SIZES, jobs_of
+from sgdscope.catalogue import CONFIGS, SIZES, figures, jobs_of
 from sgdscope.errors import DATA, Error, need_matplotlib
 from sgdscope.files import replacing
 from sgdscope.plan import CIFAR10_SPLIT, Reproduction
@@ -36,24 +35,34 @@ Rows = Sequence[Mapping[str, str]]
 
 
 def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
-    """Keeps what a reproduction's report came to beside the paper's configs, and writes the page's table anew."""
-    claims = reproduction.folder / "claims.csv"
-    if not claims.is_file():
-        raise Error(
-            str(claims), "there is no report yet", "call scripts/reproduce.sh, or reproduce.py report, first", DATA
+    """Keeps what a reproduction's report came to beside the paper's configs, and writes the page's table anew.
+
+    What is kept of the paper's other figures at this size stays, with the machines and data of all that was kept.
+    """
+    new = rows_of(reproduction.folder / "claims.csv")
+    if not new:
+        where, hint = (
+            str(reproduction.folder / "claims.csv"),
+            "call scripts/reproduce.sh, or reproduce.py report, first",
         )
+        raise Error(where, "there is no report yet", hint, DATA)
     folder = configs / reproduction.paper / "results" / reproduction.size
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    shutil.copy(claims, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names, known = {row["figure"] for row in new}, figures(reproduction.paper)
+    stay = [row for row in rows_of(folder / "claims.csv") if row["figure"] in known.keys() - names]
+    write_rows(folder / "claims.csv", sorted([*stay, *new], key=lambda row: row["figure"]))
+    of_others = {stem for row in stay for stem in known[row["figure"]].shows}
+    for picture in folder.glob("*.png"):
+        if picture.stem not in of_others:
+            picture.unlink()
     for picture in sorted(reproduction.folder.glob("*.png")):
-        keep_picture(picture, folder / picture.name)
-    jobs = jobs_of(reproduction.paper, reproduction.figures, reproduction.size)
-    outcomes = [load_outcome(job, reproduction.runs_folder) for job in jobs]
-    machines = dict.fromkeys(outcome.machine for outcome in outcomes if outcome.run)
-    data = dict.fromkeys(data_of(outcome.run) for outcome in outcomes if outcome.run)
-    for file, lines in (("machine.txt", machines), ("data.txt", data)):
-        (folder / file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if picture.stem not in of_others:
+            keep_picture(picture, folder / picture.name)
+    jobs = jobs_of(reproduction.paper, names, reproduction.size)
+    runs = [(one.machine, data_of(one.run)) for job in jobs if (one := load_outcome(job, reproduction.runs_folder)).run]
+    for file, lines in (("machine.txt", [machine for machine, _ in runs]), ("data.txt", [data for _, data in runs])):
+        earlier = lines_of(folder / file) if stay else []
+        (folder / file).write_text("".join(f"{line}\n" for line in dict.fromkeys([*earlier, *lines])), encoding="utf-8")
     write_table(reproduction.paper, configs)
     return folder
 
@@ -120,9 +129,21 @@ def rows_of(file: Path) -> Rows:
         return list(csv.DictReader(lines))
 
 
+def write_rows(file: Path, rows: Rows) -> None:
+    """Writes rows of the same columns as a CSV file."""
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
+        table = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a file; none where there is no such file."""
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
 def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
-    files = [file for file in (folder / "machine.txt", folder / "data.txt") if file.is_file()]
-    on = "; ".join(line for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    on = "; ".join(line for name in ("machine.txt", "data.txt") for line in lines_of(folder / name))
     yield f"Of the size {folder.name} ({on}):" if on else f"Of the size {folder.name}:"
     said = {(row["figure"], row["claim"]): row["before"] for row in earlier}
     times = Counter((row["figure"], row["claim"]) for row in claims)
