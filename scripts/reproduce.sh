@@ -45,8 +45,8 @@ while (($#)); do
 done
 [[ $target ]] || die "needs PAPER or PAPER/FIGURE; scripts/reproduce.sh --list shows them"
 [[ $slurm || $# == 0 ]] || die "what comes after -- is for sbatch, and there is no --slurm"
-[[ ! $slurm || ${#sharing[@]} == 0 ]] || die "-j and --threads are not for --slurm: Slurm decides how many runs there are at a" \
-  "time, and after -- --cpus-per-task=T gives each T threads"
+[[ ! $slurm || ${#sharing[@]} == 0 ]] || die "give one of --slurm and -j or --threads: Slurm decides how many runs there are at a" \
+  "time, and --cpus-per-task=T after -- how many threads each has"
 
 python=$(project_python) || die "no python3 here has numpy, scipy and matplotlib; scripts/setup.sh installs them"
 [[ $target != --list ]] || exec "$python" scripts/reproduce.py list

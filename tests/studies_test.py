@@ -20,7 +20,7 @@ from run_folders import PROGRAM, SIZES
 from sgdscope.catalogue import CONFIGS, ROOT, figures, jobs_of, papers, sizes_of_paper, study_file, study_of, with_size
 from sgdscope.durations import Durations
 from sgdscope.errors import Error
-from sgdscope.studies import KEYS, Job, Study, load_study, plain, read_json, sizes_of
+from sgdscope.studies import KEYS, Job, Study, load_study, plain, read_json, sizes_of, stages
 
 SCHEMA = ROOT / "scripts/sgdscope/study.schema.json"
 
@@ -147,6 +147,28 @@ class Grammar(Studies):
         (job,) = load_study(mine, "quick").jobs()
         self.assertEqual((job.folder, job.overrides), ("n2,seed=7", ("epochs=1", "steps=2")))
 
+    def test_runs_that_begin_from_weights_of_others(self) -> None:
+        curves = {
+            "late": {"values": {"kind": "late"}, "vary": {"of": ["one", "two"]}, "after": "{of}"},
+            "first": {"vary": {"kind": ["one", "two"]}},
+            "last": {"values": {"kind": "last"}, "after": "late_one"},
+        }
+        study = self.load(seeds=[3, 4], name=["{kind}", "{of}"], curves=curves)
+        found = [[job.folder for job in stage if job.seed == 3] for stage in stages(study.jobs())]
+        self.assertEqual(found, [["one,seed=3", "two,seed=3"], ["late_one,seed=3", "late_two,seed=3"], ["last,seed=3"]])
+        after = {job.folder: job.after for job in study.jobs()}
+        self.assertEqual((after["late_two,seed=4"], after["one,seed=4"]), ("two,seed=4", ""))
+        (job,) = self.load(
+            name="{kind}", curves={"a": {"values": {"kind": "a"}}, "b": {"values": {"kind": "b"}, "after": "a"}}
+        ).jobs()[1:]
+        self.assertEqual(job.after, "a")
+
+    def test_which_runs_may_diverge(self) -> None:
+        curves = {"a": {"values": {"kind": "a"}}, "b": {"values": {"kind": "b"}, "may_diverge": False}}
+        for said, expected in (({}, [False, False]), ({"may_diverge": True}, [True, False])):
+            jobs = self.load(name="{kind}", curves=curves, **said).jobs()
+            self.assertEqual([job.may_diverge for job in jobs], expected)
+
     def test_equal_settings_of_two_curves_are_run_once(self) -> None:
         study = self.load(name="n{n}", curves={"a": {"vary": {"n": [1, 2]}}, "b": {"vary": {"n": [2, 3]}}})
         self.assertEqual([job.folder for job in study.jobs()], ["n1", "n2", "n3"])
@@ -179,6 +201,10 @@ class Refusals(Studies):
             ({"curves": {"all": {"vary": {"n": []}}}}, ("curves.all.vary.n: found no values",)),
             ({"curves": {"all": {"vary": 3}}}, ("curves.all.vary: found 3",)),
             ({"curves": {}}, ("curves: there is no setting in it",)),
+            ({"curves": {"all": {"after": 3}}}, ("curves.all.after: found 3", "name a setting")),
+            ({"curves": {"all": {"after": "y"}}}, ("after: there is no setting 'y'", "known names: x")),
+            ({"curves": {"all": {"after": "x"}}}, ("after: a setting comes after itself: x after x",)),
+            ({"may_diverge": 1}, ("may_diverge: found 1", "write true or false")),
             ({"only": ["al"]}, ("only: there is no curve 'al'", "did you mean all?")),
             ({"seeds": [1, 1]}, ("seeds: found [1, 1]", "each once")),
             ({"seeds": [0.5]}, ("write whole numbers",)),
@@ -335,6 +361,13 @@ class Grid(Studies):
         self.assertIn(
             "--output my/rate0.1,seed=1\n", self.grid("mine.study.json", "--size", "full", "--out", "my/").stdout
         )
+
+    def test_settings_that_begin_from_weights_of_others_are_refused(self) -> None:
+        curves = {"one": {"values": {"kind": "one"}}, "two": {"values": {"kind": "two"}, "after": "one"}}
+        self.write({"config": "c.json", "seeds": [1], "name": "{kind}", "curves": curves})
+        done = self.grid("mine.study.json")
+        self.assertEqual((done.returncode == 0, done.stdout), (False, ""))
+        self.assertIn("two begins from weights of one, and the runs of one job file are in no order", done.stderr)
 
     def test_what_is_refused(self) -> None:
         for arguments, words in (

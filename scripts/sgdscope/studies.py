@@ -10,12 +10,13 @@ A study file is JSON, in which // comments are allowed. Its keys, of which study
     values     {NAME: VALUE}: for expressions, and for who draws the runs
     name       the parts of a setting's name, joined by '_'
     set        {PATH: VALUE}: what a setting overrides, in this order
-    curves     {CURVE: {vary, values, set, config, after, may_diverge}}: lists of settings. `vary` is a grid, {NAME: [VALUE, ...]}, of
-               which the first name varies most slowly, or a list of grids. A NAME may also have one value, or an
-               expression. `after` names a setting: its run with the same seed is made before, and its last weights
-               are the first ones of this curve's runs
+    curves     {CURVE: {vary, values, set, config, after, may_diverge}}: lists of settings. `vary` is a grid,
+               {NAME: [VALUE, ...]}, of which the first name varies most slowly, or a list of grids. A NAME may also have
+               one value, or an expression. `after` names a setting: its run with the same seed is made before, and its
+               last weights are the first ones of this curve's runs
     only       which of the curves there are, in this order; all, without it
-    may_diverge  true where a run that diverges is a result as any other, as at a grid's highest learning rates
+    may_diverge
+               true where a run that diverges is a result as any other, as at a grid's highest learning rates
     sizes      {SIZE: {any of these keys but extends and sizes}}: what a size has besides, or in place of that
 
 In name, config, common, set, values and after, and in vary in place of a list, '{...}' is an expression of NAMEs and numbers
