@@ -12,6 +12,7 @@ import numpy as np
 from run_folders import RunFolders, study
 
 # isort: split
+from papers.interventions import adversarial_initialization as initialization
 from papers.interventions import delta, finite_steps, noise_shape, outliers
 from papers.interventions.memory_rules import ADAPTIVE, HALVINGS, RULES
 from papers.interventions.penalty import PENALTY, PIECES, SECOND, share
@@ -323,6 +324,50 @@ class Outliers(OfFigures):
         overfits = {"mean": 0.2, "winsorized": 0.21, "trimmed": 0.22, "medians": 0.22}
         made = self.made(lambda one: overfits.get(one["rule"], 0.3) + 0.0001 * one["units"], lambda _: 0.9)
         self.assertEqual(self.verdicts(self.FIGURE, made), [FAILS] * 8)
+
+
+class AdversarialInitialization(OfFigures):
+    FIGURE = figures("interventions")["adversarial_initialization"]
+
+    @staticmethod
+    def made(owed: dict[str, float], ends: dict[str, float], fits: float = 1) -> Callable[[Setting, int], Made]:
+        """What a rule's overfit owes to the first weights, and its test accuracy at the end; from usual ones it is 0.9."""
+
+        def make(setting: Setting, seed: int) -> Made:
+            more = spread(seed * len(setting.name)) / 10
+            fit = np.array([0.1, initialization.LEVEL - 0.02, initialization.LEVEL + 0.02, fits])
+            if setting["begin"] != "adversarial":
+                return {
+                    "eval.train_accuracy": fit,
+                    "eval.overfit": np.array([0, 0.05, 0.15, 0.2]) + more,
+                    "eval.test_accuracy": np.full(4, 0.9 + more),
+                }
+            rule = setting["rule"]
+            return {
+                "eval.train_accuracy": fit,
+                "eval.overfit": np.array([0, 0.05, 0.15, 0.2]) + owed.get(rule, 0) + more,
+                "eval.test_accuracy": np.array([0.1, 0.2, 0.99, ends.get(rule, 0.9) + more]),
+            }
+
+        return make
+
+    def test_what_the_papers_say_holds_where_it_is_so(self) -> None:
+        made = self.made({"mean": 0.2, "clipped": 0.1}, {"mean": 0.8})
+        self.assertEqual(self.verdicts(self.FIGURE, made), [HOLDS] * 9)
+
+    def test_none_of_it_holds_where_it_is_not(self) -> None:
+        made = self.made({"winsorized": 0.2, "clipped": 0.1}, {"momentum": 0.85, "decay": 0.85, "both": 0.5}, fits=0.93)
+        self.assertEqual(self.verdicts(self.FIGURE, made), [FAILS] * 9)
+
+    def test_the_picture_has_every_setting_and_every_course(self) -> None:
+        results = self.results_of(self.FIGURE, self.made({"mean": 0.2}, {"mean": 0.8}))
+        with house_style():
+            picture: Any = self.FIGURE.draw(results)["adversarial_initialization"]
+        left, *others = picture.axes
+        seeds = len(study(self.FIGURE).seeds)
+        self.assertEqual(len(left.lines), len(initialization.BEGINS) * len(initialization.COURSES) * seeds + 1)
+        for axes in others:  # momentum and decay by themselves are not tried from usual weights
+            self.assertEqual(sum(line.get_marker() == "." for line in axes.lines), 2 * len(initialization.RULES) - 2)
 
 
 class Delta(OfFigures):

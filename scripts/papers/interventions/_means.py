@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from sgdscope.claims import Measurement
 from sgdscope.plots.style import COLOURS, Axes
 
@@ -19,7 +21,7 @@ def draw_means(axes: Axes, rows: Sequence[Row], colour: str = COLOURS[0], shift:
         axes.plot(
             values, [place + shift] * len(values), linestyle="", marker=".", markersize=3, color=colour, alpha=0.5
         )
-        centre = measured.summary.mean
+        centre = float(np.mean(values))  # as the interval has it, which is of no width where seeds are equal
         low, high = measured.interval if len(values) > 1 else (centre, centre)
         axes.errorbar(
             [centre], [place + shift], xerr=[[centre - low], [high - centre]], color=colour, marker="o", markersize=4,
