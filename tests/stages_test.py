@@ -13,6 +13,7 @@ import sys
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from run_folders import PROGRAM, RunFolders
 
@@ -44,6 +45,18 @@ CONFIG = {
     "name": "c", "seed": 1, "steps": 4, "batch_size": 8, "loss": "cross_entropy", "model": {"name": "mlp", "hidden": [3]},
     "data": {"name": "synthetic", "train_size": 32, "test_size": 16}, "update": {"name": "sgd", "learning_rate": 0.1},
 }  # fmt: skip
+SLURM = {  # runs the tasks of an array at once
+    "sbatch": """for word; do
+  [[ $word != --array=* ]] || tasks=${word#*=}
+  [[ $word != --wrap=* ]] || command=${word#*=}
+done
+echo "$tasks" >>"${0%/*}/arrays"
+for task in ${tasks//,/ }; do SLURM_ARRAY_TASK_ID=$task bash -c "$command" >/dev/null 2>&1; done
+echo 7
+""",
+    "squeue": "",
+    "scontrol": "",
+}
 STUDY: dict[str, Any] = {
     "config": "c.json",
     "seeds": [1, 2],
@@ -124,6 +137,19 @@ class Stages(RunFolders):
         self.assertEqual(
             [file.stat().st_mtime_ns for file in sorted(self.root.glob("out/runs/*/manifest.json"))], times
         )
+
+    def test_slurm_is_given_a_stage_when_the_one_before_has_ended(self) -> None:
+        for name, text in SLURM.items():
+            command = self.root / name
+            command.write_text(f"#!/usr/bin/env bash\n{text}")
+            command.chmod(0o755)
+        (self.root / "configs/mine/two.study.json").write_text(json.dumps({**STUDY, "seeds": [1]}))
+        path = f"{self.root}:{os.environ['PATH']}"
+        with mock.patch.dict(os.environ, {"PATH": path}):
+            done = self.reproduce("mine/two", "--quick", "--out", "out", "--slurm")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual((self.root / "arrays").read_text(), "1,2\n1\n")
+        self.assertEqual(self.manifest("then_tame,seed=1")["status"], "done")
 
 
 class Plans(RunFolders):
