@@ -248,7 +248,7 @@ class BestOfSeveral(Made):
             raise TooLittle("there is nothing")
 
         found = measured(never, Curve(np.ones((1, 3)), np.ones((1, 3)), 2, ()))
-        self.assertEqual((found.samples, found.problems), ({}, ("3 of 3 seeds give no number", "there is nothing")))
+        self.assertEqual((found.samples, found.problems), ({}, ("3 of 3 seeds give no number: there is nothing",)))
 
 
 class Numbers(unittest.TestCase):
@@ -377,7 +377,7 @@ class Cifar10(Made):
                     claims = self.judge(figure.FIGURE)[first : first + 6]
                     self.assertEqual([claim.verdict for claim in claims], [verdict] * 6, claims)
                     for claim in claims[2::3]:  # the exponents
-                        self.assertAlmostEqual(claim.measured.summary.mean, 1 if by_ratio else 0, places=9)
+                        self.assertAlmostEqual(claim.measured.summary.mean, 1 if by_ratio else 0, places=4)
                     last = self.judge(figure.FIGURE)[-1]  # diversity, or whether smaller batches are better
                     expected = HOLDS if figure is fig3 else OPEN if by_ratio else FAILS
                     self.assertEqual(last.verdict, expected, last)

@@ -34,8 +34,8 @@ from sgdscope import durations as durations_of
 from sgdscope import kept, report
 from sgdscope import plan as planning
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
-from sgdscope.catalogue import unique_jobs
-from sgdscope.claims import MIN_STEPS, Claim, Sample, TooLittle, Verdict, columns_of, over_seeds
+from sgdscope.catalogue import figures, study_of, unique_jobs
+from sgdscope.claims import MIN_STEPS, Claim, Late, Sample, TooLittle, Verdict, columns_of, over_seeds
 from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.durations import Durations
 from sgdscope.errors import Error
@@ -151,8 +151,20 @@ class Verdicts(Runs):
         found = over_seeds({"1": ["long"], "2": ["short"]}, of, ["3: failed"])
         self.assertEqual(
             (list(found.samples), found.problems),
-            (["1"], ("3: failed", "1 of 2 seeds give no number", "short has 3 steps")),
+            (["1"], ("3: failed", "1 of 2 seeds give no number: short has 3 steps")),
         )
+
+    def test_seeds_that_give_no_number_leave_the_claim_open(self) -> None:
+        def of(value: float) -> Sample:
+            if value > 9:
+                raise TooLittle("it has no late part")
+            return Sample(value)
+
+        for values, verdict in (([7.0] * 6, Verdict.HOLDS), ([7.0] * 5 + [10.0], Verdict.OPEN)):
+            measured = over_seeds({str(i): [value] for i, value in enumerate(values)}, of)
+            claim = Claim("It is so.", "page 1", "a number", measured, 0.0, "because")
+            self.assertEqual((claim.verdict, len(measured.samples)), (verdict, values.count(7.0)))
+        self.assertEqual(claim.reason, "1 of 6 seeds give no number: it has no late part")
 
 
 class InherentNoise(Runs):
@@ -280,10 +292,30 @@ class InherentNoise(Runs):
         claims = [*fig1.claims(results), *fig2.claims(results), *fig3.claims(results), *lags.claims(results)]
         self.assertEqual({claim.verdict for claim in claims}, {Verdict.OPEN})
         self.assertEqual(
-            claims[0].reason, "fc8000,seed=1: not run yet; fc8000,seed=2: diverged (the loss is nan at step 7)"
+            claims[0].reason, "1 of 1 seeds give no number: fc8000,seed=2: diverged (the loss is nan at step 7)"
         )
         with self.assertRaisesRegex(TooLittle, "no run of fc8000 is finished"):
             fig1.draw(results)
+
+    def test_a_run_that_diverged_leaves_claims_open_and_one_that_is_missing_does_not(self) -> None:
+        for seed in range(1, 7):
+            self.make_taylor(f"fc8000,seed={seed}", penalty=(-4, -2, -2))
+        of_seeds = [("fc8000", seed) for seed in range(1, 8)]  # the seventh was not run
+        claims = fig1.claims(self.results_of(*of_seeds))
+        self.assertEqual((claims[0].verdict, claims[0].measured.seeds), (Verdict.HOLDS, 6))
+        worlds = self.results_of(*of_seeds).of_worlds(lambda run: [1.0, 0.0, 0.1, 0.2], "fc8000")
+        self.assertEqual((worlds.censored, len(worlds.problems)), ("", 1))
+        manifest = self.root / "runs" / "fc8000,seed=6" / "manifest.json"
+        manifest.write_text(json.dumps({**MANIFEST, "status": "diverged", "reason": "the loss is nan"}))
+        results = self.results_of(*of_seeds)
+        claim = fig1.claims(results)[0]
+        self.assertEqual((claim.verdict, claim.measured.seeds), (Verdict.OPEN, 5))
+        self.assertIn("1 of 6 seeds give no number: fc8000,seed=6: diverged", claim.reason)
+        for measured in (
+            results.of_worlds(lambda run: [1.0, 0.0, 0.1, 0.2], "fc8000"),
+            results.above_last(lambda run: np.arange(10.0), "fc8000"),
+        ):
+            self.assertIn("1 of 6 seeds give no number", measured.censored)
 
     def test_one_seed_that_failed_does_not_hide_another(self) -> None:
         self.make_taylor("fc8000,seed=1")
@@ -663,7 +695,50 @@ class Reports(Runs):
         self.assertTrue(
             (configs / "inherent_noise/results/quick/machine.txt").read_text().startswith("cpu: a processor")
         )
-        self.assertRegex(text, r"Of the size quick \(cpu: a processor.*; MNIST\):")
+        self.assertRegex(
+            text, r"Of the size quick \(cpu: a processor.*; MNIST; runs: sgdscope 9.8.7; judged and kept by the checkout .+\):"
+        )
+        self.assertIn("Of these 4 judged claims 4 or their borders were decided when results were known already: 4 with", text)
+
+    def test_a_page_says_what_the_level_lets_err_and_what_stays_in_the_whole_paper(self) -> None:
+        folder = self.root / "paper" / "results" / "quick"
+        folder.mkdir(parents=True)
+        row = dict.fromkeys(report.COLUMNS, "") | {"claim": "It is so.", "seeds": "5", "mean": "1", "border": "0"}
+        rows = [
+            row | {"figure": f"fig{i}", "p": str(p), "verdict": "holds" if p < 0.05 else "not decided"}
+            for i, p in enumerate((0.001, 0.02, 0.3))
+        ]
+        rows[0] |= {"decided_after": "the border", "seen": "0"}
+        rows[1] |= {"decided_after": "the border", "seen": "5"}
+        lines = [",".join(one.values()) for one in rows]
+        (folder / "claims.csv").write_text("\n".join([",".join(row), *lines, ""]))
+        text = kept.table("paper", self.root)
+        self.assertIn("up to 0.15 of 3 judged figures", text)
+        # 0.001 · 3 and 0.02 · 2 are no more than 0.05.
+        self.assertIn("Of the 2 claims that are decided, 2 would stay so after Holm's procedure over all 3", text)
+        self.assertIn("Of these 3 judged claims 2 or their borders were decided", text)
+        self.assertIn("1 with results of these very runs, 1 only with those of others", text)
+        (folder / "claims.csv").write_text("\n".join([",".join(row), *lines, lines[2], ""]))
+        self.assertIn("1 would stay so", kept.table("paper", self.root))  # 0.02 · 3 is more
+
+    def test_what_was_decided_late_is_told_with_the_seeds_that_were_known(self) -> None:
+        late = Late("the border")
+        for size, seeds, known in (
+            ("quick", (1, 2, 3, 4, 5), "all of these runs"),
+            ("quick", (5, 6, 7), "those of these runs with seed 5"),
+            ("quick", (6, 7, 8, 9, 10), "none of these runs"),
+            ("full", (1, 2, 3, 4, 5), "none of these runs"),
+        ):
+            words = f"the border; when the results of size quick with seeds 1 to 5 were known, {known}"
+            self.assertEqual(late.words(size, seeds), words)
+
+    def test_borders_that_were_decided_late_are_judged_with_other_seeds(self) -> None:
+        of_paper = figures("implicit_regularization")
+        for name in ("fig6", "fig7", "modified_flow", "variance"):
+            results = Results(study_of("implicit_regularization", name, "quick"), [])
+            results = Results(results.study, [load_outcome(job, self.root) for job in results.study.jobs()])
+            late = [claim.decided_after for claim in of_paper[name].claims(results) if claim.decided_after]
+            self.assertEqual([one.seen("quick", results.study.seeds) for one in late], [[]] * len(late), name)
 
     def test_results_of_other_figures_stay(self) -> None:
         for seed in (1, 2, 3, 4, 5):

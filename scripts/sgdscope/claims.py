@@ -6,7 +6,8 @@ number's mean over seeds lies above a border, or within so much of a value. From
 
   holds           if the whole interval lies beyond the border,
   does not hold   if the whole interval lies on the other side,
-  is not decided  otherwise; so, too, with fewer than FEWEST seeds, and where the number is censored.
+  is not decided  otherwise; so, too, with fewer than FEWEST seeds, and where the number is censored: a grid of settings
+                  ends too early, or a seed gives no number for a reason that lies in its run.
 
 A claim about several conditions holds if it does so for each. All claims of a figure together are judged by Holm's
 procedure: `adjusted`.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -64,14 +65,17 @@ class Measurement:
     """A number measured on the runs of several seeds, and why it is missing on others.
 
     Of the best of several settings, `samples` has the number of the settings that are the best in the mean over these
-    seeds, which looks better than it is; what is concluded comes from `best`.
+    seeds, which looks better than it is; what is concluded comes from `best`. So it is with a number at the best of
+    several settings, and `chosen`.
     """
 
     samples: Mapping[str, Sample]  # by seed
     problems: tuple[str, ...] = ()
     best: tuple[np.ndarray, np.ndarray] | None = None  # two kinds of settings, [settings, seeds]: their highest means
+    # Of two kinds of settings a number [first, second, seeds], and by what they are chosen, [settings, seeds] each.
+    chosen: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     discrete: bool = False  # only a few values can come out, so that equal ones say little
-    censored: str = ""  # which settings are missing
+    censored: str = ""  # which settings are missing, or which seeds for a reason that lies in their runs
     worlds: np.ndarray | None = None  # [seeds, worlds]: the first is real, and only chance tells the others from it
 
     @property
@@ -97,6 +101,8 @@ class Measurement:
     @property
     def interval(self) -> tuple[float, float]:
         """What covers the mean over seeds, or the difference of the two highest means, with probability 1 − LEVEL."""
+        if self.chosen:
+            return statistics.interval_of_chosen(*self.chosen)
         return statistics.interval_of_best(*self.best) if self.best else statistics.interval(self.values)
 
 
@@ -123,6 +129,9 @@ class Comparison:
         if one.best:
             better, other = one.best[::sign]
             return statistics.p_of_best(better, other, border)
+        if one.chosen:
+            numbers, first, second = one.chosen
+            return statistics.p_of_chosen(sign * numbers, first, second, border)
         found = statistics.p_above(sign * np.array(one.values), border)
         return max(found, 0.5**one.seeds) if one.discrete else found
 
@@ -130,9 +139,36 @@ class Comparison:
     def seeds_to_decide(self) -> int | None:
         """How many seeds would decide, were mean and spread what they are."""
         tries = len(self.measured.best[0 if self.lead > 0 else 1]) if self.measured.best else 1
+        if self.measured.chosen:
+            tries = statistics.EVENTS
         found = statistics.seeds_to_decide(self.sign * np.array(self.measured.values), self.border, LEVEL / tries)
         least = math.ceil(math.log2(2 / LEVEL)) if self.measured.discrete else FEWEST
         return None if found is None else max(found, least)
+
+
+@dataclass(frozen=True)
+class Late:
+    """What of a claim was decided when results were known already."""
+
+    what: str
+    known: Mapping[str, Sequence[int]] = field(default_factory=lambda: {"quick": range(1, 6)})  # seeds, by size
+
+    def seen(self, size: str, seeds: Sequence[int]) -> list[int]:
+        """With which of these seeds the runs of a size were known."""
+        return [seed for seed in seeds if seed in self.known.get(size, ())]
+
+    def words(self, size: str, seeds: Sequence[int]) -> str:
+        """What was decided, the results that were known, and which of these runs were among them."""
+        of = " and ".join(f"of size {one} with {_seeds_in_words(list(known))}" for one, known in self.known.items())
+        seen = self.seen(size, seeds)
+        those = "all of these runs" if len(seen) == len(seeds) else f"those of these runs with {_seeds_in_words(seen)}"
+        return f"{self.what}; when the results {of} were known, {those if seen else 'none of these runs'}"
+
+
+def _seeds_in_words(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 @dataclass(frozen=True)
@@ -146,7 +182,7 @@ class Claim:
     border: float  # the claim is that the quantity is above it; with `about`, that it is within so much of that
     why: str  # this border
     about: float | None = None
-    decided_after: str = ""  # what of this was decided when results were known, and which
+    decided_after: Late | None = None
 
     @property
     def parts(self) -> Sequence[Measurement]:
@@ -208,6 +244,13 @@ class Claim:
             if not part.samples:
                 return "; ".join(part.problems) or "no run measures it"
         seeds, needed = min(part.seeds for part in self.parts), self.seeds_to_decide
+        for part in self.parts:
+            if (
+                part.chosen
+                and seeds >= FEWEST
+                and math.prod(len(statistics.may_be_best(by)) for by in part.chosen[1:]) > 1
+            ):
+                return f"{seeds} seeds do not tell which setting is the best: take more"
         if seeds < 2:
             return f"one seed does not tell how much seeds differ; take {FEWEST}"
         few = f"{seeds} seeds, and fewer than {FEWEST} decide nothing" if seeds < FEWEST else ""
@@ -267,7 +310,7 @@ def exponent(x: np.ndarray, s: np.ndarray, y: np.ndarray) -> float:
         )
     found = statistics.exponent(x, s, y)
     if found in statistics.EXPONENTS[[0, -1]]:
-        raise Censored("with one seed no exponent from −1 to 3 is the best: add settings at which it matters more")
+        raise Censored("no exponent from −1 to 3 is the best: add settings at which it matters more")
     return found
 
 
@@ -280,7 +323,10 @@ def over_seeds(
     problems: Sequence[str] = (),
     discrete: bool = False,
 ) -> Measurement:
-    """Measures `of(*what the seed has)` for each seed, such as its runs; censored if it is so with any of them."""
+    """Measures `of(*what the seed has)` for each seed, such as its runs; censored if it is so with any of them.
+
+    It is so, too, where seeds have too little: that lies in their runs, and the others need not be like them.
+    """
     samples, too_little = {}, []
     for seed, found in of_seeds.items():
         try:
@@ -289,10 +335,38 @@ def over_seeds(
             too_little.append(str(error))
         except Censored as error:
             return Measurement({}, tuple(problems), censored=str(error))
+    censored = ""
     if too_little:
-        words = f"{len(too_little)} of {len(of_seeds)} seeds give no number"
-        too_little = [words, *dict.fromkeys(too_little)]
-    return Measurement(samples, (*problems, *too_little), discrete=discrete)
+        reasons = "; ".join(dict.fromkeys(too_little))
+        censored = f"{len(too_little)} of {len(of_seeds)} seeds give no number: {reasons}"
+    return Measurement(samples, (*problems, *([censored] if censored else [])), discrete=discrete, censored=censored)
+
+
+def jackknife(seeds: Sequence[str], of: Callable[[list[int]], float]) -> Measurement:
+    """A number that `of` finds of the means over the seeds at some places, such as what fits them best.
+
+    Its pseudo-values stand for seeds. Their mean has less bias than the number, and than a mean of the numbers of each seed.
+    """
+    places = list(range(len(seeds)))
+    try:
+        whole, values = of(places), {}
+        for place in places if len(places) > 1 else []:
+            without = of([other for other in places if other != place])
+            values[seeds[place]] = Sample(len(places) * whole - (len(places) - 1) * without)
+    except TooLittle as error:
+        return Measurement({}, (str(error),))
+    except Censored as error:
+        return Measurement({}, censored=str(error))
+    return Measurement(values or {seeds[0]: Sample(whole)})
+
+
+def at_best_of_settings(
+    seeds: Sequence[str], numbers: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> Measurement:
+    """A number [first, second, seeds] of those settings whose means of `first` and `second` are the highest."""
+    place = tuple(int(np.argmax(values.mean(axis=1))) for values in (first, second))
+    samples = {seed: Sample(float(value)) for seed, value in zip(seeds, numbers[place])}
+    return Measurement(samples, chosen=(numbers, first, second))
 
 
 def best_of_settings(

@@ -1,4 +1,4 @@
-"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures, machine and data; the paper's page shows them.
+"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures, machine, data and program; the paper's page shows them.
 
 Beside them lies configs/PAPER/results/before.csv: what an earlier rule said of claims, by size, figure and claim.
 """
@@ -6,15 +6,16 @@ Beside them lies configs/PAPER/results/before.csv: what an earlier rule said of 
 from __future__ import annotations
 
 import csv
+import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import CONFIGS, SIZES, figures, jobs_of
+from sgdscope.catalogue import CONFIGS, ROOT, SIZES, figures, jobs_of
 from sgdscope.errors import DATA, Error, need_matplotlib
 from sgdscope.files import replacing
 from sgdscope.plan import CIFAR10_SPLIT, Reproduction
-from sgdscope.report import DATA_NAMES
+from sgdscope.report import DATA_NAMES, of_whole_paper
 from sgdscope.results import load_outcome
 from sgdscope.runs import Run
 
@@ -59,12 +60,27 @@ def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
         if picture.stem not in of_others:
             keep_picture(picture, folder / picture.name)
     jobs = jobs_of(reproduction.paper, names, reproduction.size)
-    runs = [(one.machine, data_of(one.run)) for job in jobs if (one := load_outcome(job, reproduction.runs_folder)).run]
-    for file, lines in (("machine.txt", [machine for machine, _ in runs]), ("data.txt", [data for _, data in runs])):
+    made = [one for job in jobs if (one := load_outcome(job, reproduction.runs_folder)).run]
+    versions = dict.fromkeys(one.manifest["versions"]["sgdscope"] for one in made)
+    provenance = {
+        "machine.txt": [one.machine for one in made],
+        "data.txt": [data_of(one.run) for one in made],
+        "program.txt": [f"runs: sgdscope {', '.join(versions)}", f"judged and kept by the checkout {checkout()}"],
+    }
+    for file, lines in provenance.items():
         earlier = lines_of(folder / file) if stay else []
         (folder / file).write_text("".join(f"{line}\n" for line in dict.fromkeys([*earlier, *lines])), encoding="utf-8")
     write_table(reproduction.paper, configs)
     return folder
+
+
+def checkout() -> str:
+    """The commit of the repository that keeps results, which need not be that of their runs."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "of no known commit"
 
 
 def data_of(run: Run) -> str:
@@ -130,9 +146,10 @@ def rows_of(file: Path) -> Rows:
 
 
 def write_rows(file: Path, rows: Rows) -> None:
-    """Writes rows of the same columns as a CSV file."""
+    """Writes rows as a CSV file, of all columns that one of them has."""
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
-        table = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(column for row in rows for column in row)  # rows kept earlier may lack some
+        table = csv.DictWriter(lines, list(columns), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
 
@@ -143,7 +160,7 @@ def lines_of(file: Path) -> list[str]:
 
 
 def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
-    on = "; ".join(line for name in ("machine.txt", "data.txt") for line in lines_of(folder / name))
+    on = "; ".join(line for name in ("machine", "data", "program") for line in lines_of(folder / f"{name}.txt"))
     yield f"Of the size {folder.name} ({on}):" if on else f"Of the size {folder.name}:"
     said = {(row["figure"], row["claim"]): row["before"] for row in earlier}
     times = Counter((row["figure"], row["claim"]) for row in claims)
@@ -156,9 +173,25 @@ def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
     for reason in dict.fromkeys(row["reason"] for row in claims if not row["verdict"]):
         names = dict.fromkeys(row["figure"] for row in claims if not row["verdict"] and row["reason"] == reason)
         yield f"No verdicts on {', '.join(names)}: {reason}."
+    judged = [row for row in claims if row["verdict"]]
+    decided = sum(row["verdict"] != "not decided" for row in judged)
+    told = of_whole_paper([float(row["p"]) for row in judged], decided, len({row["figure"] for row in judged}))
+    yield from [told, *_decided_late(judged)] if told else []
     pictures = sorted(folder.glob("*.png"))
     if pictures:
         yield "\n".join(f"![{file.stem}]({file.relative_to(folder.parent.parent)})" for file in pictures)
+
+
+def _decided_late(judged: Rows) -> list[str]:
+    """How many of the judged claims were decided when results were known: those of these very runs, or only others."""
+    late = [row["seen"] for row in judged if row.get("decided_after")]
+    if not late:
+        return []
+    unseen = late.count("0")
+    return [
+        f"Of these {len(judged)} judged claims {len(late)} or their borders were decided when results were known already: "
+        f"{len(late) - unseen} with results of these very runs, {unseen} only with those of others (`claims.csv` says which)."
+    ]
 
 
 def _cells(row: Mapping[str, str], said: Mapping[tuple[str, str], str], alone: bool) -> list[str]:

@@ -20,7 +20,8 @@ from sgdscope.plan import CIFAR10_SPLIT, Reproduction, config_of
 from sgdscope.plots.style import FORMATS, house_style, write
 from sgdscope.results import Outcome, Results, load_outcome
 from sgdscope.runs import Run
-from sgdscope.statistics import FEWEST
+from sgdscope.statistics import FEWEST, LEVEL, holm
+from sgdscope.studies import Study
 
 DATA_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
@@ -45,6 +46,7 @@ class Chapter:
 
     name: str
     figure: Figure
+    study: Study
     claims: Sequence[Claim]
     pictures: Sequence[Path]  # the PNG files
     not_drawn: str  # why there is no picture; empty if there is one
@@ -82,7 +84,7 @@ def write_report(reproduction: Reproduction) -> list[Chapter]:
 def _chapter(folder: Path, name: str, figure: Figure, results: Results, size: str) -> Chapter:
     """Judges the claims and draws."""
     unjudged = figure.unjudged.get(size, "")
-    chapter = Chapter(name, figure, figure.claims(results), [], "", figure.tables(results), unjudged)
+    chapter = Chapter(name, figure, results.study, figure.claims(results), [], "", figure.tables(results), unjudged)
     try:
         with house_style():
             drawn = figure.draw(results)
@@ -106,6 +108,7 @@ def _document(
     yield Table(["", ""], _facts(reproduction, outcomes))
     yield Heading(2, "Overview")
     yield Table(["Figure", "", *(verdict.value for verdict in Verdict)], [_overview(chapter) for chapter in chapters])
+    yield from (Paragraph(words) for words in [_together(chapters)] if words)
     yield Bullets(HOW_TO_READ)
     yield Heading(2, "Departures from the paper")
     left_out = [
@@ -172,6 +175,24 @@ def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def of_whole_paper(ps: Sequence[float], decided: int, figures: int) -> str:
+    """What the level alone lets err in so many judged figures, and what stays if all claims of a paper are one family."""
+    if not ps:
+        return ""
+    left = sum(p <= LEVEL for p in holm(ps))
+    return (
+        f"At {LEVEL:.0%} of a figure, up to {LEVEL * figures:.2g} of {figures} judged figures are to be expected to have a wrong "
+        f"verdict by chance. Of the {decided} claims that are decided, {left} would stay so after Holm's procedure over all "
+        f"{len(ps)} judged claims of the paper."
+    )
+
+
+def _together(chapters: Sequence[Chapter]) -> str:
+    judged = [chapter for chapter in chapters if not chapter.unjudged]
+    decided = sum(verdict is not Verdict.OPEN for chapter in judged for verdict in chapter.verdicts)
+    return of_whole_paper([claim.decided[1] for chapter in judged for claim in chapter.claims], decided, len(judged))
+
+
 def _overview(chapter: Chapter) -> list[str | Link]:
     counts = ["–" if chapter.unjudged else str(chapter.verdicts.count(verdict)) for verdict in Verdict]
     return [Link(chapter.name, chapter.name), chapter.figure.title, *counts]
@@ -194,19 +215,19 @@ def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
     else:
         header = [*HEADER, "Verdict", "alone", "What would decide"]
         yield Table(header, [_row(claim, verdict) for claim, verdict in zip(chapter.claims, chapter.verdicts)])
-    yield from _decided_after(chapter.claims)
+    yield from _decided_after(chapter)
     yield from chapter.tables
     yield Paragraph("Departures of this figure:")
     yield Bullets(figure.departures)
 
 
-def _decided_after(claims: Sequence[Claim]) -> Iterable[Block]:
+def _decided_after(chapter: Chapter) -> Iterable[Block]:
     """What of the claims was not fixed before results were known."""
-    told = [
-        f"{claim.says} {claim.decided_after[0].upper()}{claim.decided_after[1:]}."
-        for claim in claims
-        if claim.decided_after
-    ]
+    study, told = chapter.study, []
+    for claim in chapter.claims:
+        if claim.decided_after:
+            words = claim.decided_after.words(study.size, study.seeds)
+            told.append(f"{claim.says} {words[0].upper()}{words[1:]}.")
     if told:
         yield Paragraph("Decided when results were known already:")
         yield Bullets(told)
@@ -254,14 +275,15 @@ def _run_row(outcome: Outcome) -> list[str]:
 
 
 COLUMNS = (
-    "figure,claim,place,quantity,seeds,mean,deviation,low,high,border,about,why,p,verdict,alone,reason,decided_after"
+    "figure,claim,place,quantity,seeds,mean,deviation,low,high,border,about,why,p,verdict,alone,reason,decided_after,seen"
 ).split(",")
 
 
 def _claims_csv(chapters: Sequence[Chapter]) -> str:
     """A row for each claim, for other programs; of several conditions the numbers of the one that speaks the least for it.
 
-    Where there are no verdicts these are empty, and the reason says why.
+    Where there are no verdicts these are empty, and the reason says why. Of what was decided when results were known `seen`
+    has with how many of these seeds they were.
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -277,8 +299,10 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
             judged = [claim.decided[1], verdict.value, claim.verdict.value, claim.reason]
             if chapter.unjudged:
                 judged = ["", "", "", chapter.unjudged]
+            size, seeds, late = chapter.study.size, chapter.study.seeds, claim.decided_after
+            known = [late.words(size, seeds), len(late.seen(size, seeds))] if late else ["", ""]
             rows.writerow(
                 [chapter.name, claim.says, claim.place, claim.quantity, *numbers, claim.border, about, claim.why,
-                 *judged, claim.decided_after]
+                 *judged, *known]
             )  # fmt: skip
     return text.getvalue()

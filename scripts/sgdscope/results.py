@@ -88,12 +88,11 @@ class Results:
         """A number of the real data and of worlds that only chance tells from it: the former less the mean of the latter."""
         worlds: dict[str, Sequence[float]] = {}
 
-        def measure(seed: str, run: Run) -> Sample:
+        def measure(run: Run, seed: str) -> Sample:
             worlds[seed] = of(run)
             return Sample(worlds[seed][0] - float(np.mean(worlds[seed][1:])))
 
-        (runs,), problems = self._finished(name)
-        found = over_seeds({seed: (seed, run) for seed, run in runs.items()}, measure, problems)
+        found = self._over_seeds(measure, name)
         return replace(found, worlds=np.array([worlds[seed] for seed in found.samples]))
 
     def above_last(self, of: Callable[[Run], np.ndarray], name: str) -> Measurement:
@@ -102,20 +101,34 @@ class Results:
         The highest value of all is never below the last one, whatever a network does. So parts are compared by their
         means, as settings of which the best is chosen.
         """
-        (runs,), problems = self._finished(name)
-        if not runs:
-            return Measurement({}, tuple(problems))
-        means = [[part.mean() for part in np.array_split(of(run), PARTS)] for run in runs.values()]
-        parts = np.array(means).T
-        return best_of_settings(list(runs), parts[:-1] - parts[-1], problems=problems)
+        means: dict[str, list[float]] = {}
 
-    def _finished(self, *names: str) -> tuple[list[dict[str, Run]], list[str]]:
-        """The finished runs of each job by their seeds, and why others are missing."""
-        by_name = [{str(o.job.seed): o.run for o in self.outcomes if o.job.name == name and o.run} for name in names]
-        return by_name, [o.problem for o in self.outcomes if o.job.name in names and o.problem]
+        def measure(run: Run, seed: str) -> Sample:
+            means[seed] = [part.mean() for part in np.array_split(of(run), PARTS)]
+            return Sample(means[seed][-1])
+
+        found = self._over_seeds(measure, name)
+        if not found.samples:
+            return found
+        parts = np.array([means[seed] for seed in found.samples]).T
+        best = best_of_settings(list(found.samples), parts[:-1] - parts[-1], problems=found.problems)
+        return replace(best, censored=found.censored)
 
     def measure(self, of: Callable[..., Sample], *names: str, discrete: bool = False) -> Measurement:
         """`of(run of the first name, run of the second, ...)` for each seed with which all of them are finished."""
-        by_name, problems = self._finished(*names)
-        seeds = [seed for seed in by_name[0] if all(seed in runs for runs in by_name)]
-        return over_seeds({seed: [runs[seed] for runs in by_name] for seed in seeds}, of, problems, discrete)
+        return self._over_seeds(lambda *runs_and_seed: of(*runs_and_seed[:-1]), *names, discrete=discrete)
+
+    def _over_seeds(self, of: Callable[..., Sample], *names: str, discrete: bool = False) -> Measurement:
+        """`of(run of the first name, ..., seed)` for each seed with which all have ended; one that diverged has no number."""
+        by_name = [{str(o.job.seed): o for o in self.outcomes if o.job.name == name and o.ended} for name in names]
+        problems = [o.problem for o in self.outcomes if o.job.name in names and not o.ended]
+        seeds = [seed for seed in by_name[0] if all(seed in outcomes for outcomes in by_name)]
+
+        def measure(seed: str) -> Sample:
+            outcomes = [of_seeds[seed] for of_seeds in by_name]
+            for outcome in outcomes:
+                if outcome.run is None:
+                    raise TooLittle(outcome.problem)
+            return of(*(outcome.run for outcome in outcomes), seed)
+
+        return over_seeds({seed: [seed] for seed in seeds}, measure, problems, discrete)

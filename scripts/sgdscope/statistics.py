@@ -5,6 +5,7 @@ All of it is Student's t over seeds. Of values x_1 ... x_n, one for each seed, w
   interval           m ± t_{0.975, n − 1} s / √n
   p of 'm > border'  P(T_{n − 1} ≥ (m − border) √n / s)
   Holm               p_(k) (N − k + 1), not below those before it, of the p-values in their order
+  jackknife          the pseudo-values n f − (n − 1) f_{−i} of a number f of all seeds' means stand for the x_i
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from scipy import special
 
 LEVEL = 0.05  # of a claim, and of all claims of a figure; half of it on either side
 FEWEST = 5  # seeds: with fewer, all of them lie on one side of the border by chance in more than LEVEL of the cases
-MIN_PERMUTATIONS, MAX_PERMUTATIONS = 1000, 2_000_000  # the real one among them; beyond these they are drawn
+MIN_PERMUTATIONS = 1000  # the real one among them
+MOST_SUMS = 2_000_000  # of half of the seeds; where there are more, permutations are drawn
 ROUNDING = 1e-12  # errors below are those of arithmetic
 POWER = 0.8  # with which as many seeds as are told would decide
 MOST = 1000  # seeds that are ever told
@@ -64,21 +66,27 @@ def p_of_worlds(worlds: np.ndarray) -> float:
     """How probable a sum so large is, were each seed's first number drawn at random among its numbers.
 
     `worlds` [seeds, worlds] has in each row the number of the real data and those of worlds that only chance tells from
-    it. The p-value counts all ways to take one of each row; of so many that they are not counted, 99,999 drawn ones.
+    it. The p-value counts all ways to take one of each row, as sums of a half of the seeds with those of the other half;
+    of so many that they are not counted, 99,999 drawn ones.
     """
     seeds, count = worlds.shape
     if count**seeds < MIN_PERMUTATIONS:
         return 1.0
-    if count**seeds <= MAX_PERMUTATIONS:
-        sums = np.zeros(1)
-        for row in worlds:
-            sums = np.add.outer(sums, row).ravel()
-    else:
-        random = np.random.default_rng(1)
-        chosen = random.integers(count, size=(99_999, seeds))
-        sums = np.append(worlds[np.arange(seeds), chosen].sum(axis=1), worlds[:, 0].sum())
-    observed = worlds[:, 0].sum()
-    return float(np.mean(sums >= observed - 1e-12 * np.abs(worlds).sum()))
+    least = worlds[:, 0].sum() - 1e-12 * np.abs(worlds).sum()
+    if count ** (seeds - seeds // 2) > MOST_SUMS:
+        chosen = np.random.default_rng(1).integers(count, size=(99_999, seeds))
+        sums = worlds[np.arange(seeds), chosen].sum(axis=1)
+        return float((1 + np.count_nonzero(sums >= least)) / (1 + sums.size))
+    first, rest = (_all_sums(half) for half in (worlds[: seeds // 2], worlds[seeds // 2 :]))
+    below = np.searchsorted(np.sort(rest), least - first)  # of each sum of the first half, how many fall short with it
+    return float(np.mean(1 - below / rest.size))
+
+
+def _all_sums(rows: np.ndarray) -> np.ndarray:
+    sums = np.zeros(1)
+    for row in rows:
+        sums = np.add.outer(sums, row).ravel()
+    return sums
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -139,6 +147,48 @@ def _lower_end(better: np.ndarray, other: np.ndarray) -> float:
     return max(min(interval(one - two, level)[0] for two in other) for one in better)
 
 
+# ------------------------------------------------------------------------- a number at the best of several settings
+#
+# A number, such as a time, at the settings with the highest true means of another one, an accuracy, one of each of two
+# kinds. Which settings these are is not known, but what the number is there is above a border unless one of three events
+# of small probability came about at the true ones (i, j): i looks as if others were better, or j does, or the number
+# does not look as if it were below. So
+#
+#   p = max_ij 3 min(r_i, r_j, p(number_ij > border)),   r_i = (k − 1) min_k p(accuracy_k > accuracy_i)
+#
+# and the interval spans those of all settings that may be the best.
+
+EVENTS = 3
+
+
+def p_of_chosen(numbers: np.ndarray, first: np.ndarray, second: np.ndarray, border: float) -> float:
+    """How probable so large a number at the best settings is, were it the border.
+
+    `numbers` [first, second, seeds] of each pair of settings; `first` and `second` [settings, seeds] choose among them.
+    """
+    chosen = np.minimum.outer(p_of_being_best(first), p_of_being_best(second))
+    above = np.array([[p_above(values, border) for values in of_one] for of_one in numbers])
+    return min(1.0, EVENTS * float(np.max(np.minimum(chosen, above))))
+
+
+def interval_of_chosen(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """What covers the mean of the number at the best settings with probability 1 − LEVEL."""
+    pairs = itertools.product(may_be_best(first), may_be_best(second))
+    lows, highs = zip(*(interval(numbers[pair], LEVEL / EVENTS) for pair in pairs))
+    return min(lows), max(highs)
+
+
+def may_be_best(values: np.ndarray) -> list[int]:
+    """Which settings of `values` [settings, seeds] may have the highest true mean, as far as these seeds tell."""
+    return [int(place) for place in np.flatnonzero(p_of_being_best(values) > LEVEL / 2 / EVENTS)]
+
+
+def p_of_being_best(values: np.ndarray) -> np.ndarray:
+    """For each setting how probable it is that others look so much better, had it the highest true mean."""
+    found = [[p_above(other - one, 0.0) for other in np.delete(values, i, axis=0)] for i, one in enumerate(values)]
+    return np.array([min([1.0, *(len(ps) * p for p in ps)]) for ps in found])
+
+
 # --------------------------------------------------------------------------------------- the exponent of a ratio
 #
 # A number y that depends on x and on a size s, all logarithms, may depend on x − p s alone: an accuracy on the ratio of
@@ -148,7 +198,7 @@ EXPONENTS = np.linspace(-1, 3, 401)
 
 
 def exponent(x: np.ndarray, s: np.ndarray, y: np.ndarray) -> float:
-    """The p of EXPONENTS with which a parabola in x − p s fits y best."""
+    """The p with which a parabola in x − p s fits y best; the first or last of EXPONENTS where it may lie beyond them."""
     place = _centred(x - EXPONENTS[:, None] * s)  # [exponents, numbers], as is all that follows
     linear = _unit(place)
     square = _centred(linear**2)
@@ -156,7 +206,13 @@ def exponent(x: np.ndarray, s: np.ndarray, y: np.ndarray) -> float:
     rest = _centred(y[None, :])
     rest = rest - _along(rest, linear)
     misfits = np.sum((rest - _along(rest, quadratic)) ** 2, axis=1)
-    return float(EXPONENTS[int(np.argmin(misfits))])
+    best = int(np.argmin(misfits))
+    if best in (0, EXPONENTS.size - 1):
+        return float(EXPONENTS[best])
+    before, least, after = misfits[best - 1 : best + 2]  # through which a parabola is laid
+    bend = before - 2 * least + after
+    shift = (before - after) / (2 * bend) if bend > 0 else 0.0
+    return float(EXPONENTS[best] + shift * (EXPONENTS[1] - EXPONENTS[0]))
 
 
 def _centred(rows: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from papers.coherent_gradients import (
     noise_name,
     steps_until,
 )
-from sgdscope.claims import NONE, Claim, Measurement, Sample
+from sgdscope.claims import NONE, Claim, Late, Measurement, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
@@ -187,7 +187,7 @@ def claims(results: Results) -> list[Claim]:
             "All variants, also that of random labels, come to be fitted.", f"{agreement}(a)",
             "training accuracy at the end, with each share of noise",
             [measure(fit, name) for name in NAMES], FITTED, "what is 100 % to the nearest per cent",
-            decided_after="99.5 % in place of 99 %, after quick runs",
+            decided_after=Late("99.5 % in place of 99 %"),
         ),
         Claim(
             "They generalize the less, the more noise there is.", f"{agreement}(b)",
@@ -202,7 +202,7 @@ def claims(results: Results) -> list[Claim]:
                 "section 2.3, last paragraph",
                 f"mean test accuracy of the best of {PARTS} parts of training, evenly on the axis of the picture, less the last's",
                 results.above_last(lambda run: evaluated(run, TEST).y, noise_name(percent)), 0.0, NONE,
-                decided_after="parts of training in place of single evaluations, after quick runs",
+                decided_after=Late("parts of training in place of single evaluations"),
             )
         )  # fmt: skip
     return found

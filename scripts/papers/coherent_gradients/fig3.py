@@ -9,7 +9,7 @@ import numpy as np
 from papers.coherent_gradients import MIXED, evaluated, noise_name
 from papers.coherent_gradients._shares import MIN_FIRST, share
 from papers.coherent_gradients._worlds import LOOKS, WORLDS, column, draw_worlds
-from sgdscope.claims import NONE, Claim, Sample, TooLittle
+from sgdscope.claims import NONE, Claim, Late, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
@@ -70,7 +70,7 @@ def claims(results: Results) -> list[Claim]:
     """Whether a pristine example contributes more than a corrupt one, and more so than chance would have it."""
     quantity = f"(p − c) / (|p| + |c|), mean over the measured ones of the first {FIRST} steps; p, c: what a mean pristine and a "
     quantity += "mean corrupt example of the whole training set contribute"
-    after = "the whole training set in place of batches, after quick runs"
+    after = Late("the whole training set in place of batches")
     found = []
     for percent in MIXED:
         name, where = noise_name(percent), f"({percent} % noise)"

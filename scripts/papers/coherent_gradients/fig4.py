@@ -19,14 +19,14 @@ from papers.coherent_gradients._winsorized import (
     mean_over_noise,
     mean_overfit,
 )
-from sgdscope.claims import NONE, Claim
+from sgdscope.claims import NONE, Claim, Late
 from sgdscope.figure import Figure
 from sgdscope.plots.style import STYLE, Picture, add_header, new_figure
 from sgdscope.results import PARTS, Results
 from sgdscope.runs import Run
 
 PERCENTILES = (0, 1, 2, 4, 8)  # c
-AFTER = "parts of training in place of single evaluations, after quick runs"
+AFTER = Late("parts of training in place of single evaluations", {"quick": [1]})
 STRONG = PERCENTILES[2:]  # c > 1
 NAMES = {c: tuple(f"noise{percent}_c{c}" for percent in NOISE) for c in PERCENTILES}
 OVER_CHANCE = 0.02  # in place of OVER where noise is all

@@ -48,20 +48,23 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def measured(results: Results, curve: str, of: Callable[[Run], float]) -> Measurement:
-    """A number of a curve's runs, also of those that have diverged, if η λ₀ / 2 is where the curve stands for it."""
+    """A number of a curve's runs, also of those that have diverged, if η λ₀ / 2 is where the curve stands for it.
+
+    A run that begins elsewhere is not one of those that the claim is about, whatever becomes of it.
+    """
     low, high = PHASES[curve]
-
-    def measure(run: Run) -> Sample:
-        run.metrics.load([TOP, "stability.threshold"])
-        ratio = run.metrics[TOP][0] / run.metrics["stability.threshold"][0]
-        if not low < ratio < high:
-            raise TooLittle(f"{run.folder.name} begins at {ratio:.2f} of 2/η, not between {low:g} and {high:g}")
-        return Sample(of(run))
-
     outcomes = results.of(setting_of(results, curve))
-    runs = {str(outcome.job.seed): run_of(outcome) for outcome in outcomes}
     problems = [outcome.problem for outcome in outcomes if not outcome.ended]
-    return over_seeds({seed: [run] for seed, run in runs.items() if run}, measure, problems)
+    meant = {}
+    for outcome in outcomes:
+        if run := run_of(outcome):
+            run.metrics.load([TOP, "stability.threshold"])
+            ratio = run.metrics[TOP][0] / run.metrics["stability.threshold"][0]
+            if low < ratio < high:
+                meant[str(outcome.job.seed)] = [run]
+            else:
+                problems.append(f"{run.folder.name} begins at {ratio:.2f} of 2/η, not between {low:g} and {high:g}")
+    return over_seeds(meant, lambda run: Sample(of(run)), problems)
 
 
 def powers_of_ten(run: Run) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from papers.generalization_gap import measured_rows, within
-from sgdscope.claims import NONE, Claim, Sample, TooLittle
+from sgdscope.claims import NONE, Claim, Late, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line, steps_per_epoch
 from sgdscope.plots.panels import draw_lines
@@ -19,7 +19,7 @@ PROBE = "generalization_gap"
 NAMES = {"sgd": "SGD, batches of 100", "gd": "gradient descent, 500 examples"}
 WHOLE = "the whole training set, of which each seed has its own"
 BINS = 20
-SIZE = "that the size counts and a sign is a finding, and the border, after the quick runs gave a negative correction"
+SIZE = Late("that the size counts and a sign is a finding, and the border: the correction had come out negative")
 GROWS = "size of the correction over the average form: over the last quarter of the steps less over the first"
 LOOKS = {
     "measured": Stroke("measured", COLOURS[6]),

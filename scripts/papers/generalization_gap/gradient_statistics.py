@@ -9,7 +9,7 @@ import numpy as np
 
 from papers.generalization_gap import measured_rows
 from papers.generalization_gap.gap import NAMES, changes, evaluated_gap
-from sgdscope.claims import Claim, Sample, TooLittle
+from sgdscope.claims import Claim, Late, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
@@ -20,9 +20,7 @@ from sgdscope.runs import Run
 CUTS = "cuts160"  # the probe whose average has ∂ tr Σ
 LARGE = 1.0  # decimal logarithm of how many times as large is very large
 TIED = 0.5  # rank correlation
-IN_UNITS = (
-    "the units: ‖G_train‖² at first, of which the estimate falls to 0 as the training set is fitted; after quick runs"
-)
+IN_UNITS = Late("the units: ‖G_train‖² at first, of which the estimate falls to 0 as the training set is fitted")
 FEWEST_PARTS = 5  # of training, between evaluations
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,12 +81,19 @@ def accuracies(results: Results, kind: str) -> np.ndarray:
 
 def lead(results: Results, kind: str) -> Measurement:
     """The highest test accuracy of a kind less SGD's highest, each of the best of its settings."""
+    both = [*results.study.curve(kind), *results.study.curve("sgd")]
     if best(results, kind) is None or best(results, "sgd") is None:
-        wanted = [*results.study.curve(kind), *results.study.curve("sgd")]
-        problems = [outcome.problem for setting in wanted for outcome in results.of(setting) if outcome.problem]
+        problems = [outcome.problem for setting in both for outcome in results.of(setting) if outcome.problem]
         return Measurement({}, tuple(problems))
     seeds = [str(seed) for seed in results.study.seeds]
-    return best_of_settings(seeds, accuracies(results, kind), accuracies(results, "sgd"))
+    found = best_of_settings(seeds, accuracies(results, kind), accuracies(results, "sgd"))
+    counts = {one.name: sum(o.run is None for o in results.of(one)) for one in both}
+    unsure = [
+        f"{name} diverges with {count} seeds, and not with others"
+        for name, count in counts.items()
+        if count % len(seeds)
+    ]
+    return replace(found, problems=tuple(unsure), censored="; ".join(unsure))
 
 
 def claims(results: Results) -> list[Claim]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from sgdscope.claims import Late
 from sgdscope.figure import Paper
 
 TRAIN = "eval.train_accuracy"
 TEST = "eval.test_accuracy"
 CHANCE = 0.1  # the accuracy of guessing one of ten classes
 PEAK = 0.005  # of accuracy: less is nothing to speak of
-BORDER = "the border 0 in place of 0.5 % of accuracy, by which chance was to be kept out, after quick runs"
+BORDER = Late("the border 0 in place of 0.5 % of accuracy, by which chance was to be kept out")
 
-EACH_SEED = "that each seed's optimum counts, in place of that of the best seeds' means, after quick runs"
+EACH_SEED = Late("that each seed's optimum counts, in place of that of the best seeds' means")
 
 # Why quick runs of figures 1 to 5 decide nothing.
 UNJUDGED = {"quick": "an MLP stands in for the paper's Wide-ResNet, with two seeds; the runs only try the machinery"}

@@ -5,13 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from papers.implicit_regularization import BORDER, CHANCE, TEST
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
-from sgdscope.claims import NONE, Censored, Claim, Measurement, Sample, TooLittle, best_of_settings, over_seeds
+from sgdscope.claims import (
+    NONE,
+    Censored,
+    Claim,
+    Measurement,
+    Sample,
+    TooLittle,
+    best_of_settings,
+    jackknife,
+    over_seeds,
+)
 from sgdscope.document import Table
 from sgdscope.plots.style import Axes, Stroke
 from sgdscope.results import Outcome, Results
@@ -122,7 +132,19 @@ def measured(of: Callable[..., float], *curves: Curve, discrete: bool = False) -
     if problems:
         return Measurement({}, problems)
     places = {seed: [place] for place, seed in enumerate(_seeds_of(curves[0]))}
-    return over_seeds(places, lambda i: Sample(float(of(*[one.values[:, i] for one in curves]))), discrete=discrete)
+    found = over_seeds(places, lambda i: Sample(float(of(*[one.values[:, i] for one in curves]))), discrete=discrete)
+    lost = [np.isnan(one.values) for one in curves]  # a setting of which all are lost is none, for any seed
+    if not any(np.any(row != row[0]) for of_curve in lost for row in of_curve):
+        return found
+    return replace(found, censored=found.censored or "a setting diverges with some seeds, and not with others")
+
+
+def measured_of_means(of: Callable[..., float], *curves: Curve) -> Measurement:
+    """`of` the curves' means over seeds, by the jackknife."""
+    problems = tuple(dict.fromkeys(problem for one in curves for problem in one.problems))
+    if problems:
+        return Measurement({}, problems)
+    return jackknife(_seeds_of(curves[0]), lambda at: float(of(*[one.values[:, at].mean(axis=1) for one in curves])))
 
 
 def highest_lead(better: Curve, other: Curve) -> Measurement:

@@ -19,7 +19,7 @@ from papers.implicit_regularization._curves import (
     table_of_best,
 )
 from papers.implicit_regularization._regularizers import PENALTY, RATE, over_penalties, over_rates, penalties, rates
-from sgdscope.claims import NONE, Claim
+from sgdscope.claims import NONE, Claim, Late
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
@@ -111,13 +111,13 @@ def claims(results: Results) -> list[Claim]:
             f"highest mean accuracy over λ less what is {1 - OPEN:.0%} of the way from that at the small learning rate to the "
             "highest over learning rates",
             highest_lead(of_penalty, part_of_the_way(small, of_rate, 1 - OPEN)), 0.0, f"all but {OPEN:.0%} of the gap",
-            decided_after="the claim, after quick runs of an MLP, which it does not judge; its border before any of a Wide-ResNet",
+            decided_after=Late("the claim; its border before any run of a Wide-ResNet"),
         ),
         Claim(
             "As λ becomes small the test accuracy becomes that of the small learning rate without regularizer.", f"{place}(b)",
             "accuracy with the smallest λ less that with λ = 0",
             measured(lambda one, other: float(one[0] - other[0]), of_penalty, small), NEAR, f"{NEAR:.0%} of accuracy",
-            about=0.0, decided_after="the claim, after quick runs of an MLP, which it does not judge",
+            about=0.0, decided_after=Late("the claim"),
         ),
         Claim(
             "The larger the learning rate, the smaller the implicit regularizer at the end of training.", f"{place}(c)",

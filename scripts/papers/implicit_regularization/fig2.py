@@ -7,7 +7,7 @@ import numpy as np
 from papers.implicit_regularization import EACH_SEED, TRAIN, UNJUDGED
 from papers.implicit_regularization._curves import ACCURACY, Curve, at_optimum, draw_curve, highest, table_of_best
 from papers.implicit_regularization._regularizers import over_rates, rates
-from sgdscope.claims import Claim
+from sgdscope.claims import Claim, Late
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Picture, Stroke, new_figure
 from sgdscope.results import Results
@@ -15,7 +15,7 @@ from sgdscope.results import Results
 FIT = highest(TRAIN)
 HALF_STEP = 0.5  # between two powers of 2
 GRID = "half a step of the grid"
-AFTER = f"{EACH_SEED}; and that the largest of equally good learning rates counts, which decided nothing before"
+AFTER = Late(f"{EACH_SEED.what}; and that the largest of equally good learning rates counts")
 
 
 def draw(results: Results) -> dict[str, Picture]:

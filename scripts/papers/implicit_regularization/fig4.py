@@ -15,7 +15,7 @@ from papers.implicit_regularization._curves import (
     table_of_best,
 )
 from papers.implicit_regularization._n_step import draw_panels
-from sgdscope.claims import NONE, Claim
+from sgdscope.claims import NONE, Claim, Late
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture
 from sgdscope.results import Results
@@ -84,7 +84,7 @@ def claims(results: Results) -> list[Claim]:
             highest_lead(*tuned),
             0.0,
             NONE,
-            decided_after="the claim, after quick runs of an MLP, which it does not judge",
+            decided_after=Late("the claim"),
         )  # fmt: skip
     )
     found.append(

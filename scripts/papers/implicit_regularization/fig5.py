@@ -7,7 +7,7 @@ import numpy as np
 from papers.implicit_regularization import BORDER, TRAIN, UNJUDGED
 from papers.implicit_regularization._curves import draw_curve, highest, last, lead_over, measured, table_of_best
 from papers.implicit_regularization._regularizers import PENALTY, RATE, over_penalties, over_rates, penalties, rates
-from sgdscope.claims import NONE, Claim, TooLittle
+from sgdscope.claims import NONE, Claim, Late, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture, new_figure
 from sgdscope.results import Results
@@ -71,7 +71,7 @@ def claims(results: Results) -> list[Claim]:
             "Large learning rates and equally large λ reach similar training accuracies.", place,
             f"highest training accuracy with ε less that with λ, mean over the {LARGE} largest values that both have in common",
             measured(apart, over_rates(results, FIT), over_penalties(results, FIT)), ALIKE, f"{ALIKE:.0%} of accuracy", about=0.0,
-            decided_after="the claim, after quick runs of an MLP, which it does not judge",
+            decided_after=Late("the claim"),
         ),
         Claim(
             "Large learning rates and equally large λ end at similar training losses.", f"{place}(b)",

@@ -18,7 +18,7 @@ from papers.implicit_regularization._curves import (
     table_of_best,
 )
 from papers.implicit_regularization._n_step import draw_panels
-from sgdscope.claims import NONE, Claim, Measurement
+from sgdscope.claims import NONE, Claim, Late, Measurement
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture
 from sgdscope.results import Results
@@ -95,7 +95,7 @@ def claims(results: Results) -> list[Claim]:
             "At their best learning rates all n have similar test accuracies, whatever the number of epochs.", f"{place}(c)",
             "difference in the highest mean accuracy of two n, for each pair and each number of epochs",
             alike_at_optimum(results), ALIKE, f"{ALIKE:.1%} of accuracy: the paper says 'similar' and gives no number",
-            about=0.0, decided_after="0.5 % in place of 1 %, which was as wide as the effect",
+            about=0.0, decided_after=Late("0.5 % in place of 1 %, which was as wide as the effect"),
         ),
     ]  # fmt: skip
 

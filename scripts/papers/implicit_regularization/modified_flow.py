@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sgdscope.aggregate import measured_values
-from sgdscope.claims import Claim, Sample, TooLittle
+from sgdscope.claims import Claim, Late, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Axes, Picture, Stroke, new_figure
 from sgdscope.results import Results
@@ -27,7 +27,7 @@ SECOND, THIRD = 2, 3  # orders in the learning rate
 NEAR = 0.2  # of an order
 OFF = 0.2
 WHY_NEAR = "a fifth of an order around it"
-AFTER = "the margin on both sides, in place of one, after quick runs"
+AFTER = Late("the margin on both sides, in place of one")
 
 
 def distances(run: Run, label: str, distance: str) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +151,7 @@ def claims(results: Results) -> list[Claim]:
             OFF,
             f"off by {OFF:.0%} at most; a mean of 20 ways leaves some to chance",
             about=1.0,
-            decided_after="the claim, after quick runs; its border before its number",
+            decided_after=Late("the claim; its border before its number"),
         )  # fmt: skip
     )
     return found

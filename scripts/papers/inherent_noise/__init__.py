@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgdscope.claims import columns_of
+from sgdscope.claims import Late, columns_of
 from sgdscope.figure import Paper
 from sgdscope.plots.panels import Cloud
 from sgdscope.results import Results
@@ -37,7 +37,7 @@ PAPER = Paper(
 )
 
 # What was decided of borders when results were known.
-NO_MARGIN = "the border itself in place of a margin of 0.05 about it, after quick runs"
+NO_MARGIN = Late("the border itself in place of a margin of 0.05 about it")
 
 # Why quick runs on CIFAR-10 decide nothing.
 UNJUDGED = {

@@ -6,7 +6,7 @@ import numpy as np
 
 from papers.inherent_noise import UNJUDGED
 from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, WHY_NEAR, log_ratio
-from sgdscope.claims import NONE, Claim, TooLittle
+from sgdscope.claims import NONE, Claim, Late, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines, use_falling_scale
@@ -69,7 +69,7 @@ def claims(results: Results) -> list[Claim]:
             results.above_last(lambda run: -evaluated(run)[2], "alexnet"),
             0.0,
             NONE,
-            decided_after="how the rise is measured, after results by which noise alone could rise",
+            decided_after=Late("how the rise is measured: noise alone could rise"),
         )
     ]
     for words, loss_at in TURNS:

@@ -10,7 +10,19 @@ from functools import partial
 import numpy as np
 
 from sgdscope.aggregate import measured_values
-from sgdscope.claims import NONE, Censored, Claim, Measurement, Sample, TooLittle, best_of_settings, over_seeds
+from sgdscope.claims import (
+    NONE,
+    Censored,
+    Claim,
+    Late,
+    Measurement,
+    Sample,
+    TooLittle,
+    at_best_of_settings,
+    best_of_settings,
+    jackknife,
+    over_seeds,
+)
 from sgdscope.document import Table
 from sgdscope.plots.style import Axes, Axis, Stroke
 from sgdscope.results import Outcome, Results
@@ -46,6 +58,7 @@ class Curve:
     steps: np.ndarray  # convergence time [settings, seeds]
     lacking: tuple[str, ...]  # why nothing can be said: runs that are missing
     left_out: tuple[str, ...]  # settings of which a run does not get to L**
+    unsure: tuple[str, ...] = ()  # those of them of which other runs do
 
     def means(self, seeds: Sequence[int] | slice = slice(None)) -> Means:
         """The means over all seeds, or over those at these places."""
@@ -55,7 +68,7 @@ class Curve:
 
 def curve(results: Results, settings: Sequence[Setting]) -> Curve:
     """What came of these settings."""
-    lacking, left_out, kept, accuracy, steps = [], [], [], [], []
+    lacking, left_out, unsure, kept, accuracy, steps = [], [], [], [], [], []
     for setting in settings:
         outcomes = results.of(setting)
         missing = [outcome.problem for outcome in outcomes if not _is_over(outcome)]
@@ -64,13 +77,14 @@ def curve(results: Results, settings: Sequence[Setting]) -> Curve:
             lacking += missing
         elif len(reached) < len(outcomes):
             left_out.append(f"{setting.name}: {len(outcomes) - len(reached)} of {len(outcomes)} runs don't reach L**")
+            unsure += left_out[-1:] if reached else []
         else:
             kept.append(setting)
             accuracy.append([measured_values(run, "eval.test_accuracy")[-1] for run, _ in reached])
             steps.append([manifest["steps_done"] for _, manifest in reached])
     if len(lacking) > 1:
         lacking = [f"{lacking[0]}, and {len(lacking) - 1} more"]
-    return Curve(tuple(kept), np.array(accuracy), np.array(steps), tuple(lacking), tuple(left_out))
+    return Curve(tuple(kept), np.array(accuracy), np.array(steps), tuple(lacking), tuple(left_out), tuple(unsure))
 
 
 def _is_over(outcome: Outcome) -> bool:
@@ -78,9 +92,14 @@ def _is_over(outcome: Outcome) -> bool:
 
 
 def judged(of: Callable[..., Measurement], *curves: Curve) -> Measurement:
-    """What `of` measures of the curves, unless runs are missing, with what was left out."""
+    """What `of` measures of the curves, unless runs are missing, with what was left out.
+
+    A setting with which no run reaches L** does not converge, and there is nothing to compare; of one with which some do,
+    the means are not known, which are those of the seeds that do.
+    """
     lacking = tuple(dict.fromkeys(problem for one in curves for problem in one.lacking))
     left_out = tuple(dict.fromkeys(problem for one in curves for problem in one.left_out))
+    unsure = "; ".join(dict.fromkeys(problem for one in curves for problem in one.unsure))
     if lacking:
         return Measurement({}, lacking)
     if not all(one.settings for one in curves):
@@ -91,7 +110,7 @@ def judged(of: Callable[..., Measurement], *curves: Curve) -> Measurement:
         return Measurement({}, (*left_out, str(error)))
     except Censored as error:
         return Measurement({}, left_out, censored=str(error))
-    return replace(found, problems=(*left_out, *found.problems))
+    return replace(found, problems=(*left_out, *found.problems), censored=found.censored or unsure)
 
 
 def by_seed(of: Callable[..., float], *curves: Curve, discrete: bool = False) -> Measurement:
@@ -101,6 +120,11 @@ def by_seed(of: Callable[..., float], *curves: Curve, discrete: bool = False) ->
         return Sample(float(of(*[one.means([place]) for one in curves])))
 
     return over_seeds({seed: [place] for place, seed in enumerate(seeds_of(curves[0]))}, measure, discrete=discrete)
+
+
+def over_means(of: Callable[..., float], *curves: Curve) -> Measurement:
+    """`of` the curves' means over seeds, by the jackknife."""
+    return jackknife(seeds_of(curves[0]), lambda places: float(of(*[one.means(places) for one in curves])))
 
 
 def seeds_of(one: Curve) -> list[str]:
@@ -138,11 +162,11 @@ def gain_at_best_batches(plain: Curve, enhanced: Curve) -> Measurement:
 
 
 def time_saved(plain: Curve, enhanced: Curve) -> Measurement:
-    """log2 of the ratio of the convergence times at the two batch sizes that are the best in the mean over seeds."""
+    """log2 of the ratio of the convergence times at the two best batch sizes, each of which seeds may not tell from others."""
     for one in (plain, enhanced):
         need_best_inside(one, "batch")
-    places = plain.means().best, enhanced.means().best
-    return by_seed(lambda one, other: math.log2(one.steps[places[0]] / other.steps[places[1]]), plain, enhanced)
+    saved = np.log2(plain.steps)[:, None] - np.log2(enhanced.steps)[None]
+    return at_best_of_settings(seeds_of(plain), saved, plain.accuracy, enhanced.accuracy)
 
 
 def batch_growth(*curves: Curve) -> Measurement:
@@ -272,7 +296,7 @@ def claims_over_batches(results: Results, network: str, place: str) -> list[Clai
                 f"{network}: with α = {alpha:g} the convergence time at the best batch size is shorter than without.",
                 f"{place}, table 2", "log2 of the ratio of the convergence times at the best batch sizes",
                 judged(time_saved, curves[0], enhanced), 0.0, NONE,
-                decided_after="that the batch sizes are those of the means of all seeds, after quick runs",
+                decided_after=Late("that the batch sizes are the best ones, of which seeds may not tell which they are"),
             ),
         ]  # fmt: skip
     return [
@@ -281,7 +305,7 @@ def claims_over_batches(results: Results, network: str, place: str) -> list[Clai
             f"{network}: the best batch size increases with α.", f"{place}, table 2",
             "slope of log2 of each seed's best batch size over α",
             judged(batch_growth, *curves), 0.0, NONE,
-            decided_after="that each seed's best batch size counts, in place of that of the mean, after quick runs",
+            decided_after=Late("that each seed's best batch size counts, in place of that of the mean"),
         ),
         Claim(
             f"{network}: the convergence time increases with α at a fixed batch size.", place,

@@ -11,7 +11,7 @@ from papers.noise_enhancement._curves import (
     gap_lost,
     judged,
 )
-from sgdscope.claims import NONE, Claim
+from sgdscope.claims import NONE, Claim, Late
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture, Stroke, new_figure, shades
 from sgdscope.results import Results
@@ -42,7 +42,7 @@ def claims(results: Results) -> list[Claim]:
             f"{network}: the gap in test accuracy between small and large batches becomes smaller with α.", place,
             f"highest accuracy less that with the largest batches: with α = 1 less that with α = {max(by_alpha):g}; at the batch "
             "sizes that both have", judged(gap_lost, plain, strong), 0.0, NONE,
-            decided_after="that both are compared at the same batch sizes, after quick runs",
+            decided_after=Late("that both are compared at the same batch sizes"),
         ),
     ]  # fmt: skip
 

@@ -19,19 +19,22 @@ from papers.noise_enhancement._curves import (
     gain,
     judged,
     logarithmic,
+    over_means,
     peak,
     plus_minus,
     slope,
 )
-from sgdscope.claims import EXPONENT_NEAR, NONE, WHY_EXPONENT, Claim, TooLittle, exponent
+from sgdscope.claims import EXPONENT_NEAR, NONE, WHY_EXPONENT, Claim, Late, TooLittle, exponent
 from sgdscope.document import Table
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Axes, Picture, new_figure
 from sgdscope.results import Results
 from sgdscope.studies import Setting
 
-AFTER = "the border 0 in place of 0.1 % of accuracy, by which chance was to be kept out, after quick runs"
-LATER = "the claim and its border, after quick runs had been judged by the other claims"
+AFTER = Late("the border 0 in place of 0.1 % of accuracy, by which chance was to be kept out")
+LATER = Late(
+    "the claim and its border, and that an exponent is that of the means of seeds, by the jackknife, in place of the mean"
+)
 TIMES = 1.25  # of convergence times that agree: they are whole epochs
 NEARLY = 1.1  # of effective batch sizes: within that factor they are the same
 
@@ -142,7 +145,7 @@ def claims_of_equivalence(network: str, place: str, batches: Curve, alphas: Curv
         Claim(
             f"{network}: the convergence time is that of the effective batch size.", f"{place}, equation 11 and footnote 5",
             words.format("log convergence time"),
-            judged(partial(by_seed, exponent_of_noise(lambda one: np.log2(one.steps))), batches, alphas),
+            judged(partial(over_means, exponent_of_noise(lambda one: np.log2(one.steps))), batches, alphas),
             EXPONENT_NEAR, WHY_EXPONENT, about=1.0, decided_after=LATER,
         ),
         Claim(
@@ -154,7 +157,7 @@ def claims_of_equivalence(network: str, place: str, batches: Curve, alphas: Curv
         Claim(
             f"{network}: the test accuracy is that of the effective batch size, as far as the noise is Gaussian.",
             f"{place}, equation 11 and footnote 5", words.format("test accuracy"),
-            judged(partial(by_seed, exponent_of_noise(lambda one: one.accuracy)), batches, alphas),
+            judged(partial(over_means, exponent_of_noise(lambda one: one.accuracy)), batches, alphas),
             EXPONENT_NEAR, WHY_EXPONENT, about=1.0, decided_after=LATER,
         ),
     ]  # fmt: skip
@@ -197,7 +200,7 @@ def claims(results: Results) -> list[Claim]:
                 f"{place}, table 3",
                 f"highest accuracy over α (B = {large}) less that over B (α = 1), at the effective batch sizes that both span",
                 judged(gain, batches, alphas), 0.0, NONE,
-                decided_after="that both span the same effective batch sizes, after quick runs",
+                decided_after=Late("that both span the same effective batch sizes"),
             ),
             *claims_of_equivalence(network, place, by_batch, by_alpha),
         ]  # fmt: skip
