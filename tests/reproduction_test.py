@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -34,7 +35,7 @@ from sgdscope import durations as durations_of
 from sgdscope import kept, report
 from sgdscope import plan as planning
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
-from sgdscope.catalogue import figures, study_of, unique_jobs
+from sgdscope.catalogue import figures, papers, sizes_of_paper, study_file, study_of, unique_jobs
 from sgdscope.claims import MIN_STEPS, Claim, Late, Sample, TooLittle, Verdict, columns_of, over_seeds
 from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.durations import Durations
@@ -43,7 +44,7 @@ from sgdscope.plan import check_data_paths, data_overrides, open_reproduction, p
 from sgdscope.plots.lines import refined_loss
 from sgdscope.results import Results, load_outcome
 from sgdscope.runs import Run, open_run
-from sgdscope.studies import Job, read_json
+from sgdscope.studies import Job, read_json, sizes_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 400
@@ -731,6 +732,31 @@ class Reports(Runs):
         ):
             words = f"the border; when the results of size quick with seeds 1 to 5 were known, {known}"
             self.assertEqual(late.words(size, seeds), words)
+
+    def test_runs_that_sizes_have_in_common_are_known_in_all_of_them(self) -> None:
+        found = 0
+        for paper in papers():
+            for (name, figure), size in itertools.product(figures(paper).items(), sizes_of_paper(paper)):
+                if size not in sizes_of(study_file(paper, name)):
+                    continue
+                of_size = study_of(paper, name, size)
+                jobs = {job.folder: job for job in of_size.jobs()}
+                nothing = Results(of_size, [load_outcome(job, self.root) for job in jobs.values()])
+                for claim in figure.claims(nothing):
+                    if not claim.decided_after:
+                        continue
+                    problems = [problem for part in claim.parts for problem in part.problems]
+                    its = {jobs[folder] for problem in problems if (folder := problem.partition(": ")[0]) in jobs}
+                    known = {
+                        setting.job(seed)
+                        for other, seeds in claim.decided_after.known.items()
+                        if other in sizes_of(study_file(paper, name))
+                        for setting, seed in itertools.product(study_of(paper, name, other).settings, seeds)
+                    }
+                    seen = claim.decided_after.seen(size, of_size.seeds)
+                    self.assertEqual([job.folder for job in its & known if job.seed not in seen], [], (name, size))
+                    found += 1
+        self.assertGreater(found, 100)
 
     def test_borders_that_were_decided_late_are_judged_with_other_seeds(self) -> None:
         of_paper = figures("implicit_regularization")

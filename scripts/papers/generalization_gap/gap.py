@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from papers.generalization_gap import measured_rows, within
+from papers.generalization_gap import GD_KNOWN, measured_rows, within
 from sgdscope.claims import NONE, Claim, Late, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line, steps_per_epoch
@@ -20,6 +20,7 @@ NAMES = {"sgd": "SGD, batches of 100", "gd": "gradient descent, 500 examples"}
 WHOLE = "the whole training set, of which each seed has its own"
 BINS = 20
 SIZE = Late("that the size counts and a sign is a finding, and the border: the correction had come out negative")
+SIZE_GD = Late(SIZE.what, GD_KNOWN)
 GROWS = "size of the correction over the average form: over the last quarter of the steps less over the first"
 LOOKS = {
     "measured": Stroke("measured", COLOURS[6]),
@@ -190,7 +191,7 @@ def claims(results: Results) -> list[Claim]:
         ),
         Claim(
             "So it does where the whole training set is one batch.", "section 4", GROWS,
-            results.measure(correction_share_grows, "gd"), 0.0, NONE, decided_after=SIZE,
+            results.measure(correction_share_grows, "gd"), 0.0, NONE, decided_after=SIZE_GD,
         ),
         Claim(
             "There, summed over training, the predicted changes are the gap that opens between test and training loss.",
@@ -207,7 +208,7 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             f"As the model overfits, a correction is needed there, too ({WHOLE}).",
             "section 4", "size of the mean correction over the mean average form, last quarter of the steps",
-            results.measure(late_correction, "gd"), 0.1, "a tenth: less changes little", decided_after=SIZE,
+            results.measure(late_correction, "gd"), 0.1, "a tenth: less changes little", decided_after=SIZE_GD,
         ),
     ]  # fmt: skip
     return found
