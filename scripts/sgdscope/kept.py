@@ -184,7 +184,7 @@ def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
 
 def _decided_late(judged: Rows) -> list[str]:
     """How many of the judged claims were decided when results were known: those of these very runs, or only others."""
-    late = [row["seen"] for row in judged if row.get("decided_after")]
+    late = [row["seen"] for row in judged if row.get("seen")]
     if not late:
         return []
     unseen = late.count("0")
