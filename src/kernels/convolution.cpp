@@ -74,32 +74,49 @@ class Framed {
   hwy::AlignedFreeUniquePtr<T[]> numbers_;
 };
 
-/// kPixels pixels of the result that follow one another; `in` is what is around the first one.
+/// What some pixels of the result are made of: each of `rows` rows of `span` numbers that lie together.
+template <class T>
+struct Window {
+  const T* in;  // the first row's numbers for the first pixel
+  int64_t row;  // from a row to the next one
+  int rows;
+  int64_t span;
+  int64_t step;  // from a pixel to the next one
+  const T* w;    // [rows, span, 8]
+  const T* bias;
+  T* out;
+  int64_t out_step;
+};
+
+/// kPixels pixels of the result.
 template <int kPixels, class T>
-HWY_NOINLINE void Pixels(const T* HWY_RESTRICT in, int64_t row, int64_t channels,
-                         const T* HWY_RESTRICT w, const T* bias, T* HWY_RESTRICT out) {
+HWY_NOINLINE void Pixels(const Window<T>& window) {
   constexpr int kPointers = (kPixels + 2) / 3;  // an address is a pointer and 0, 1 or 2 pixels
   const Tag<T> d;
+  const int64_t row = window.row, span = window.span, step = window.step;
+  const int64_t out_step = window.out_step;
+  const T* HWY_RESTRICT in = window.in;
+  const T* HWY_RESTRICT w = window.w;
+  T* HWY_RESTRICT out = window.out;
   const T* number[kPointers];
   V<T> sums[kPixels][kVectors<T>];
   HWY_UNROLL(16)
   for (int p = 0; p < kPixels; ++p) {
     HWY_UNROLL(8)
     for (int v = 0; v < kVectors<T>; ++v) {
-      sums[p][v] = bias == nullptr ? hn::Zero(d) : hn::LoadU(d, bias + v * kLanes<T>);
+      sums[p][v] = window.bias == nullptr ? hn::Zero(d) : hn::LoadU(d, window.bias + v * kLanes<T>);
     }
   }
-  for (int j = 0; j < 3; ++j) {
+  for (int j = 0; j < window.rows; ++j) {
     HWY_UNROLL(6)
-    for (int g = 0; g < kPointers; ++g) number[g] = in + j * row + 3 * g * channels;
-    // The three pixels around one lie together, and so do their weights.
-    for (int64_t k = 0; k < 3 * channels; ++k, w += kFewChannels) {
+    for (int g = 0; g < kPointers; ++g) number[g] = in + j * row + 3 * g * step;
+    for (int64_t k = 0; k < span; ++k, w += kFewChannels) {
       V<T> weight[kVectors<T>];
       HWY_UNROLL(8)
       for (int v = 0; v < kVectors<T>; ++v) weight[v] = hn::LoadU(d, w + v * kLanes<T>);
       HWY_UNROLL(16)
       for (int p = 0; p < kPixels; ++p) {
-        const V<T> of_in = hn::Set(d, number[p / 3][(p % 3) * channels]);
+        const V<T> of_in = hn::Set(d, number[p / 3][(p % 3) * step]);
         HWY_UNROLL(8)
         for (int v = 0; v < kVectors<T>; ++v) sums[p][v] = hn::MulAdd(of_in, weight[v], sums[p][v]);
       }
@@ -111,34 +128,68 @@ HWY_NOINLINE void Pixels(const T* HWY_RESTRICT in, int64_t row, int64_t channels
   for (int p = 0; p < kPixels; ++p) {
     HWY_UNROLL(8)
     for (int v = 0; v < kVectors<T>; ++v) {
-      hn::StoreU(sums[p][v], d, out + p * kFewChannels + v * kLanes<T>);
+      hn::StoreU(sums[p][v], d, out + p * out_step + v * kLanes<T>);
     }
   }
 }
 
-/// A row of the result. Its last pixels are computed together with some that are known already.
+/// So many pixels of a row of the result. The last ones are computed together with some that are known
+/// already.
 template <int kPixels, class T>
-void Row(const T* in, int64_t row, const Images& images, const T* w, const T* bias, T* out) {
+void Row(const Window<T>& first, int64_t pixels) {
   if constexpr (kPixels > 1) {
-    if (images.width < kPixels) return Row<kPixels / 2>(in, row, images, w, bias, out);
+    if (pixels < kPixels) return Row<kPixels / 2>(first, pixels);
   }
-  for (int64_t x = 0; x < images.width; x += kPixels) {
-    const int64_t at = std::min(x, images.width - kPixels);
-    Pixels<kPixels>(in + at * images.channels, row, images.channels, w, bias,
-                    out + at * kFewChannels);
+  for (int64_t x = 0; x < pixels; x += kPixels) {
+    const int64_t at = std::min(x, pixels - kPixels);
+    Window<T> some = first;
+    some.in += at * first.step;
+    some.out += at * first.out_step;
+    Pixels<kPixels>(some);
   }
 }
 
 template <class T>
+constexpr int kPixelsAtOnce = std::max(1, kMostPixels / kVectors<T>);
+
+template <class T>
 void ConvolveImpl(const T* in, const Images& images, const T* w, const T* bias, T* out) {
   Framed<T> framed(images);
-  const int64_t area = images.height * images.width;
+  const int64_t area = images.height * images.width, channels = images.channels;
   for (int64_t i = 0; i < images.count; ++i) {
-    framed.Take(in + i * area * images.channels);
-    for (int64_t y = 0; y < images.height; ++y) {
-      Row<std::max(1, kMostPixels / kVectors<T>)>(
-          framed.Around(y), framed.row(), images, w, bias,
-          out + (i * area + y * images.width) * kFewChannels);
+    framed.Take(in + i * area * channels);
+    for (int64_t y = 0; y < images.height; ++y, out += images.width * kFewChannels) {
+      // The three pixels around one lie together, and so do their weights.
+      Row<kPixelsAtOnce<T>, T>(
+          {framed.Around(y), framed.row(), 3, 3 * channels, channels, w, bias, out, kFewChannels},
+          images.width);
+    }
+  }
+}
+
+/// Pixels of the result at odd places lie between two of d, on either axis, the others at one.
+template <class T>
+void SpreadImpl(const T* d, const Images& images, const T* w, int64_t height, int64_t width,
+                int64_t out_channels, T* out) {
+  Framed<T> framed(images);
+  const int64_t channels = images.channels;
+  for (int64_t i = 0; i < images.count; ++i) {
+    framed.Take(d + i * images.height * images.width * channels);
+    const T* of_block = w;
+    for (int64_t block = 0; block < out_channels; block += kFewChannels) {
+      for (int64_t y = 0; y < height; ++y) {
+        const T* of_class = of_block + (y % 2) * 3 * channels * kFewChannels;
+        const int rows = 1 + static_cast<int>(y % 2);
+        for (int64_t x = 0; x < 2 && x < width; ++x) {
+          Row<kPixelsAtOnce<T>, T>(
+              {framed.Around(y / 2 + 1) + channels, framed.row(), rows, (1 + x) * channels,
+               channels, of_class, nullptr,
+               out + ((i * height + y) * width + x) * out_channels + block, 2 * out_channels},
+              (width + 1 - x) / 2);
+          of_class += rows * channels * kFewChannels;
+        }
+      }
+      of_block += 9 * channels * kFewChannels;
     }
   }
 }
@@ -240,6 +291,14 @@ void ConvolveDouble(const double* in, const Images& images, const double* w, con
                     double* out) {
   ConvolveImpl(in, images, w, bias, out);
 }
+void SpreadFloat(const float* d, const Images& images, const float* w, int64_t height,
+                 int64_t width, int64_t out_channels, float* out) {
+  SpreadImpl(d, images, w, height, width, out_channels, out);
+}
+void SpreadDouble(const double* d, const Images& images, const double* w, int64_t height,
+                  int64_t width, int64_t out_channels, double* out) {
+  SpreadImpl(d, images, w, height, width, out_channels, out);
+}
 void ConvolveByWeightFloat(const float* in, const Images& images, const float* d, double* sums) {
   ConvolveByWeightImpl(in, images, d, sums);
 }
@@ -255,6 +314,8 @@ namespace sgdscope::kernels {
 
 HWY_EXPORT(ConvolveFloat);
 HWY_EXPORT(ConvolveDouble);
+HWY_EXPORT(SpreadFloat);
+HWY_EXPORT(SpreadDouble);
 HWY_EXPORT(ConvolveByWeightFloat);
 HWY_EXPORT(ConvolveByWeightDouble);
 
@@ -265,6 +326,14 @@ void Convolve(const float* in, const Images& images, const float* w, const float
 void Convolve(const double* in, const Images& images, const double* w, const double* bias,
               double* out) {
   HWY_DYNAMIC_DISPATCH(ConvolveDouble)(in, images, w, bias, out);
+}
+void Spread(const float* d, const Images& images, const float* w, int64_t height, int64_t width,
+            int64_t out_channels, float* out) {
+  HWY_DYNAMIC_DISPATCH(SpreadFloat)(d, images, w, height, width, out_channels, out);
+}
+void Spread(const double* d, const Images& images, const double* w, int64_t height, int64_t width,
+            int64_t out_channels, double* out) {
+  HWY_DYNAMIC_DISPATCH(SpreadDouble)(d, images, w, height, width, out_channels, out);
 }
 void ConvolveByWeight(const float* in, const Images& images, const float* d, double* sums) {
   HWY_DYNAMIC_DISPATCH(ConvolveByWeightFloat)(in, images, d, sums);

@@ -109,13 +109,13 @@ at::Tensor Derivative(bool by_weight, const at::Tensor& d, const at::Tensor& h,
     return all;
   }
   if (by_weight && MakesFewChannels(h, weight, how.stride, how.padding)) {
-    return ConvolveByWeightToFew(h, d);
+    return ByWeightToFew(h, d);
   }
   if (by_weight && HasFewPixels(d, weight)) {
     return ByWeightOfFewPixels(h, d, weight, how.stride, how.padding);
   }
   if (!by_weight && TakesFewChannels(d, weight, how.stride, how.padding)) {
-    return ConvolveByFewInputs(d, weight);
+    return ByFewInputs(d, weight, how.stride, h.sizes());
   }
   const auto [by_h, by_w, by_bias] = at::convolution_backward(
       Packed(d), h, weight, at::IntArrayRef({weight.size(0)}), {how.stride, how.stride},

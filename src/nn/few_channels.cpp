@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "kernels/convolution.h"
@@ -14,11 +15,10 @@ namespace {
 constexpr int64_t kFew = kernels::kFewChannels;
 constexpr int64_t kArea = 9;  // pixels of a weight
 
-bool Fits(const at::Tensor& images, const at::Tensor& weight, int64_t stride, int64_t padding) {
+bool Fits(const at::Tensor& images, const at::Tensor& weight, int64_t padding) {
   const bool graph =
       at::GradMode::is_enabled() && (images.requires_grad() || weight.requires_grad());
-  return images.is_cpu() && !graph && weight.size(2) == 3 && weight.size(3) == 3 && stride == 1 &&
-         padding == 1;
+  return images.is_cpu() && !graph && weight.size(2) == 3 && weight.size(3) == 3 && padding == 1;
 }
 
 kernels::Images ImagesOf(const at::Tensor& h, int64_t count) {
@@ -32,31 +32,74 @@ void WithType(const at::Tensor& h, const Use& use) {
   use(float());
 }
 
+/// Places of a weight, 3 j + i: turned around; and in the order of kernels::Spread.
+constexpr std::array<int64_t, kArea> kTurned = {8, 7, 6, 5, 4, 3, 2, 1, 0};
+constexpr std::array<int64_t, kArea> kByPlace = {4, 5, 3, 7, 1, 8, 6, 2, 0};
+
+/// For each 8 input channels of a weight [out, in, 3, 3], its places in an order: [in / 8, 9, out, 8].
+template <class T>
+std::vector<T> InOrder(const at::Tensor& weight, const std::array<int64_t, kArea>& places) {
+  const at::Tensor w = weight.permute({2, 3, 0, 1}).contiguous();  // [3, 3, out, in]
+  const int64_t out = weight.size(0), in = weight.size(1);
+  std::vector<T> ordered;
+  ordered.reserve(static_cast<size_t>(w.numel()));
+  for (int64_t block = 0; block < in; block += kFew) {
+    for (const int64_t place : places) {
+      for (int64_t o = 0; o < out; ++o) {
+        const T* const from = w.data_ptr<T>() + (place * out + o) * in + block;
+        ordered.insert(ordered.end(), from, from + kFew);
+      }
+    }
+  }
+  return ordered;
+}
+
+/// Calls use(first image, images) for parts of a batch, side by side on the threads.
+template <class Use>
+void ForEachPart(const at::Tensor& images, const Use& use) {
+  constexpr int64_t kGrain = 1 << 14;  // numbers worth a thread
+  const int64_t each = std::max<int64_t>(images.numel() / std::max<int64_t>(images.size(0), 1), 1);
+  at::parallel_for(0, images.size(0), kGrain / each + 1,
+                   [&](int64_t begin, int64_t end) { use(begin, ImagesOf(images, end - begin)); });
+}
+
 /// in * w for w [3, 3, channels, 8].
 template <class T>
 at::Tensor Convolve(const at::Tensor& in, const T* w, const T* bias) {
-  constexpr int64_t kGrain = 1 << 14;  // numbers worth a thread
-  const int64_t area = in.size(2) * in.size(3), each = area * in.size(1);
   const at::Tensor out = at::empty({in.size(0), in.size(2), in.size(3), kFew}, in.options());
-  const auto* const from = in.data_ptr<T>();
-  auto* const to = out.data_ptr<T>();
-  at::parallel_for(0, in.size(0), kGrain / each + 1, [&](int64_t begin, int64_t end) {
-    kernels::Convolve(from + begin * each, ImagesOf(in, end - begin), w, bias,
-                      to + begin * area * kFew);
+  ForEachPart(in, [&](int64_t first, const kernels::Images& images) {
+    const int64_t pixels = first * images.height * images.width;
+    kernels::Convolve(in.data_ptr<T>() + pixels * images.channels, images, w, bias,
+                      out.data_ptr<T>() + pixels * kFew);
   });
   return out.movedim(-1, 1);
+}
+
+/// The derivative by h of these sizes of a convolution with stride 2.
+template <class T>
+at::Tensor Spread(const at::Tensor& d, const T* w, at::IntArrayRef sizes) {
+  const int64_t channels = sizes[1], height = sizes[2], width = sizes[3];
+  const at::Tensor by_h = at::empty({sizes[0], height, width, channels}, d.options());
+  ForEachPart(d, [&](int64_t first, const kernels::Images& images) {
+    kernels::Spread(d.data_ptr<T>() + first * images.height * images.width * images.channels,
+                    images, w, height, width, channels,
+                    by_h.data_ptr<T>() + first * height * width * channels);
+  });
+  return by_h.movedim(-1, 1);
 }
 
 }  // namespace
 
 bool MakesFewChannels(const at::Tensor& h, const at::Tensor& weight, int64_t stride,
                       int64_t padding) {
-  return weight.size(0) == kFew && Fits(h, weight, stride, padding);
+  return weight.size(0) == kFew && stride == 1 && Fits(h, weight, padding);
 }
 
 bool TakesFewChannels(const at::Tensor& d, const at::Tensor& weight, int64_t stride,
                       int64_t padding) {
-  return weight.size(1) == kFew && Fits(d, weight, stride, padding);
+  const int64_t in = weight.size(1);
+  const bool few = (in == kFew && stride == 1) || (in <= 2 * kFew && in % kFew == 0 && stride == 2);
+  return few && Fits(d, weight, padding);
 }
 
 at::Tensor ConvolveToFew(const at::Tensor& h, const at::Tensor& weight, const at::Tensor& bias) {
@@ -71,24 +114,21 @@ at::Tensor ConvolveToFew(const at::Tensor& h, const at::Tensor& weight, const at
   return out;
 }
 
-at::Tensor ConvolveByFewInputs(const at::Tensor& d, const at::Tensor& weight) {
-  // A convolution of d with the weights turned around.
-  const at::Tensor in = ChannelsTogether(d);
-  const at::Tensor w = weight.permute({2, 3, 0, 1}).contiguous();  // [3, 3, out, 8]
-  at::Tensor out;
+at::Tensor ByFewInputs(const at::Tensor& d, const at::Tensor& weight, int64_t stride,
+                       at::IntArrayRef sizes) {
+  at::Tensor by_h;
   WithType(d, [&](auto number) {
     using T = decltype(number);
-    const int64_t each = w.numel() / kArea;
-    std::vector<T> turned(static_cast<size_t>(w.numel()));
-    for (int64_t k = 0; k < kArea; ++k) {
-      std::copy_n(w.data_ptr<T>() + (kArea - 1 - k) * each, each, turned.data() + k * each);
+    if (stride == 1) {
+      by_h = Convolve<T>(ChannelsTogether(d), InOrder<T>(weight, kTurned).data(), nullptr);
+    } else {
+      by_h = Spread<T>(ChannelsTogether(d), InOrder<T>(weight, kByPlace).data(), sizes);
     }
-    out = Convolve<T>(in, turned.data(), nullptr);
   });
-  return out;
+  return by_h;
 }
 
-at::Tensor ConvolveByWeightToFew(const at::Tensor& h, const at::Tensor& d) {
+at::Tensor ByWeightToFew(const at::Tensor& h, const at::Tensor& d) {
   // Sums of so many images each, which are added in their order: the bits don't depend on the number
   // of threads.
   constexpr int64_t kImages = 8;

@@ -107,6 +107,49 @@ TEST_P(Convolution, OfAllWidthsAndChannels) {
   }
 }
 
+/// Of images of 8 or 16 channels; in the order of weights that Spread takes.
+template <class T>
+void ExpectSpread(int64_t height, int64_t width, int64_t channels, int64_t out_channels) {
+  SCOPED_TRACE(::testing::Message()
+               << height << " x " << width << " x " << out_channels << " from " << channels);
+  constexpr int64_t kOrder[9][2] = {{1, 1}, {1, 2}, {1, 0}, {2, 1}, {0, 1},
+                                    {2, 2}, {2, 0}, {0, 2}, {0, 0}};
+  Stream stream(72, "spread", static_cast<uint64_t>(width * 40 + channels));
+  const Images images = {2, (height + 1) / 2, (width + 1) / 2, channels};
+  const int64_t pixels = images.count * images.height * images.width;
+  const auto d = Normals<T>(stream, pixels * channels);
+  const auto w = Normals<T>(stream, 9 * channels * out_channels);
+  Sums expected(static_cast<size_t>(images.count * height * width * out_channels));
+  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+    const int64_t image = pixel / (images.height * images.width);
+    for (int64_t k = 0; k < 9; ++k) {
+      const int64_t y = 2 * (pixel / images.width % images.height) + kOrder[k][0] - 1;
+      const int64_t x = 2 * (pixel % images.width) + kOrder[k][1] - 1;
+      if (y < 0 || y >= height || x < 0 || x >= width) continue;
+      for (int64_t c = 0; c < channels; ++c) {
+        for (int64_t o = 0; o < out_channels; ++o) {
+          const int64_t weight = ((o / kFew * 9 + k) * channels + c) * kFew + o % kFew;
+          expected.Add(
+              ((image * height + y) * width + x) * out_channels + o,
+              static_cast<double>(d[pixel * channels + c]) * static_cast<double>(w[weight]));
+        }
+      }
+    }
+  }
+  std::vector<T> out(expected.sum.size() + 1, -1);
+  kernels::Spread(d.data(), images, w.data(), height, width, out_channels, out.data());
+  expected.Expect(out, static_cast<double>(4 * channels), std::numeric_limits<T>::epsilon());
+}
+
+TEST_P(Convolution, SpreadToAllSizes) {
+  for (int64_t width = 1; width <= 70; width += width < 20 ? 1 : 9) {
+    for (const int64_t out_channels : {8, 16}) {
+      ExpectSpread<float>(1 + width % 5, width, 1 + width % 7, out_channels);
+      ExpectSpread<double>(1 + width % 4, width, 1 + width % 6, out_channels);
+    }
+  }
+}
+
 /// So many pixels that the sums of some rows are added up.
 TEST_P(Convolution, OfLargeImages) {
   for (const int64_t channels : {1, 3, 8}) {

@@ -37,6 +37,7 @@ struct ConvCase {
     if (index == 1) return {8, 16, 3, 1, 1, true, 14, 14};  // where LibTorch changes its method
     if (index % 10 == 7) return {1 + index / 10, 8, 3, 1, 1, index % 20 == 7, 5, 3 + index / 2};
     if (index % 10 == 8) return {8, 1 + index / 10, 3, 1, 1, index % 20 == 8, 3, 1 + index / 4};
+    if (index % 10 == 9) return {16, 1 + index / 10, 3, 2, 1, index % 20 == 9, 3, 1 + index / 4};
     const auto between = [this](size_t least, size_t most) {
       return least + static_cast<size_t>(stream.Below(most - least + 1));
     };
@@ -199,13 +200,24 @@ std::vector<at::Tensor> GradientsOf(const ExampleLayer& layer, const at::Tensor&
   return {gradient, by_input};
 }
 
-/// Where one side has 8 channels, or both.
+/// Where one side has 8 channels, or both; with stride 2 also 16.
 TEST(Conv2dLayer, OfFewChannelsAgreesWithAutograd) {
-  for (const auto& [in, out] : {std::pair<int64_t, int64_t>{8, 8}, {3, 8}, {8, 3}}) {
-    Stream stream(26, "few channels", static_cast<uint64_t>(in));
+  struct Shape {
+    int64_t in, out, stride, height, width;
+  };
+  for (const Shape& shape : {Shape{8, 8, 1, 5, 6},
+                             {3, 8, 1, 5, 6},
+                             {8, 3, 1, 5, 6},
+                             {8, 3, 2, 5, 6},
+                             {16, 2, 2, 8, 1},
+                             {16, 5, 2, 1, 7},
+                             {8, 16, 2, 6, 5}}) {
+    Stream stream(26, "few channels", static_cast<uint64_t>(shape.width));
     ParameterTable table;
-    const auto layer = MakeConv2d(table, "it", in, out, 3, 1, 1, in == 8);
-    ExpectRulesOfAutograd(*layer, table.size(), {9, in, 5, 6}, stream, "conv2d");
+    const auto layer =
+        MakeConv2d(table, "it", shape.in, shape.out, 3, shape.stride, 1, shape.in == 8);
+    ExpectRulesOfAutograd(*layer, table.size(), {9, shape.in, shape.height, shape.width}, stream,
+                          layer->Describe());
   }
 }
 
