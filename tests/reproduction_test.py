@@ -697,9 +697,12 @@ class Reports(Runs):
             (configs / "inherent_noise/results/quick/machine.txt").read_text().startswith("cpu: a processor")
         )
         self.assertRegex(
-            text, r"Of the size quick \(cpu: a processor.*; MNIST; runs: sgdscope 9.8.7; judged and kept by the checkout .+\):"
+            text,
+            r"Of the size quick \(cpu: a processor.*; MNIST; runs: sgdscope 9.8.7; judged and kept by the checkout .+\):",
         )
-        self.assertIn("Of these 4 judged claims 4 or their borders were decided when results were known already: 4 with", text)
+        self.assertIn(
+            "Of these 4 judged claims 4 or their borders were decided when results were known already: 4 with", text
+        )
 
     def test_a_page_says_what_the_level_lets_err_and_what_stays_in_the_whole_paper(self) -> None:
         folder = self.root / "paper" / "results" / "quick"
@@ -714,7 +717,7 @@ class Reports(Runs):
         lines = [",".join(one.values()) for one in rows]
         (folder / "claims.csv").write_text("\n".join([",".join(row), *lines, ""]))
         text = kept.table("paper", self.root)
-        self.assertIn("up to 0.15 of 3 judged figures", text)
+        self.assertIn("By the level alone up to 0.15 of 3 judged figures", text)
         # 0.001 · 3 and 0.02 · 2 are no more than 0.05.
         self.assertIn("Of the 2 claims that are decided, 2 would stay so after Holm's procedure over all 3", text)
         self.assertIn("Of these 3 judged claims 2 or their borders were decided", text)

@@ -131,16 +131,16 @@ def permutation(random: np.random.Generator, noise: Noise, seeds: int, effect: f
 
 
 def chosen(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
-    """A time at the best of several settings less that of others' best, where neighbours are nearly as good, and slower."""
-    labels, accuracy = [str(seed) for seed in range(seeds)], np.array([-3.0, -0.4, 0.0, -0.4, -3.0])[:, None]
+    """A time at the best of several settings less that of others' best, where neighbours are nearly as good."""
+    labels, accuracy = [str(seed) for seed in range(seeds)], -0.7 * np.abs(np.arange(5) - 2.0)[:, None]
     first, second = (accuracy + noise(random, (5, seeds)) / math.sqrt(2) for _ in range(2))
-    times = [3 * np.arange(5)[:, None] + noise(random, (5, seeds)) / math.sqrt(2) for _ in range(2)]
+    times = [np.arange(5.0)[:, None] + noise(random, (5, seeds)) / math.sqrt(2) for _ in range(2)]
     return claim(at_best_of_settings(labels, effect + times[0][:, None] - times[1][None], first, second))
 
 
 def fitted(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
     """That the exponent of a size is above 1."""
-    return claim(exponent_over_seeds(random, noise, seeds, 1 + effect / 8, 0.01))
+    return claim(exponent_over_seeds(random, noise, seeds, 1 + effect / 8, 0.01), 1)
 
 
 def exponent_over_seeds(
@@ -367,8 +367,6 @@ class FalseVerdicts(unittest.TestCase):
         for kind, (name, noise) in itertools.product((difference, equivalence, conditions), SYMMETRIC.items()):
             self.assertIn(row(kind, name, noise, 5, CASES), table)
         for line in table[2:]:
-            if line.split("|")[1].strip() in ("chosen", "fitted"):
-                continue
             false = float(line.split("|")[4].strip().rstrip("%"))
             self.assertLessEqual(false, SKEWED_MOST if "skewed" in line else 5.0, line)
 

@@ -76,11 +76,13 @@ def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
 
 def checkout() -> str:
     """The commit of the repository that keeps results, which need not be that of their runs."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    git = ["git", "-C", str(ROOT)]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "scripts"], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return "of no known commit"
+    return commit.stdout.strip() + (" with changes" if changed else "")
 
 
 def data_of(run: Run) -> str:

@@ -34,7 +34,7 @@ HOW_TO_READ = (
     "measured once for each seed. What follows it in brackets covers its mean over all seeds that there could be in 95 of 100 cases "
     "(by Student's t distribution).",
     "A claim 'holds' if the whole of that interval lies beyond the border, 'does not hold' if all of it lies on the other "
-    f"side, and else is 'not decided'; with fewer than {FEWEST} seeds nothing is.",
+    f"side, and else is 'not decided'; with fewer than {FEWEST} seeds nothing is, nor where a seed's run is such that it gives no number.",
     "Who judges many claims errs in some. The column 'Verdict' is right for all claims of a figure together in 95 of 100 cases "
     "(Holm's procedure), 'alone' is the verdict if a claim were the only one. The overview counts the former.",
 )
@@ -179,11 +179,13 @@ def of_whole_paper(ps: Sequence[float], decided: int, figures: int) -> str:
     """What the level alone lets err in so many judged figures, and what stays if all claims of a paper are one family."""
     if not ps:
         return ""
+    words = f"By the level alone up to {LEVEL * figures:.2g} of {figures} judged figures are to be expected to have a wrong verdict."
+    if not decided:
+        return words
     left = sum(p <= LEVEL for p in holm(ps))
     return (
-        f"At {LEVEL:.0%} of a figure, up to {LEVEL * figures:.2g} of {figures} judged figures are to be expected to have a wrong "
-        f"verdict by chance. Of the {decided} claims that are decided, {left} would stay so after Holm's procedure over all "
-        f"{len(ps)} judged claims of the paper."
+        f"{words} Of the {decided} claims that are decided, {left} would stay so after Holm's procedure over all {len(ps)} judged "
+        "claims of the paper."
     )
 
 
