@@ -200,6 +200,17 @@ class Numbers(unittest.TestCase):
             need_best_inside(one, "batch")
         self.assertIn("add some below 25", judged(time_saved, one, one).censored)
 
+    def test_a_seed_without_an_exponent_leaves_that_of_the_means(self) -> None:
+        arms = []
+        for grid in ([(1, batch) for batch in (50, 100, 200, 400)], [(alpha, 800) for alpha in (1, 1.5, 2, 3)]):
+            settings = tuple(Setting("", Path(), (), {"alpha": alpha, "batch": batch}) for alpha, batch in grid)
+            x, s = (np.log2(values)[:, None] for values in ([b for _, b in grid], [fig3.enhancement(a) for a, _ in grid]))
+            accuracy = 0.9 - 0.01 * (x - np.array([4, 1, 1, 1, 1]) * s)  # the first seed's exponent is beyond 3
+            arms.append(Curve(settings, accuracy, np.ones_like(accuracy), (), ()))
+        found = fig3.claims_of_equivalence("F1", "page 1", *arms)[2].measured
+        self.assertEqual((found.censored, found.seeds), ("", 5))
+        np.testing.assert_allclose(found.values, [4, 1, 1, 1, 1], atol=0.01)
+
     def test_both_arms_span_the_same_effective_batch_sizes(self) -> None:
         batches = self.curve(1, [0.9, 0.8, 0.7, 0.6], [1] * 4, (25, 100, 400, 800))
         alphas = [Setting("", Path(), (), {"alpha": alpha, "batch": 800}) for alpha in (1, 2, 3)]  # 800, 160, 62
