@@ -22,7 +22,6 @@
 #include <benchmark/benchmark.h>
 #include <c10/core/CPUAllocator.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -107,14 +106,7 @@ struct Setup {
     experiment.emplace(*config);
     experiment->UseData(data == "mnist" ? Images(*config->data) : ColourImages());
     stepper.emplace(*experiment);
-    WarmUp();
-  }
-
-  /// Three steps, or, where they are long, as many as begin within a second.
-  void WarmUp() {
-    using Clock = std::chrono::steady_clock;
-    const auto end = Clock::now() + std::chrono::seconds(1);
-    for (int i = 0; i < 3 && Clock::now() < end; ++i) stepper->Step(step++);
+    for (int i = 0; i < 3; ++i) stepper->Step(step++);
   }
 
   /// Waits until the device has finished.

@@ -376,14 +376,14 @@ class PlainSteps(unittest.TestCase):
         generator = torch.Generator().manual_seed(3)
         pixels = torch.randint(0, 256, (30, 3, 12, 12), dtype=torch.uint8, generator=generator)
         colour = Dataset(pixels, torch.randint(0, 10, (30,), generator=generator), "random")
-        for patch in (
-            mock.patch.object(torch, "compile", lambda function, **_: function),  # takes half a minute
-            mock.patch.object(plain, "LINES", (self.network, self.images)),
-            mock.patch.object(plain, "COLOUR", self.images.shape),
-            mock.patch.object(plain, "colour_images", lambda: colour),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            self.enterContext(patch)
+        patches = contextlib.ExitStack()
+        self.addCleanup(patches.close)
+        # To compile takes half a minute.
+        patches.enter_context(mock.patch.object(torch, "compile", lambda function, **_: function))
+        patches.enter_context(mock.patch.object(plain, "LINES", (self.network, self.images)))
+        patches.enter_context(mock.patch.object(plain, "COLOUR", self.images.shape))
+        patches.enter_context(mock.patch.object(plain, "colour_images", lambda: colour))
+        patches.enter_context(contextlib.redirect_stderr(io.StringIO()))
 
     def test_operations_are_those_of_the_products(self) -> None:
         forward, by_weights, by_inputs = 784 * 8 + 8 * 10, 784 * 8 + 8 * 10, 8 * 10
@@ -394,12 +394,15 @@ class PlainSteps(unittest.TestCase):
         self.assertEqual(self.network.title, "784-8-10, batches of 30")
 
     def test_a_round_has_every_way(self) -> None:
-        for line, eager in ((self.network, {"uint8", "float"}), (self.images, {"contiguous", "channels last"})):
+        for line, eager, in_jax in (
+            (self.network, {"uint8", "float"}, {"jit"}),
+            (self.images, {"contiguous", "channels last"}, {"jit", "jit, reshaped pools"}),
+        ):
             turns = Turns(rounds=2, seconds=1e-4, clock="both")
             measured = plain.measure(line, small_data(), None, turns, 1)
             for kind in ("plain", "plain" + PROCESSOR):
                 self.assertEqual(set(measured.of(PYTORCH, kind)), {*eager, "compiled"})
-                self.assertEqual(set(measured.of(JAX, kind)), set() if missing("jax") else {"jit"})
+                self.assertEqual(set(measured.of(JAX, kind)), set() if missing("jax") else in_jax)
             text = plain.report([measured])
             self.assertIn(f"{line.title} ", text)
             self.assertIn(f"{line.title}, processor time ", text)
@@ -436,12 +439,12 @@ class PlainSteps(unittest.TestCase):
         jax.config.update("jax_enable_x64", True)
         self.addCleanup(jax.config.update, "jax_enable_x64", False)
         images, labels = torch.randn(6, 3, 12, 12).double(), torch.arange(6)
-        for layers in (EVERY_LAYER, POOLED):
+        for layers, reshaped in ((EVERY_LAYER, False), (EVERY_LAYER, True), (POOLED, False)):
             torch.manual_seed(1)
             module = module_of(layers, (3, 12, 12)).double()
             loss = functional.cross_entropy(module(images), labels)
             expected = [loss.detach(), *torch.autograd.grad(loss, module.parameters())]
-            in_jax = JaxNetwork(jax, layers)
+            in_jax = JaxNetwork(jax, layers, reshaped)
 
             def loss_of(parameters: list, in_jax: JaxNetwork = in_jax) -> object:
                 logits = in_jax(parameters, as_jax(jax, images.permute(0, 2, 3, 1)))

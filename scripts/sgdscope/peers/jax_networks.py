@@ -13,8 +13,8 @@ EPSILON = 1e-5  # of batch normalization, as in PyTorch
 class JaxNetwork:
     """A function from parameters, one array for each of PyTorch's in the same order, and inputs to outputs."""
 
-    def __init__(self, jax: Any, layers: Sequence[Layer]) -> None:
-        self.jax, self.layers = jax, layers
+    def __init__(self, jax: Any, layers: Sequence[Layer], reshaped: bool = False) -> None:
+        self.jax, self.layers, self.reshaped = jax, layers, reshaped
 
     def __call__(self, parameters: Sequence[Any], inputs: Any) -> Any:
         return self.sequence(self.layers, iter(parameters), inputs)
@@ -35,10 +35,7 @@ class JaxNetwork:
             case "batch_norm":
                 return self.normalized(h, next(parts), next(parts), layer.get("ghost_batch_size", len(h)))
             case "max_pool":
-                size = layer["size"]
-                n, height, width, channels = h.shape
-                # Faster than reduce_window, whose derivative looks for the maximum anew.
-                return h.reshape(n, height // size, size, width // size, size, channels).max((2, 4))
+                return self.pooled(h, layer["size"])
             case "global_average_pool":
                 return h.mean((1, 2))
             case "flatten":
@@ -59,6 +56,15 @@ class JaxNetwork:
         dimensions = ("NHWC", "HWIO", "NHWC")
         h = self.jax.lax.conv_general_dilated(h, next(parts), (stride, stride), padding, dimension_numbers=dimensions)
         return h + next(parts) if layer["bias"] else h
+
+    def pooled(self, h: Any, size: int) -> Any:
+        """The largest of size x size pixels. Of the reshaped images it is faster; but its derivative asks which of them equals the
+        largest, and where XLA rounds what it computes again in another way, that may be none."""
+        n, height, width, channels = h.shape
+        if self.reshaped:
+            return h.reshape(n, height // size, size, width // size, size, channels).max((2, 4))
+        window = (1, size, size, 1)
+        return self.jax.lax.reduce_window(h, -self.jax.numpy.inf, self.jax.lax.max, window, window, "VALID")
 
     def normalized(self, h: Any, gamma: Any, beta: Any, ghost: int) -> Any:
         """By the statistics of `ghost` images at a time, or of all."""

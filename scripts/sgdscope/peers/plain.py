@@ -164,8 +164,8 @@ class TorchStep:
 class JaxStep:
     """A plain step in JAX that gives its parameters' memory to the next ones; convolutions' weights with the outputs last."""
 
-    def __init__(self, jax: Any, network: Network, data: Dataset) -> None:
-        self.jax, self.network = jax, JaxNetwork(jax, network.layers)
+    def __init__(self, jax: Any, network: Network, data: Dataset, reshaped: bool = False) -> None:
+        self.jax, self.network = jax, JaxNetwork(jax, network.layers, reshaped)
         images = data.images.permute(0, 2, 3, 1) if data.images.dim() == 4 else data.images
         self.data = as_jax(jax, images), as_jax(jax, data.labels)
         self.shuffle = Shuffle(len(data.images), torch.device("cpu"), network.batch_size)
@@ -232,7 +232,10 @@ def steps_of(network: Network, data: Dataset, threads: int) -> Iterable[tuple[st
         yield PYTORCH, "contiguous", TorchStep(network, as_float)
         yield PYTORCH, "channels last", TorchStep(network, as_float, torch.channels_last)
         yield PYTORCH, "compiled", TorchStep(network, as_float, compiled=True)  # which chooses layouts itself
-    yield JAX, "jit", JaxStep(load_jax(data.images.device.type, threads), network, as_float)
+    jax = load_jax(data.images.device.type, threads)
+    yield JAX, "jit", JaxStep(jax, network, as_float)
+    if any(layer["name"] == "max_pool" for layer in network.layers):
+        yield JAX, "jit, reshaped pools", JaxStep(jax, network, as_float, reshaped=True)
 
 
 def peers_of(network: Network, data: Dataset, turns: Turns, threads: int, measured: Measured) -> list[Candidate]:
