@@ -443,6 +443,41 @@ void AddMultipleOf(const T* x, T scale, int64_t n, T* to) {
   std::copy_n(sums, n - i, to + i);
 }
 
+/// Of a vector's worth of numbers; `theta` and `ahead` may be null.
+template <class T>
+HWY_INLINE void MoveVector(const Momentum<T>& m, const T* g, const T* theta, T* velocity,
+                           T* ahead) {
+  const Tag<T> d;
+  const auto keep = hn::Set(d, m.keep);
+  auto fresh = hn::LoadU(d, g);
+  if (theta != nullptr) fresh = hn::MulAdd(hn::Set(d, m.decay), hn::LoadU(d, theta), fresh);
+  const auto kept = hn::Mul(keep, hn::LoadU(d, velocity));
+  const auto moved = hn::MulAdd(hn::Set(d, m.fresh), fresh, kept);
+  hn::StoreU(moved, d, velocity);
+  if (ahead != nullptr) hn::StoreU(hn::MulAdd(keep, moved, fresh), d, ahead);
+}
+
+template <class T>
+void MoveOf(const Momentum<T>& m, int64_t begin, int64_t end) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
+  const auto at = [](auto* numbers, int64_t i) {
+    return numbers == nullptr ? nullptr : numbers + i;
+  };
+  int64_t i = begin;
+  for (; i + lanes <= end; i += lanes) {
+    MoveVector(m, m.g + i, at(m.theta, i), m.velocity + i, at(m.ahead, i));
+  }
+  if (i == end) return;
+  constexpr size_t kMost = HWY_MAX_BYTES / sizeof(T);
+  T g[kMost] = {}, theta[kMost] = {}, velocity[kMost] = {}, ahead[kMost] = {};
+  std::copy(m.g + i, m.g + end, g);
+  if (m.theta != nullptr) std::copy(m.theta + i, m.theta + end, theta);
+  std::copy(m.velocity + i, m.velocity + end, velocity);
+  MoveVector(m, g, m.theta == nullptr ? nullptr : theta, velocity, ahead);
+  std::copy_n(velocity, end - i, m.velocity + i);
+  if (m.ahead != nullptr) std::copy_n(ahead, end - i, m.ahead + i);
+}
+
 // HWY_EXPORT takes no templates.
 void MultiplyFloat(const Product<float>& p, int64_t begin, int64_t end) {
   MultiplyColumns(p, begin, end);
@@ -456,6 +491,8 @@ void AddMultipleFloat(const float* x, float scale, int64_t n, float* to) {
 void AddMultipleDouble(const double* x, double scale, int64_t n, double* to) {
   AddMultipleOf(x, scale, n, to);
 }
+void MoveFloat(const Momentum<float>& m, int64_t begin, int64_t end) { MoveOf(m, begin, end); }
+void MoveDouble(const Momentum<double>& m, int64_t begin, int64_t end) { MoveOf(m, begin, end); }
 
 }  // namespace sgdscope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -467,6 +504,8 @@ HWY_EXPORT(MultiplyFloat);
 HWY_EXPORT(MultiplyDouble);
 HWY_EXPORT(AddMultipleFloat);
 HWY_EXPORT(AddMultipleDouble);
+HWY_EXPORT(MoveFloat);
+HWY_EXPORT(MoveDouble);
 
 void Multiply(const Product<float>& product, int64_t begin, int64_t end) {
   HWY_DYNAMIC_DISPATCH(MultiplyFloat)(product, begin, end);
@@ -480,6 +519,13 @@ void AddMultiple(const float* x, float scale, int64_t n, float* to) {
 }
 void AddMultiple(const double* x, double scale, int64_t n, double* to) {
   HWY_DYNAMIC_DISPATCH(AddMultipleDouble)(x, scale, n, to);
+}
+
+void Move(const Momentum<float>& momentum, int64_t begin, int64_t end) {
+  HWY_DYNAMIC_DISPATCH(MoveFloat)(momentum, begin, end);
+}
+void Move(const Momentum<double>& momentum, int64_t begin, int64_t end) {
+  HWY_DYNAMIC_DISPATCH(MoveDouble)(momentum, begin, end);
 }
 
 }  // namespace sgdscope::kernels

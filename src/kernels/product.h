@@ -49,4 +49,22 @@ void Multiply(const Product<double>& product, int64_t begin, int64_t end);
 void AddMultiple(const float* x, float scale, int64_t n, float* to);
 void AddMultiple(const double* x, double scale, int64_t n, double* to);
 
+/// Momentum, with d[i] = g[i] + decay theta[i], or g[i] where theta is null:
+///   velocity[i] = keep velocity[i] + fresh d[i],   ahead[i] = d[i] + keep velocity[i].
+template <class T>
+struct Momentum {
+  const T* g;
+  const T* theta;
+  T decay;
+  T keep;
+  T fresh;
+  T* velocity;
+  T* ahead;  // null: not wanted
+};
+
+/// The numbers begin ... end - 1 of it, in one pass; what is added to a product is rounded once where
+/// the processor can.
+void Move(const Momentum<float>& momentum, int64_t begin, int64_t end);
+void Move(const Momentum<double>& momentum, int64_t begin, int64_t end);
+
 }  // namespace sgdscope::kernels

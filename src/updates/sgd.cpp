@@ -15,6 +15,7 @@
 
 #include "config/registry.h"
 #include "core/error.h"
+#include "nn/add_multiple.h"
 #include "updates/update_rule.h"
 
 namespace sgdscope {
@@ -73,12 +74,14 @@ class Sgd : public UpdateRule {
   Update OwnNext(const StepGradient& gradient) override {
     const double scale = -LearningRate(gradient.step);
     const at::Tensor& g = gradient.g;
-    const at::Tensor d = weight_decay_ > 0 ? g.add(gradient.theta, weight_decay_) : g;
-    const double fresh = Seen(gradient.step) == 0 ? 1 : 1 - dampening_;
     const Stability stability = {StableUpTo() / ((1 - dampening_) * -scale) - weight_decay_};
-    if (momentum_ == 0) return {d, scale, stability};
-    velocity_.mul_(momentum_).add_(d, fresh);
-    return {nesterov_ ? d.add(velocity_, momentum_) : velocity_, scale, stability};
+    if (momentum_ == 0) {
+      return {weight_decay_ > 0 ? g.add(gradient.theta, weight_decay_) : g, scale, stability};
+    }
+    const double fresh = Seen(gradient.step) == 0 ? 1 : 1 - dampening_;
+    return {
+        MoveVelocity({weight_decay_, momentum_, fresh, nesterov_}, g, gradient.theta, velocity_),
+        scale, stability};
   }
 
   bool OwnOnlyScales() const override { return momentum_ == 0 && weight_decay_ == 0; }

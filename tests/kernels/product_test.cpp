@@ -170,6 +170,40 @@ TEST_P(Product, MultiplesAreAddedToVectors) {
   }
 }
 
+/// Of any part of the numbers; the others stay.
+TEST_P(Product, MomentumMovesVelocities) {
+  Stream stream(1, "momentum", 0);
+  for (int64_t n = 0; n < 70; ++n) {
+    const auto random = [&] {
+      std::vector<float> values(n + 2);
+      for (float& value : values) value = static_cast<float>(stream.Normal());
+      return values;
+    };
+    const std::vector<float> g = random(), theta = random(), before = random();
+    std::vector<float> velocity = before, ahead = before;
+    const bool decays = n % 2 == 1, wanted = n / 2 % 2 == 1;
+    kernels::Move(kernels::Momentum<float>{.g = g.data(),
+                                           .theta = decays ? theta.data() : nullptr,
+                                           .decay = 0.3F,
+                                           .keep = 0.9F,
+                                           .fresh = 0.7F,
+                                           .velocity = velocity.data(),
+                                           .ahead = wanted ? ahead.data() : nullptr},
+                  1, n + 1);
+    for (int64_t i = 0; i < n + 2; ++i) {
+      const bool moved = i >= 1 && i <= n;
+      const double d = g[i] + (decays ? static_cast<double>(0.3F) * theta[i] : 0);
+      const double kept = static_cast<double>(0.9F) * before[i];
+      const double expected = moved ? kept + static_cast<double>(0.7F) * d : before[i];
+      const double size = std::abs(g[i]) + std::abs(theta[i]) + std::abs(before[i]);
+      const double close = moved ? 4 * size * std::numeric_limits<float>::epsilon() : 0;
+      ASSERT_NEAR(velocity[i], expected, close) << n;
+      const double in_front = d + static_cast<double>(0.9F) * expected;
+      ASSERT_NEAR(ahead[i], moved && wanted ? in_front : before[i], 2 * close) << n;
+    }
+  }
+}
+
 TEST_P(Product, WhatIsNotFiniteGoesThrough) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float a[] = {1, nan}, b[] = {-3}, mask[] = {nan, -1};
