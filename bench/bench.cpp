@@ -257,8 +257,6 @@ void WinsorizedStepConvNet(benchmark::State& state) {
 constexpr int64_t kImageBatch = 32;
 const Json kWideResNet = {
     {"name", "wide_resnet"}, {"depth", 10}, {"width", 1}, {"norm", "skipinit"}};
-const Json kC1 = {{"name", "vgg"},   {"depths", {3, 3, 3}},     {"channels", {64, 128, 256}},
-                  {"norm", "ghost"}, {"ghost_batch_size", 100}, {"init", "xavier_uniform"}};
 Json Penalty(const std::string& method) {
   return {{"name", "gradient_norm_penalty"}, {"lambda", 0.01}, {"method", method}};
 }
@@ -277,16 +275,6 @@ void TaylorStepResNet18(benchmark::State& state) {
 }
 void PlainStepWideResNet(benchmark::State& state) {
   ImageStep(state, kWideResNet, Json::array(), kMean);
-}
-/// The arguments: the first group's channels and the batch size.
-void PlainStepWideResNetOf(benchmark::State& state) {
-  Json model = kWideResNet;
-  model["channels"] = state.range(0);
-  TimeSteps(state, {model, "cifar10", Json::array(), kMean, state.range(1)});
-}
-/// The network C1 of `noise_enhancement`, in batches of 100.
-void PlainStepC1(benchmark::State& state) {
-  TimeSteps(state, {kC1, "cifar10", Json::array(), kMean});
 }
 void PenaltyStepWideResNet(benchmark::State& state) {
   ImageStep(state, kWideResNet, Json::array(), Penalty("exact"));
@@ -494,14 +482,6 @@ BENCHMARK(PlainStepAlexNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStepResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(TaylorStepResNet18)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PlainStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK(PlainStepWideResNetOf)
-    ->Args({8, 16})
-    ->Args({8, 32})
-    ->Args({16, 16})
-    ->Args({16, 32})
-    ->Unit(benchmark::kMicrosecond)
-    ->UseRealTime();
-BENCHMARK(PlainStepC1)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK(PenaltyDifferenceStepWideResNet)->Unit(benchmark::kMicrosecond)->UseRealTime();
 BENCHMARK_CAPTURE(ImagePlainStep, ConvNet, kSmallConvNet, "mnist")->Apply(OfProcessByBatchSize);
