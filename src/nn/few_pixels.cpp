@@ -3,19 +3,25 @@
 
 #include "nn/few_pixels.h"
 
+#include "kernels/product.h"
 #include "nn/product.h"
 
 namespace sgdscope {
 namespace {
 
-/// Weights that oneDNN would read and write from a far cache, and pixels that are few for that.
-constexpr int64_t kManyWeights = 1 << 20;
+/// Pixels of an image that are few for going through so many weights.
 constexpr int64_t kFewPixels = 16;
+/// The same of a batch whose pixels are one sum (kernels::kTerms), and of any.
+constexpr int64_t kManyWeights = 640 << 10;
+constexpr int64_t kManyWeightsOfAny = 1 << 20;
 
 }  // namespace
 
 bool HasFewPixels(const at::Tensor& d, const at::Tensor& weight) {
-  return d.is_cpu() && weight.numel() > kManyWeights && d.size(2) * d.size(3) <= kFewPixels;
+  const int64_t pixels = d.size(2) * d.size(3);
+  const bool one_sum = d.size(0) * pixels <= kernels::kTerms;
+  return d.is_cpu() && pixels <= kFewPixels &&
+         weight.numel() > (one_sum ? kManyWeights : kManyWeightsOfAny);
 }
 
 at::Tensor ByWeightOfFewPixels(const at::Tensor& h, const at::Tensor& d, const at::Tensor& weight,

@@ -3,7 +3,7 @@
 #include "core/torch.h"
 
 // The derivative of a convolution by its weights where these are many and an image has few pixels: by
-// products of matrices over the pixels of all images, 1.3 to 3 times as fast as oneDNN, which goes
+// products of matrices over the pixels of all images, 1.2 to 3 times as fast as oneDNN, which goes
 // through all weights for each image. Whether it is one of these depends on shapes only.
 
 namespace sgdscope {
