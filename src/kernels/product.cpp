@@ -7,6 +7,8 @@
 // a tile is at work it fetches some of the next panel, a line for each term: where the weights of
 // all layers are more than the cache holds, this made the products 1.2 times as fast. What the tile is
 // going to be put to is fetched row by row, for all rows at once would be more than a core can wait for.
+// Where c has many rows of few terms each, as a weight's gradient, its tiles follow one another by rows:
+// with weights of 4096 x 4096 and a batch of 16 this takes 0.6 of the time.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/product.cpp"
 #include <hwy/foreach_target.h>
@@ -18,6 +20,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "kernels/product.h"
 
@@ -377,37 +380,79 @@ T* Panel(size_t size) {
   return panel.get();
 }
 
+/// Columns j ... j + count - 1 of b, as the tiles take them.
 template <class T>
-void MultiplyPanel(const Product<T>& p, int64_t j, int64_t count) {
-  const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
-  const int64_t halves = count <= lanes ? 2 : kWide && 2 * count <= 3 * lanes ? 3 : 4;
-  const int64_t width = std::max<int64_t>(halves * lanes / 2, 1);
-  const T* b = p.b + j;
-  int64_t b_step = p.b_step;
-  if (p.b_column != 1 || count < width) {
+struct Columns {
+  Columns(const Product<T>& p, int64_t j, int64_t count)
+      : j(j), count(count), b(p.b + j), b_step(p.b_step) {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
+    halves = count <= lanes ? 2 : kWide && 2 * count <= 3 * lanes ? 3 : 4;
+    const int64_t width = std::max<int64_t>(halves * lanes / 2, 1);
+    if (p.b_column == 1 && count >= width) return;
     T* const panel = Panel<T>(static_cast<size_t>(p.k * width));
     Pack(p, j, count, width, panel);
     b = panel;
     b_step = width;
   }
+
+  int64_t j;
+  int64_t count;
+  int64_t halves;
+  const T* b;
+  int64_t b_step;
+};
+
+template <class T>
+void MultiplyTile(const Product<T>& p, const Columns<T>& columns, int64_t i, int64_t rows,
+                  const Ahead<T>& ahead) {
+  const auto& [j, count, halves, b, b_step] = columns;
+  if (halves == 2) {
+    TileOf<2>(rows, p, b, b_step, i, j, count, ahead);
+  } else if (halves == 3) {
+    TileOf<kWide ? 3 : 4>(rows, p, b, b_step, i, j, count, ahead);
+  } else {
+    TileOf<4>(rows, p, b, b_step, i, j, count, ahead);
+  }
+}
+
+/// Calls visit(tile, i, rows) with the rows of each tile, of nearly equal sizes.
+template <class T, class Visit>
+void ForEachTile(const Product<T>& p, const Visit& visit) {
   const int64_t tiles = (p.m + kMostRows - 1) / kMostRows;
   for (int64_t tile = 0, i = 0; tile < tiles; ++tile) {
-    const int64_t rows = p.m / tiles + (tile < p.m % tiles ? 1 : 0);  // of nearly equal size
-    const Ahead<T> ahead = NextPanel(p, j + count, tile);
-    if (halves == 2) {
-      TileOf<2>(rows, p, b, b_step, i, j, count, ahead);
-    } else if (halves == 3) {
-      TileOf<kWide ? 3 : 4>(rows, p, b, b_step, i, j, count, ahead);
-    } else {
-      TileOf<4>(rows, p, b, b_step, i, j, count, ahead);
-    }
+    const int64_t rows = p.m / tiles + (tile < p.m % tiles ? 1 : 0);
+    visit(tile, i, rows);
     i += rows;
   }
 }
 
+/// Columns begin ... end - 1 of c, panel after panel.
+template <class T>
+void MultiplyByPanels(const Product<T>& p, int64_t begin, int64_t end) {
+  const auto most = 2 * static_cast<int64_t>(hn::Lanes(Tag<T>()));
+  for (int64_t j = begin; j < end; j += most) {
+    const Columns<T> columns(p, j, std::min(most, end - j));
+    ForEachTile(p, [&](int64_t tile, int64_t i, int64_t rows) {
+      MultiplyTile(p, columns, i, rows, NextPanel(p, j + columns.count, tile));
+    });
+  }
+}
+
+/// The same row after row of tiles, where b's rows lie together: c is gone through as it lies, and b
+/// again for each. Only the last columns may be packed.
+template <class T>
+void MultiplyByRows(const Product<T>& p, int64_t begin, int64_t end) {
+  const auto most = 2 * static_cast<int64_t>(hn::Lanes(Tag<T>()));
+  std::vector<Columns<T>> panels;
+  for (int64_t j = begin; j < end; j += most) panels.emplace_back(p, j, std::min(most, end - j));
+  ForEachTile(p, [&](int64_t, int64_t i, int64_t rows) {
+    for (const Columns<T>& columns : panels) MultiplyTile(p, columns, i, rows, {p.b, 0});
+  });
+}
+
 template <class T>
 void MultiplyColumns(const Product<T>& p, int64_t begin, int64_t end) {
-  const auto lanes = static_cast<int64_t>(hn::Lanes(Tag<T>()));
+  constexpr int64_t kNear = 1 << 17;  // numbers of b that a near cache holds
   const int64_t sums = std::max<int64_t>((p.k + kTerms - 1) / kTerms, 1);
   Product<T> part = p;
   for (int64_t sum = 0; sum < sums; ++sum) {
@@ -420,8 +465,10 @@ void MultiplyColumns(const Product<T>& p, int64_t begin, int64_t end) {
     const bool last = sum + 1 == sums;
     part.positive = last ? p.positive : nullptr;
     part.mask = last ? p.mask : nullptr;
-    for (int64_t j = begin; j < end; j += 2 * lanes) {
-      MultiplyPanel(part, j, std::min(2 * lanes, end - j));
+    if (p.b_column == 1 && p.m > 4 * p.k && part.k * (end - begin) <= kNear) {
+      MultiplyByRows(part, begin, end);
+    } else {
+      MultiplyByPanels(part, begin, end);
     }
   }
 }
