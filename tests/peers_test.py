@@ -480,6 +480,8 @@ class PlainSteps(unittest.TestCase):
             r"^784-8-10, batches of 30 +3 +50% +1\.000 +3\.000 +2\.000 +1\.500 +3\.00 \(2\.50 to 4\.00\)"
             r" +2\.00 \(2\.00 to 2\.00\) +1\.50 \(1\.35 to 1\.60\)  yes, by 1\.50$",
         )
+        (alone,) = plain.lines_of(Measured(self.network.title, {SGDSCOPE: {"plain": {"": [1e3]}}}))
+        self.assertRegex(alone, r"^784-8-10, batches of 30 +1 +- +1\.000( +-){6}$")
         self.assertRegex(processor, r"processor time +3 +50% +2\.000 .* 0\.75 \(0\.68 to 0\.80\)  no, by 0\.75$")
 
 

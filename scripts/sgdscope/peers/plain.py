@@ -269,9 +269,10 @@ def measure(network: Network, data: Dataset, ours: SgdscopeBench | None, turns: 
     return measured
 
 
-def ending_of(measured: Measured) -> list[str]:
+def endings_of(measured: Measured) -> list[str]:
     """What the kinds of step end in, for each clock that was read."""
-    return [ending for ending in ("", PROCESSOR) if measured.of(PYTORCH, f"plain{ending}")]
+    kinds = {kind for of_program in measured.times.values() for kind in of_program}
+    return [ending for ending in ("", PROCESSOR) if f"plain{ending}" in kinds]
 
 
 def targets_of(measured: Measured) -> list[Target]:
@@ -284,7 +285,7 @@ def targets_of(measured: Measured) -> list[Target]:
             bound,
             True,
         )
-        for ending in ending_of(measured)
+        for ending in endings_of(measured)
         if measured.of(SGDSCOPE, f"plain{ending}")
         for program in (PYTORCH, JAX)
         if measured.of(program, f"plain{ending}")
@@ -295,7 +296,7 @@ def lines_of(measured: Measured) -> list[str]:
     """A line for each clock, then the remarks."""
     network = next(line for line in LINES if line.title == measured.network)
     lines = []
-    for ending in ending_of(measured):
+    for ending in endings_of(measured):
         of_pytorch = dict(measured.of(PYTORCH, f"plain{ending}"))
         compiled = of_pytorch.pop("compiled", [])
         eager = min(of_pytorch.values(), key=statistics.median, default=[])
@@ -307,10 +308,10 @@ def lines_of(measured: Measured) -> list[str]:
             needed = network.operations() / PEAK_OPERATIONS
             share = f"{needed * statistics.median(ratios(peak, ours)):6.0%}"
         if ours:
-            cells += [f"{quartiles(ratios(times, ours))!s:>20}" if times else f"{'-':>20}" for times in peers]
-            least = min(statistics.median(ratios(times, ours)) for times in peers if times)
-            verdict = f"  {'yes' if least > 1 else 'no'}, by {least:.2f}"
-        rounds = len(ours or eager)
+            cells += [f" {quartiles(ratios(times, ours))!s:>19}" if times else f"{'-':>20}" for times in peers]
+            if ahead := [statistics.median(ratios(times, ours)) for times in peers if times]:
+                verdict = f"  {'yes' if min(ahead) > 1 else 'no'}, by {min(ahead):.2f}"
+        rounds = len(next(times for times in (ours, *peers) if times))
         lines.append(f"{measured.network + ending:<46}{rounds:>7}{share}{''.join(cells)}{verdict}".rstrip())
     return lines + [f"  {remark}" for remark in measured.remarks]
 
