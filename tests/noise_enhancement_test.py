@@ -204,7 +204,9 @@ class Numbers(unittest.TestCase):
         arms = []
         for grid in ([(1, batch) for batch in (50, 100, 200, 400)], [(alpha, 800) for alpha in (1, 1.5, 2, 3)]):
             settings = tuple(Setting("", Path(), (), {"alpha": alpha, "batch": batch}) for alpha, batch in grid)
-            x, s = (np.log2(values)[:, None] for values in ([b for _, b in grid], [fig3.enhancement(a) for a, _ in grid]))
+            x, s = (
+                np.log2(values)[:, None] for values in ([b for _, b in grid], [fig3.enhancement(a) for a, _ in grid])
+            )
             accuracy = 0.9 - 0.01 * (x - np.array([4, 1, 1, 1, 1]) * s)  # the first seed's exponent is beyond 3
             arms.append(Curve(settings, accuracy, np.ones_like(accuracy), (), ()))
         found = fig3.claims_of_equivalence("F1", "page 1", *arms)[2].measured

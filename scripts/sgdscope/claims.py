@@ -162,7 +162,9 @@ class Late:
         of = " and ".join(f"of size {one} with {_seeds_in_words(list(known))}" for one, known in self.known.items())
         seen = self.seen(size, seeds)
         those = "all of these runs" if len(seen) == len(seeds) else f"those of these runs with {_seeds_in_words(seen)}"
-        return f"{self.what}; when the results {of} were known, {those if seen else 'none of these runs'}"
+        return (
+            f"{self.what}; known then were the results {of}, {f'and so {those}' if seen else 'but none of these runs'}"
+        )
 
 
 def _seeds_in_words(seeds: Sequence[int]) -> str:
