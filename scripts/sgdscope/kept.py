@@ -60,11 +60,11 @@ def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
         if picture.stem not in of_others:
             keep_picture(picture, folder / picture.name)
     jobs = jobs_of(reproduction.paper, names, reproduction.size)
-    made = [one for job in jobs if (one := load_outcome(job, reproduction.runs_folder)).run]
-    versions = dict.fromkeys(one.manifest["versions"]["sgdscope"] for one in made)
+    made = [(one, one.run) for one in (load_outcome(job, reproduction.runs_folder) for job in jobs) if one.run]
+    versions = dict.fromkeys(outcome.manifest["versions"]["sgdscope"] for outcome, _ in made)
     provenance = {
-        "machine.txt": [one.machine for one in made],
-        "data.txt": [data_of(one.run) for one in made],
+        "machine.txt": [outcome.machine for outcome, _ in made],
+        "data.txt": [data_of(run) for _, run in made],
         "program.txt": [f"runs: sgdscope {', '.join(versions)}", f"judged and kept by the checkout {checkout()}"],
     }
     for file, lines in provenance.items():
