@@ -155,7 +155,7 @@ class Numbers(unittest.TestCase):
     @staticmethod
     def curve(alpha: float, accuracy: Sequence[float], steps: Sequence[float], batch: Sequence[int]) -> Curve:
         """Two seeds that hardly differ."""
-        settings = tuple(Setting("", Path(), (), {"alpha": alpha, "batch": size}) for size in batch)
+        settings = tuple(Setting("", Path(), (), values={"alpha": alpha, "batch": size}) for size in batch)
         return Curve(settings, np.array(accuracy)[:, None] + [0, 1e-9], np.array(steps)[:, None] + [0, 0], (), ())
 
     def test_numbers_of_curves(self) -> None:
@@ -178,7 +178,7 @@ class Numbers(unittest.TestCase):
         self.assertAlmostEqual(gap_lost(plain, strong).summary.mean, 0.0)
 
     def test_the_time_saved_knows_that_the_batch_sizes_were_chosen_by_the_same_runs(self) -> None:
-        settings = tuple(Setting("", Path(), (), {"alpha": 1, "batch": batch}) for batch in (25, 50, 100, 200))
+        settings = tuple(Setting("", Path(), (), values={"alpha": 1, "batch": batch}) for batch in (25, 50, 100, 200))
         noise = 0.001 * np.array([[1, -1, 2, -2, 0], [-2, 1, 0, 1, 0], [0, 2, -1, -1, 0], [1, 0, -1, 1, -1]])
         steps = np.array([[800], [400], [200], [100]]) * (1 + 10 * noise)
         for lead, verdict in ((0.05, HOLDS), (0.0005, OPEN)):  # of 50 over 100, which a tie tells nothing of
@@ -203,7 +203,7 @@ class Numbers(unittest.TestCase):
     def test_a_seed_without_an_exponent_leaves_that_of_the_means(self) -> None:
         arms = []
         for grid in ([(1, batch) for batch in (50, 100, 200, 400)], [(alpha, 800) for alpha in (1, 1.5, 2, 3)]):
-            settings = tuple(Setting("", Path(), (), {"alpha": alpha, "batch": batch}) for alpha, batch in grid)
+            settings = tuple(Setting("", Path(), (), values={"alpha": alpha, "batch": batch}) for alpha, batch in grid)
             x, s = (
                 np.log2(values)[:, None] for values in ([b for _, b in grid], [fig3.enhancement(a) for a, _ in grid])
             )
@@ -215,7 +215,7 @@ class Numbers(unittest.TestCase):
 
     def test_both_arms_span_the_same_effective_batch_sizes(self) -> None:
         batches = self.curve(1, [0.9, 0.8, 0.7, 0.6], [1] * 4, (25, 100, 400, 800))
-        alphas = [Setting("", Path(), (), {"alpha": alpha, "batch": 800}) for alpha in (1, 2, 3)]  # 800, 160, 62
+        alphas = [Setting("", Path(), (), values={"alpha": alpha, "batch": 800}) for alpha in (1, 2, 3)]  # 800, 160, 62
         arm = Curve(tuple(alphas), np.ones((3, 2)), np.ones((3, 2)), (), ())
         kept, _ = fig3.common_range(batches, arm)
         self.assertEqual([setting["batch"] for setting in kept.settings], [100, 400, 800])
