@@ -240,15 +240,27 @@ class BestOfSeveral(Made):
 
     def test_verdicts_take_all_seeds(self) -> None:
         values = np.random.default_rng(7).normal(size=(2, 3))
-        found = measured(lambda one: one[1] - one[0], Curve(values, values, 2, ()))
+        found = measured(lambda one: one[1] - one[0], Curve(("a", "b"), values, values, 2, ()))
         np.testing.assert_allclose(found.values, values[1] - values[0])
 
     def test_what_cannot_be_measured_says_why(self) -> None:
         def never(_: np.ndarray) -> float:
             raise TooLittle("there is nothing")
 
-        found = measured(never, Curve(np.ones((1, 3)), np.ones((1, 3)), 2, ()))
+        found = measured(never, Curve(("a",), np.ones((1, 3)), np.ones((1, 3)), 2, ()))
         self.assertEqual((found.samples, found.problems), ({}, ("3 of 3 seeds give no number: there is nothing",)))
+
+
+    def test_a_setting_that_diverges_with_some_seeds_only_leaves_its_number_open(self) -> None:
+        def sum_of_known(one: np.ndarray) -> float:
+            return float(np.nansum(one))
+
+        values = np.array([[1.0, 1, 1], [2, 2, 2], [NAN, NAN, NAN]])  # all seeds say the same of the third
+        whole = Curve(("a", "b", "c"), values, values, 3, ())
+        self.assertEqual(measured(sum_of_known, whole).censored, "")
+        values[1, 1] = NAN  # the mean of b would be that of the seeds that did not diverge
+        found = measured(sum_of_known, whole)
+        self.assertEqual(found.censored, "b diverges with 1 of 3 seeds, and not with the others")
 
 
 class Numbers(unittest.TestCase):

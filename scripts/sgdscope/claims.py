@@ -344,6 +344,15 @@ def over_seeds(
     return Measurement(samples, (*problems, *([censored] if censored else [])), discrete=discrete, censored=censored)
 
 
+def partly(does: str, counts: Mapping[str, int], seeds: int) -> str:
+    """Which settings do something with some of the seeds only, so that their means are not known; empty if none.
+
+    `counts`: with how many seeds each setting does it.
+    """
+    some = [(name, count) for name, count in counts.items() if 0 < count < seeds]
+    return "; ".join(f"{name} {does} with {count} of {seeds} seeds, and not with the others" for name, count in some)
+
+
 def jackknife(seeds: Sequence[str], of: Callable[[list[int]], float]) -> Measurement:
     """A number that `of` finds of the means over the seeds at some places, such as what fits them best.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from papers.generalization_gap._accuracy import TEST, draw_over_rates, late
-from sgdscope.claims import Claim, Measurement, best_of_settings
+from sgdscope.claims import Claim, Measurement, best_of_settings, partly
 from sgdscope.document import Table
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, Picture, Stroke, new_figure
@@ -87,13 +87,8 @@ def lead(results: Results, kind: str) -> Measurement:
         return Measurement({}, tuple(problems))
     seeds = [str(seed) for seed in results.study.seeds]
     found = best_of_settings(seeds, accuracies(results, kind), accuracies(results, "sgd"))
-    counts = {one.name: sum(o.run is None for o in results.of(one)) for one in both}
-    unsure = [
-        f"{name} diverges with {count} seeds, and not with others"
-        for name, count in counts.items()
-        if count % len(seeds)
-    ]
-    return replace(found, problems=tuple(unsure), censored="; ".join(unsure))
+    diverged = {one.name: sum(outcome.run is None for outcome in results.of(one)) for one in both}
+    return replace(found, censored=partly("diverges", diverged, len(seeds)))
 
 
 def claims(results: Results) -> list[Claim]:

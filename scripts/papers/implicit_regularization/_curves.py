@@ -21,6 +21,7 @@ from sgdscope.claims import (
     best_of_settings,
     jackknife,
     over_seeds,
+    partly,
 )
 from sgdscope.document import Table
 from sgdscope.plots.style import Axes, Stroke
@@ -90,6 +91,7 @@ def worth(outcome: Outcome, epochs: float = math.inf) -> float:
 class Curve:
     """A quantity at several settings, for each seed."""
 
+    names: tuple[str, ...]  # of the settings
     values: np.ndarray  # [settings, seeds]
     worth: np.ndarray  # [settings, seeds]
     kept: int  # of the seeds, the best: for pictures and tables
@@ -123,7 +125,8 @@ def curve(results: Results, settings: Sequence[Setting], quantity: Quantity, epo
             continue
         values.append([quantity.of(outcome.run) if outcome.run else quantity.lost for outcome in outcomes])
         worths.append([worth(outcome, epochs) for outcome in outcomes])
-    return Curve(np.array(values), np.array(worths), results.study.values["kept"], tuple(problems))
+    names = tuple(setting.name for setting in settings)
+    return Curve(names, np.array(values), np.array(worths), results.study.values["kept"], tuple(problems))
 
 
 def measured(of: Callable[..., float], *curves: Curve, discrete: bool = False) -> Measurement:
@@ -133,10 +136,8 @@ def measured(of: Callable[..., float], *curves: Curve, discrete: bool = False) -
         return Measurement({}, problems)
     places = {seed: [place] for place, seed in enumerate(_seeds_of(curves[0]))}
     found = over_seeds(places, lambda i: Sample(float(of(*[one.values[:, i] for one in curves]))), discrete=discrete)
-    lost = [np.isnan(one.values) for one in curves]  # a setting of which all are lost is none, for any seed
-    if not any(np.any(row != row[0]) for of_curve in lost for row in of_curve):
-        return found
-    return replace(found, censored=found.censored or "a setting diverges with some seeds, and not with others")
+    lost = {name: int(np.isnan(row).sum()) for one in curves for name, row in zip(one.names, one.values)}
+    return replace(found, censored=found.censored or partly("diverges", lost, len(places)))
 
 
 def measured_of_means(of: Callable[..., float], *curves: Curve) -> Measurement:
@@ -156,7 +157,7 @@ def highest_lead(better: Curve, other: Curve) -> Measurement:
 def part_of_the_way(first: Curve, last: Curve, part: float) -> Curve:
     """What lies so far from the one setting of the first curve to each of the last one."""
     values = (1 - part) * first.values + part * last.values
-    return Curve(values, last.worth, last.kept, tuple(dict.fromkeys((*first.problems, *last.problems))))
+    return Curve(last.names, values, last.worth, last.kept, tuple(dict.fromkeys((*first.problems, *last.problems))))
 
 
 def lead_over(of: Curve, place: int) -> Measurement:

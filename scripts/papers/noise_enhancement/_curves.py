@@ -22,6 +22,7 @@ from sgdscope.claims import (
     best_of_settings,
     jackknife,
     over_seeds,
+    partly,
 )
 from sgdscope.document import Table
 from sgdscope.plots.style import Axes, Axis, Stroke
@@ -58,7 +59,7 @@ class Curve:
     steps: np.ndarray  # convergence time [settings, seeds]
     lacking: tuple[str, ...]  # why nothing can be said: runs that are missing
     left_out: tuple[str, ...]  # settings of which a run does not get to L**
-    unsure: tuple[str, ...] = ()  # those of them of which other runs do
+    unsure: str = ""  # of which of them other runs do
 
     def means(self, seeds: Sequence[int] | slice = slice(None)) -> Means:
         """The means over all seeds, or over those at these places."""
@@ -68,7 +69,8 @@ class Curve:
 
 def curve(results: Results, settings: Sequence[Setting]) -> Curve:
     """What came of these settings."""
-    lacking, left_out, unsure, kept, accuracy, steps = [], [], [], [], [], []
+    lacking, left_out, kept, accuracy, steps = [], [], [], [], []
+    short = {}  # of how many runs each setting lacks L**
     for setting in settings:
         outcomes = results.of(setting)
         missing = [outcome.problem for outcome in outcomes if not _is_over(outcome)]
@@ -76,15 +78,16 @@ def curve(results: Results, settings: Sequence[Setting]) -> Curve:
         if missing:
             lacking += missing
         elif len(reached) < len(outcomes):
-            left_out.append(f"{setting.name}: {len(outcomes) - len(reached)} of {len(outcomes)} runs don't reach L**")
-            unsure += left_out[-1:] if reached else []
+            short[setting.name] = len(outcomes) - len(reached)
+            left_out.append(f"{setting.name}: {short[setting.name]} of {len(outcomes)} runs don't reach L**")
         else:
             kept.append(setting)
             accuracy.append([measured_values(run, "eval.test_accuracy")[-1] for run, _ in reached])
             steps.append([manifest["steps_done"] for _, manifest in reached])
     if len(lacking) > 1:
         lacking = [f"{lacking[0]}, and {len(lacking) - 1} more"]
-    return Curve(tuple(kept), np.array(accuracy), np.array(steps), tuple(lacking), tuple(left_out), tuple(unsure))
+    unsure = partly("does not reach L**", short, len(results.study.seeds))
+    return Curve(tuple(kept), np.array(accuracy), np.array(steps), tuple(lacking), tuple(left_out), unsure)
 
 
 def _is_over(outcome: Outcome) -> bool:
@@ -99,7 +102,7 @@ def judged(of: Callable[..., Measurement], *curves: Curve) -> Measurement:
     """
     lacking = tuple(dict.fromkeys(problem for one in curves for problem in one.lacking))
     left_out = tuple(dict.fromkeys(problem for one in curves for problem in one.left_out))
-    unsure = "; ".join(dict.fromkeys(problem for one in curves for problem in one.unsure))
+    unsure = "; ".join(dict.fromkeys(one.unsure for one in curves if one.unsure))
     if lacking:
         return Measurement({}, lacking)
     if not all(one.settings for one in curves):
