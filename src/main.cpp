@@ -23,6 +23,7 @@
 
 #include "config/json.h"
 #include "core/blas.h"
+#include "core/commit.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/machine.h"
@@ -413,7 +414,8 @@ int BecomeJobs(char* program) {
 
 int Main(int argc, char** argv) {
   CLI::App app("sgdscope: measures what stochastic gradient descent does at every step");
-  app.set_version_flag("--version", SGDSCOPE_VERSION);
+  app.set_version_flag("--version",
+                       std::string(SGDSCOPE_VERSION " (commit ").append(Commit()) + ")");
   app.require_subcommand(1);
   Arguments arguments;
 

@@ -250,7 +250,6 @@ class BestOfSeveral(Made):
         found = measured(never, Curve(("a",), np.ones((1, 3)), np.ones((1, 3)), 2, ()))
         self.assertEqual((found.samples, found.problems), ({}, ("3 of 3 seeds give no number: there is nothing",)))
 
-
     def test_a_setting_that_diverges_with_some_seeds_only_leaves_its_number_open(self) -> None:
         def sum_of_known(one: np.ndarray) -> float:
             return float(np.nansum(one))

@@ -50,7 +50,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STEPS = 400
 MANIFEST = {
     "reason": "", "steps_done": STEPS, "wall_seconds": 90.0, "peak_memory_bytes": 3e8, "device": "cpu", "threads": 1,
-    "cpu": "a processor", "versions": {"sgdscope": "9.8.7", "libtorch": "1.2.3", "blas": "a library"},
+    "cpu": "a processor", "versions": {"sgdscope": "9.8.7", "commit": "abcdef0", "libtorch": "1.2.3", "blas": "a library"},
 }  # fmt: skip
 MNIST = {"data": {"name": "mnist", "path": "/some/where"}}
 
@@ -700,7 +700,7 @@ class Reports(Runs):
         )
         self.assertRegex(
             text,
-            r"Of the size quick \(cpu: a processor.*; MNIST; runs: sgdscope 9.8.7; judged and kept by the checkout .+\):",
+            r"Of the size quick \(cpu: a processor.*; MNIST; runs: sgdscope 9.8.7 \(commit abcdef0\); judged and kept by the checkout .+\):",
         )
         self.assertIn(
             "Of these 4 judged claims 4 or their borders were decided when results were known already: 4 with", text

@@ -61,11 +61,11 @@ def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
             keep_picture(picture, folder / picture.name)
     jobs = jobs_of(reproduction.paper, names, reproduction.size)
     made = [(one, one.run) for one in (load_outcome(job, reproduction.runs_folder) for job in jobs) if one.run]
-    versions = dict.fromkeys(outcome.manifest["versions"]["sgdscope"] for outcome, _ in made)
+    programs = dict.fromkeys(outcome.program for outcome, _ in made)
     provenance = {
         "machine.txt": [outcome.machine for outcome, _ in made],
         "data.txt": [data_of(run) for _, run in made],
-        "program.txt": [f"runs: sgdscope {', '.join(versions)}", f"judged and kept by the checkout {checkout()}"],
+        "program.txt": [f"runs: {', '.join(programs)}", f"judged and kept by the checkout {checkout()}"],
     }
     for file, lines in provenance.items():
         earlier = lines_of(folder / file) if stay else []

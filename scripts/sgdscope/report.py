@@ -131,7 +131,7 @@ def _facts(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[list
     return [
         ["Size", reproduction.size],
         ["Data", _distinct(_data_of(o.run) for o in finished if o.run)],
-        ["Program", "sgdscope " + _distinct(o.manifest["versions"]["sgdscope"] for o in finished)],
+        ["Program", _distinct(o.program for o in finished)],
         ["LibTorch", _distinct(o.manifest["versions"]["libtorch"] for o in finished)],
         ["BLAS", _distinct(o.manifest["versions"]["blas"] for o in finished)],
         ["Processor", _distinct(o.machine for o in finished)],

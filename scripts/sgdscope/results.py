@@ -40,6 +40,12 @@ class Outcome:
         return f"{self.job.folder}: {status}" + (f" ({reason})" if reason else "")
 
     @property
+    def program(self) -> str:
+        """What made the run: the version, and the commit, which programs of earlier commits don't tell."""
+        versions = self.manifest["versions"]
+        return f"sgdscope {versions['sgdscope']}" + (f" (commit {versions['commit']})" if "commit" in versions else "")
+
+    @property
     def machine(self) -> str:
         """What the run was made on."""
         on, threads = self.manifest, self.manifest["threads"]

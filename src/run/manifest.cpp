@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/blas.h"
+#include "core/commit.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "kernels/kernels.h"
@@ -44,6 +45,7 @@ std::string HostName() {
 Json Versions() {
   Json versions;
   versions["sgdscope"] = SGDSCOPE_VERSION;
+  versions["commit"] = Commit();
   versions["libtorch"] = TORCH_VERSION;
   versions["blas"] = BlasDescription();
   versions["cpu_capability"] = CpuCapability();

@@ -294,7 +294,7 @@ TEST(Cli, ListSchemaAndVersionAnswerOnStandardOutput) {
   EXPECT_EQ(Json::parse(schema.out)["type"], "object");
   const Ended version = RunProgram({"--version"});
   EXPECT_EQ(version.status, 0);
-  EXPECT_EQ(version.out, SGDSCOPE_VERSION "\n");
+  EXPECT_EQ(version.out, VersionLine());
 }
 
 TEST(Cli, ARunLeavesAFolderThatSaysEverything) {
@@ -343,6 +343,7 @@ TEST(Cli, ARunLeavesAFolderThatSaysEverything) {
   EXPECT_EQ(manifest["device"], "cpu");
   EXPECT_EQ(manifest["threads"], 1);
   EXPECT_EQ(manifest["versions"]["sgdscope"], SGDSCOPE_VERSION);
+  EXPECT_EQ(manifest["versions"]["commit"], Commit());
   for (const std::string version : {"libtorch", "blas", "cpu_capability", "kernels", "cuda"}) {
     EXPECT_NE(manifest["versions"].value(version, ""), "") << version;
   }
@@ -630,7 +631,7 @@ TEST(CliOutput, AResultThatCannotBeWrittenExitsWith5) {
 /// LibTorch would take back thousands of registrations, as the dynamic linker would tell.
 TEST(CliOutput, TheProcessEndsWithoutTakingItsLibrariesDown) {
   const Ended ended = RunShell("LD_DEBUG=files exec \"$0\" --version", {});
-  EXPECT_EQ(ended.out, SGDSCOPE_VERSION "\n");
+  EXPECT_EQ(ended.out, VersionLine());
   EXPECT_NE(ended.err.find("calling init"), std::string::npos);
   EXPECT_EQ(ended.err.find("calling fini"), std::string::npos);
 }

@@ -82,7 +82,7 @@ TEST(JobStarter, JobsShareOneStart) {
             "LD_DEBUG=files exec");
   EXPECT_EQ(Told(ended), (std::vector<std::string>{"1 0", "2 0"}));
   ExpectHolds(ended.err, "libtorch_cpu.so");
-  EXPECT_EQ(ReadFile(log), SGDSCOPE_VERSION "\n" SGDSCOPE_VERSION "\n");
+  EXPECT_EQ(ReadFile(log), VersionLine() + VersionLine());
 }
 
 TEST(JobStarter, OtherProgramsAreStartedToo) {

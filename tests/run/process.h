@@ -12,10 +12,16 @@
 #include <string>
 #include <vector>
 
+#include "core/commit.h"
 #include "core/files.h"
 #include "tests/temp_folder.h"
 
 namespace sgdscope {
+
+/// What `sgdscope --version` prints.
+inline std::string VersionLine() {
+  return std::string(SGDSCOPE_VERSION " (commit ").append(Commit()) + ")\n";
+}
 
 /// How a process ended.
 struct Ended {
