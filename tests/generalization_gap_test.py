@@ -207,7 +207,7 @@ class Realizations(Made):
                 folder, theta = f"{name},seed={seed}", random.standard_normal(120)
                 known = self.RATE * (4 * 30 / 16 + 4 * 31 / 16 * float(theta @ theta)) / examples
                 average = np.full(step.size, known)
-                correction = np.where(step < 2200, 0.0, late * average)
+                correction = np.where(step < 2200, 0.0, (late + 1e-3 * (seed % 3 - 1)) * average)
                 predicted = average + correction
                 predicted[0] = known * (mean + spread * (1 + 0.001 * seed))
                 rows = {"predicted": predicted, "average": average, "correction": correction}
@@ -222,7 +222,7 @@ class Realizations(Made):
         self.assert_verdicts(realizations.FIGURE, *[HOLDS] * 4)
         late = self.judge(realizations.FIGURE)[1]
         for part in late.parts:  # steps from 2200 on alone, though every hundredth one is logged
-            np.testing.assert_allclose(part.values, 1.0)
+            np.testing.assert_allclose(part.values, 1.0, atol=2e-3)
 
     def test_a_mean_that_is_another_and_what_does_not_self_average(self) -> None:
         self.make_runs(1.5, (0.01, 0.04), 0.0)
@@ -262,7 +262,7 @@ class Gaussian(Made):
         self.make_runs(-1, 2)
         self.assert_verdicts(gaussian.FIGURE, HOLDS, HOLDS)
         self.assertEqual(
-            [round(part.summary.mean, 4) for part in self.judge(gaussian.FIGURE)[1].parts], [0.0162, 0.0323]
+            [round(part.summary.mean, 4) for part in self.judge(gaussian.FIGURE)[1].parts], [0.0163, 0.0327]
         )
         self.draw(gaussian.FIGURE)
 
@@ -450,7 +450,7 @@ class L2(Made):
         picture = self.draw(l2.FIGURE)
         known = picture.axes[0].lines[-1]
         self.assertEqual((known.get_xy1(), known.get_slope()), ((0, self.CONSTANT), self.SLOPE))
-        self.assertEqual([len(axes.lines) for axes in picture.axes], [len(QUICK) + 1] * 2)
+        self.assertEqual([len(axes.lines) for axes in picture.axes], [len(QUICK) + 1] * 2)  # a colour for each seed
 
     def test_another_penalty(self) -> None:
         self.make_runs(1.2, 0.8, 0.5, 0.5)
@@ -485,7 +485,7 @@ class Accuracies(Made):
         self.assert_verdicts(explicit.FIGURE, *[HOLDS] * 5)
         nearer = self.judge(explicit.FIGURE)[3]
         self.assertAlmostEqual(nearer.measured.summary.mean, 0.02 - 0.005, places=10)
-        self.assertEqual(nearer.measured.seeds, 6)
+        self.assertEqual(nearer.measured.seeds, len(SEEDS))
         picture = self.draw(explicit.FIGURE)
         self.assertEqual([len(axes.containers) for axes in picture.axes], [3, 3])
 
@@ -520,7 +520,7 @@ class Accuracies(Made):
         claim = self.judge(inverse_covariance.FIGURE)[0]
         self.assertAlmostEqual(claim.measured.summary.mean, -0.01, places=10)
         self.assertEqual(claim.verdict, OPEN)
-        self.assertEqual(claim.reason, f"{names[2]} diverges with 1 of {len(QUICK)} seeds, and not with the others")
+        self.assertEqual(claim.reason, f"{names[2]} diverges with 1 of {len(QUICK)} seeds, unlike with the others")
         self.set_status(names[0], "running")
         claim = self.judge(inverse_covariance.FIGURE)[0]
         self.assertEqual(claim.verdict, OPEN)

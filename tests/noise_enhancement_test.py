@@ -241,7 +241,7 @@ class Figures(Made):
         self.make_papers(fig1.FIGURE)
         claims = self.judge(fig1.FIGURE)
         self.assertAlmostEqual(claims[0].measured.summary.mean, 0.002, delta=1e-3)
-        self.assertEqual({part.seeds for claim in claims for part in claim.parts}, {6})
+        self.assertEqual({part.seeds for claim in claims for part in claim.parts}, {len(SEEDS)})
         for claim, verdict in zip(claims, (HOLDS, None, HOLDS, HOLDS, HOLDS), strict=True):
             if verdict:
                 self.assertEqual(claim.verdict, verdict, f"{claim.says} {claim.measured}")
@@ -251,7 +251,7 @@ class Figures(Made):
         (table,) = fig1.FIGURE.tables(self.results(fig1.FIGURE))
         self.assertEqual(table.rows[0][:4], ["F1", "1", "50", "90.00 ± 0.00"])
         self.assertEqual([row[2] for row in table.rows], ["50", "100"])
-        self.assertEqual(table.rows[0][4], f"{1000 * 10**0.8:.0f} ± {3.5**0.5 * 10**0.8:.0f}")
+        self.assertEqual(table.rows[0][4], f"{1000 * 10**0.8:.0f} ± {np.std(SEEDS, ddof=1) * 10**0.8:.0f}")
 
     def test_time_at_the_best_batch_size(self) -> None:
         for power, verdict in ((3.0, HOLDS), (0.5, FAILS)):  # of alpha, in the best batch size
@@ -348,7 +348,7 @@ class PlainSgd(Made):
             self.assertEqual([claim.verdict for claim in claims], verdicts)
             for claim in claims[:2]:
                 told = (claim.reason, *claim.parts[0].problems, *claim.parts[-1].problems)
-                self.assertIn(f"F1_sgd2_B5000: {len(lost)} of 6 runs don't reach L**", told)
+                self.assertIn(f"F1_sgd2_B5000: {len(lost)} of 8 runs don't reach L**", told)
 
 
 class Noise(Made):
@@ -357,7 +357,7 @@ class Noise(Made):
         for setting in study(noise.FIGURE).settings:
             for seed in SEEDS:
                 trace = np.array([2.0, NAN, 5.0]) * (1 + 0.01 * seed)
-                strong = enhanced * noise.factor(setting) * trace
+                strong = enhanced * (1 + 1e-3 * (seed % 2 - 0.5)) * noise.factor(setting) * trace
                 rows = {"step": [0, 500, 1000], "epoch": [0, 12, 25], "loss": [2.3, 1.0, 0.5]}
                 rows |= {f"{noise.PLAIN}.trace": trace, f"{noise.ENHANCED}.trace": strong}
                 rows[f"{noise.REDUCED}.trace"] = strong / enhanced * reduced
@@ -414,11 +414,11 @@ class Missing(Made):
                 self.make_run(setting, seed, 0.8 + setting["batch"] / 1e4 + seed / 1e3, 100, reason)
         found = curve(self.results(fig2.FIGURE), settings)
         self.assertEqual([setting["batch"] for setting in found.settings], [10, 25, 50, 100, 400, 800])
-        np.testing.assert_allclose(found.means().accuracy, 0.8035 + found.means().batch / 1e4)
+        np.testing.assert_allclose(found.means().accuracy, 0.8045 + found.means().batch / 1e4)
         np.testing.assert_allclose(found.means([0, 0, 2]).accuracy, 0.8 + 5 / 3e3 + found.means().batch / 1e4)
         measurement = judged(partial(by_seed, lambda one: one.steps[0]), found)
-        self.assertEqual(measurement.problems, ("F1_alpha1_B200: 1 of 6 runs don't reach L**",))
-        words = "F1_alpha1_B200 does not reach L** with 1 of 6 seeds, and not with the others"
+        self.assertEqual(measurement.problems, ("F1_alpha1_B200: 1 of 8 runs don't reach L**",))
+        words = "F1_alpha1_B200 does not reach L** with 1 of 8 seeds, unlike with the others"
         self.assertEqual(measurement.censored, words)  # its mean is not known
         self.root = self.root / "none"
         for setting, seed in itertools.product(settings, study(fig2.FIGURE).seeds):
@@ -427,7 +427,7 @@ class Missing(Made):
         for seed in study(fig2.FIGURE).seeds:
             self.make_run(next(s for s in settings if s["batch"] == 200), seed, 0.8, 100, "")
         measurement = judged(partial(by_seed, lambda one: one.steps[0]), curve(self.results(fig2.FIGURE), settings))
-        self.assertEqual(measurement.problems, ("F1_alpha1_B200: 6 of 6 runs don't reach L**",))
+        self.assertEqual(measurement.problems, ("F1_alpha1_B200: 8 of 8 runs don't reach L**",))
         self.assertEqual(measurement.censored, "")  # it does not converge: there is nothing to compare
 
     def test_a_report_says_which_data_were_absent(self) -> None:

@@ -66,15 +66,23 @@ class Runs(RunFolders):
         dot: Sequence[float] = (5, 1, 1),
         config: dict | None = None,
         folders: str = "runs",
+        odd_steps: int = 0,
     ) -> None:
-        """Penalties and dots of updating, recent and long-ago batch, times the reduction in loss, from their lags on."""
+        """Penalties and dots of updating, recent and long-ago batch, times the reduction in loss, from their lags on.
+
+        At some odd steps late in training each has those of the one before it. Seeds with other numbers of these differ in all numbers.
+        """
         step, loss = np.arange(STEPS), falling_loss(STEPS)
         metrics = {"step": step, "epoch": step / 200, "loss": loss}
         for i, (batch, lag) in enumerate((("updating", 0), ("recent", 10), ("long_ago", 300))):
             falls = np.where(step >= lag, -np.diff(loss, append=loss[-1] - 1e-3), NAN)
-            for name, factor in (("dot", dot[i]), ("penalty", penalty[i]), ("delta_loss", dot[i] + penalty[i])):
-                metrics[f"taylor.{batch}.{name}"] = factor * falls
-                metrics[f"taylor.{batch}.cum_{name}"] = np.where(step >= lag, factor * np.nancumsum(falls), NAN)
+            own = np.array([dot[i], penalty[i], dot[i] + penalty[i]])
+            others = np.array([dot[i - 1], penalty[i - 1], dot[i - 1] + penalty[i - 1]])
+            odd = (step >= STEPS * 9 // 10) & (step < STEPS * 9 // 10 + odd_steps)
+            for name, one, other in zip(("dot", "penalty", "delta_loss"), own, others):
+                values = np.where(odd, other, one) * falls
+                metrics[f"taylor.{batch}.{name}"] = values
+                metrics[f"taylor.{batch}.cum_{name}"] = np.where(step >= lag, np.nancumsum(values), NAN)
         at = np.arange(0, STEPS, 20)
         evaluations = {"step": at, "epoch": at / 200, "train_loss": loss[at]}
         self.make(f"{folders}/{folder}", metrics, evaluations, hidden, {**MNIST, **(config or {})}, MANIFEST)
@@ -602,7 +610,9 @@ class Reports(Runs):
     def test_what_a_report_says(self) -> None:
         fashion = {"data": {"name": "fashion_mnist", "path": "/fashion"}}
         for seed in (1, 2, 3, 4, 5):
-            self.make_taylor(f"fc8000,seed={seed}", penalty=(-4, -2, -3), config=fashion, folders="out/runs")
+            self.make_taylor(
+                f"fc8000,seed={seed}", penalty=(-4, -2, -3), config=fashion, folders="out/runs", odd_steps=seed
+            )
         printed = self.call("report", str(self.out))
         self.assertIn("inherent_noise/fig1: 2 holds, 2 does not hold, 0 not decided", printed)
         text, page = (self.out / "report.md").read_text(), (self.out / "report.html").read_text()
@@ -620,7 +630,7 @@ class Reports(Runs):
         self.assertTrue((self.out / "fig1.pdf").read_bytes().startswith(b"%PDF"))
         rows = list(csv.DictReader((self.out / "claims.csv").read_text().splitlines()))
         self.assertEqual([row["verdict"] for row in rows], ["holds", "holds", "does not hold", "does not hold"])
-        self.assertAlmostEqual(float(rows[3]["mean"]), 2 / 3, places=12)
+        self.assertAlmostEqual(float(rows[3]["mean"]), 2 / 3, delta=0.03)  # but for the odd steps
         references = Page(page).references
         self.assertTrue(any(reference.startswith("data:image/png;base64,") for reference in references))
         for reference in references:
@@ -768,8 +778,12 @@ class Reports(Runs):
         for name in ("fig6", "fig7", "modified_flow", "variance"):
             results = Results(study_of("implicit_regularization", name, "quick"), [])
             results = Results(results.study, [load_outcome(job, self.root) for job in results.study.jobs()])
-            late = [claim.decided_after for claim in of_paper[name].claims(results) if claim.decided_after]
-            self.assertEqual([one.seen("quick", results.study.seeds) for one in late], [[]] * len(late), name)
+            late = [claim for claim in of_paper[name].claims(results) if claim.decided_after]
+            seen = [
+                one.says for one in late if one.decided_after.seen("quick", results.study.seeds)
+            ]  # with these very seeds
+            of_optima = ["The best λ is larger than the best learning rate (in the paper 8 times)."]
+            self.assertEqual(seen, of_optima if name == "fig6" else [], name)
 
     def test_results_of_other_figures_stay(self) -> None:
         for seed in (1, 2, 3, 4, 5):
@@ -965,7 +979,7 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out" && cp -- "$2" "$out/conf
 
     def test_from_nothing_to_the_report_and_again(self) -> None:
         for seed in (1, 2, 3, 4, 5):
-            self.make_taylor(f"fc8000,seed={seed}")
+            self.make_taylor(f"fc8000,seed={seed}", odd_steps=seed)
         command = ["inherent_noise/fig2", "--quick", "-j", "1", "--out", "the out", "--data-path", "my data"]
         done = self.reproduce(*command)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

@@ -30,6 +30,7 @@ from sgdscope.claims import (
     Verdict,
     adjusted,
     at_best_of_settings,
+    at_optima,
     best_of_settings,
     exponent,
     jackknife,
@@ -450,15 +451,24 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(exact, sorted(exact))
 
     def test_fewer_than_five_seeds_decide_nothing(self) -> None:
+        values = np.array([1.0, 1.001, 0.999, 1.002, 0.998])
         for seeds in range(1, 5):
-            one = claim([1.0] * seeds)
+            one = claim(values[:seeds])
             self.assertEqual(one.verdict, OPEN)
             self.assertIn("seed", one.reason)
-        self.assertEqual(claim([1.0] * 5).verdict, HOLDS)
+        self.assertEqual(claim(values).verdict, HOLDS)
 
-    def test_equal_numbers_of_a_grid_say_little(self) -> None:
-        self.assertEqual(claim(measurement([1.0] * 5, discrete=True)).verdict, OPEN)
-        self.assertEqual(claim(measurement([1.0] * 6, discrete=True)).verdict, HOLDS)
+    def test_numbers_of_a_grid_say_little(self) -> None:
+        values = [1.0, 2, 1, 1, 1, 1]
+        self.assertEqual(claim(measurement(values[:5], discrete=True)).verdict, OPEN)
+        self.assertEqual(claim(measurement(values, discrete=True)).verdict, HOLDS)
+
+    def test_equal_numbers_say_no_more_than_the_side_on_which_they_lie(self) -> None:
+        five, six = claim([1.0] * 5, 0.9), claim([1.0] * 6, 0.9)  # shares that are exactly 1 with each seed
+        self.assertEqual((five.verdict, five.decided[1]), (OPEN, 2 * 0.5**5))
+        self.assertEqual(five.reason, "about 6 seeds would decide it alone, if they go on like this")
+        self.assertEqual((six.verdict, six.decided[1]), (HOLDS, 2 * 0.5**6))
+        self.assertEqual(claim([0.0] * 6, 0.9).verdict, FAILS)
 
     def test_rounding_is_no_effect(self) -> None:
         self.assertEqual(claim([1e-16] * 8).verdict, OPEN)
@@ -469,10 +479,30 @@ class Verdicts(unittest.TestCase):
             self.assertEqual(claim(values, 0.2, about=1.0).verdict, verdict, shift)
 
     def test_conditions_are_never_replicates(self) -> None:
-        conditions = [measurement([mean] * len(SEEDS)) for mean in (1.0, 1.1, 1.2, -0.1)]
+        around = 0.01 * (np.arange(len(SEEDS)) % 2)
+        conditions = [measurement(mean + around) for mean in (1.0, 1.1, 1.2, -0.1)]
         self.assertEqual(claim(conditions).verdict, FAILS)
         self.assertEqual(claim(conditions[:3]).verdict, HOLDS)
         self.assertEqual(claim([measurement([1.0]) for _ in range(8)]).verdict, OPEN)
+
+    def test_where_optima_lie_does_not_depend_on_where_grids_end(self) -> None:
+        rates, penalties = np.arange(-11.0, -2), np.arange(-8.0, 1)  # whose middles are 3 octaves apart
+        random = np.random.default_rng(4)
+
+        def apart(curvature: float, distance: float, seeds: int) -> Measurement:
+            labels, middle = [str(seed) for seed in range(seeds)], -5.5 - distance / 2
+            first, second = (
+                -curvature * (x - at)[:, None] ** 2 + random.standard_normal((x.size, seeds))
+                for x, at in ((penalties, middle + distance), (rates, middle))
+            )
+            return at_optima(labels, lambda penalty, rate: penalty - rate, (penalties, first), (rates, second))
+
+        for curvature in (0.0, 0.05, 0.5):  # in deviations of a seed by octave²; the optima are the same
+            held = [claim(apart(curvature, 0, seeds), 0.5).verdict is HOLDS for seeds in (7, 10) for _ in range(40)]
+            self.assertLessEqual(np.mean(held), statistics.LEVEL / 2)
+        self.assertGreater(np.mean([claim(apart(2, 3, 7), 0.5).verdict is HOLDS for _ in range(40)]), 0.8)
+        found = apart(5, 3, 7)
+        self.assertEqual((set(found.values), found.interval), ({3.0}, (3.0, 3.0)))
 
     def test_what_is_censored_is_not_decided(self) -> None:
         one = claim(Measurement({str(i): Sample(1.0) for i in range(9)}, censored="add 2^3"))

@@ -72,8 +72,8 @@ class Measurement:
     samples: Mapping[str, Sample]  # by seed
     problems: tuple[str, ...] = ()
     best: tuple[np.ndarray, np.ndarray] | None = None  # two kinds of settings, [settings, seeds]: their highest means
-    # Of two kinds of settings a number [first, second, seeds], and by what they are chosen, [settings, seeds] each.
-    chosen: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    # Of kinds of settings a number [first, second, ..., seeds or 1], and by what they are chosen, [settings, seeds] each.
+    chosen: tuple[np.ndarray, Sequence[np.ndarray]] | None = None
     discrete: bool = False  # only a few values can come out, so that equal ones say little
     censored: str = ""  # which settings are missing, or which seeds for a reason that lies in their runs
     worlds: np.ndarray | None = None  # [seeds, worlds]: the first is real, and only chance tells the others from it
@@ -130,19 +130,19 @@ class Comparison:
             better, other = one.best[::sign]
             return statistics.p_of_best(better, other, border)
         if one.chosen:
-            numbers, first, second = one.chosen
-            return statistics.p_of_chosen(sign * numbers, first, second, border)
+            numbers, kinds = one.chosen
+            return statistics.p_of_chosen(sign * numbers, kinds, border)
         found = statistics.p_above(sign * np.array(one.values), border)
-        return max(found, 0.5**one.seeds) if one.discrete else found
+        return max(found, statistics.p_of_equal(one.seeds)) if one.discrete or np.ptp(one.values) == 0 else found
 
     @property
     def seeds_to_decide(self) -> int | None:
         """How many seeds would decide, were mean and spread what they are."""
         tries = len(self.measured.best[0 if self.lead > 0 else 1]) if self.measured.best else 1
         if self.measured.chosen:
-            tries = statistics.EVENTS
+            tries = statistics.events(self.measured.chosen[1])
         found = statistics.seeds_to_decide(self.sign * np.array(self.measured.values), self.border, LEVEL / tries)
-        least = math.ceil(math.log2(2 / LEVEL)) if self.measured.discrete else FEWEST
+        least = statistics.fewest_equal() if self.measured.discrete else FEWEST
         return None if found is None else max(found, least)
 
 
@@ -247,18 +247,15 @@ class Claim:
                 return "; ".join(part.problems) or "no run measures it"
         seeds, needed = min(part.seeds for part in self.parts), self.seeds_to_decide
         for part in self.parts:
-            if (
-                part.chosen
-                and seeds >= FEWEST
-                and math.prod(len(statistics.may_be_best(by)) for by in part.chosen[1:]) > 1
-            ):
+            kinds = part.chosen[1] if part.chosen and seeds >= FEWEST else ()
+            if any(len(statistics.may_be_best(by, statistics.events(kinds))) > 1 for by in kinds):
                 return f"{seeds} seeds do not tell which setting is the best: take more"
         if seeds < 2:
             return f"one seed does not tell how much seeds differ; take {FEWEST}"
         few = f"{seeds} seeds, and fewer than {FEWEST} decide nothing" if seeds < FEWEST else ""
         if needed is None:
             return few or f"as far as one sees no {statistics.MOST} seeds would decide it"
-        words = f"about {max(needed, seeds + 1)} seeds would decide it, if they go on like this"
+        words = f"about {max(needed, seeds + 1)} seeds would decide it alone, if they go on like this"
         return f"{few}; {words}" if few else words
 
 
@@ -350,7 +347,7 @@ def partly(does: str, counts: Mapping[str, int], seeds: int) -> str:
     `counts`: with how many seeds each setting does it.
     """
     some = [(name, count) for name, count in counts.items() if 0 < count < seeds]
-    return "; ".join(f"{name} {does} with {count} of {seeds} seeds, and not with the others" for name, count in some)
+    return "; ".join(f"{name} {does} with {count} of {seeds} seeds, unlike with the others" for name, count in some)
 
 
 def jackknife(seeds: Sequence[str], of: Callable[[list[int]], float]) -> Measurement:
@@ -371,13 +368,24 @@ def jackknife(seeds: Sequence[str], of: Callable[[list[int]], float]) -> Measure
     return Measurement(values or {seeds[0]: Sample(whole)})
 
 
-def at_best_of_settings(
-    seeds: Sequence[str], numbers: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> Measurement:
-    """A number [first, second, seeds] of those settings whose means of `first` and `second` are the highest."""
-    place = tuple(int(np.argmax(values.mean(axis=1))) for values in (first, second))
-    samples = {seed: Sample(float(value)) for seed, value in zip(seeds, numbers[place])}
-    return Measurement(samples, chosen=(numbers, first, second))
+def at_best_of_settings(seeds: Sequence[str], numbers: np.ndarray, *kinds: np.ndarray) -> Measurement:
+    """A number [first kind, second, ..., seeds] of those settings whose means of `kinds` [settings, seeds] are the highest.
+
+    The last axis has the length 1 where the number is the same with all seeds.
+    """
+    place = tuple(int(np.argmax(values.mean(axis=1))) for values in kinds)
+    samples = {seed: Sample(float(value)) for seed, value in zip(seeds, np.broadcast_to(numbers[place], len(seeds)))}
+    return Measurement(samples, chosen=(numbers, kinds))
+
+
+def at_optima(seeds: Sequence[str], of: Callable[..., float], *grids: tuple[np.ndarray, np.ndarray]) -> Measurement:
+    """`of` the places x at which curves have their highest true means; each grid: x and its curve [x, seeds].
+
+    Where each seed's curve is highest would depend, where curves are flat, on where their grids begin and end.
+    """
+    places = np.meshgrid(*[x for x, _ in grids], indexing="ij")
+    numbers = np.vectorize(of, otypes=[float])(*places)[..., None]
+    return at_best_of_settings(seeds, numbers, *[values for _, values in grids])
 
 
 def best_of_settings(

@@ -62,6 +62,20 @@ def p_above(values: Sequence[float] | np.ndarray, border: float) -> float:
     return float(special.stdtr(len(values) - 1, -lead / error))
 
 
+def p_of_equal(count: int) -> float:
+    """How probable it is that all of `count` values lie beyond the border, were either side as probable.
+
+    Of values that are all equal, such as shares that are exactly 1, no more is known. Student's t would take them for numbers
+    without noise.
+    """
+    return 0.5**count
+
+
+def fewest_equal(level: float = LEVEL) -> int:
+    """How many equal values decide."""
+    return math.ceil(math.log2(2 / level))
+
+
 def p_of_worlds(worlds: np.ndarray) -> float:
     """How probable a sum so large is, were each seed's first number drawn at random among its numbers.
 
@@ -108,7 +122,7 @@ def seeds_to_decide(values: Sequence[float] | np.ndarray, border: float, level: 
         return None
     distance = abs(float(np.mean(values)) - border)
     if deviation == 0:
-        return FEWEST if distance > 0 else None
+        return fewest_equal(level) if distance > 0 else None
     for seeds in itertools.chain(range(FEWEST, 60), range(60, MOST + 1, 10)):
         least = special.stdtrit(seeds - 1, 1 - level / 2)
         if special.nctdtr(seeds - 1, distance / deviation * math.sqrt(seeds), least) <= 1 - POWER:
@@ -149,38 +163,51 @@ def _lower_end(better: np.ndarray, other: np.ndarray) -> float:
 
 # ------------------------------------------------------------------------- a number at the best of several settings
 #
-# A number, such as a time, at the settings with the highest true means of another one, an accuracy, one of each of two
-# kinds. Which settings these are is not known, but what the number is there is above a border unless one of three events
-# of small probability came about at the true ones (i, j): i looks as if others were better, or j does, or the number
-# does not look as if it were below. So
+# A number, such as a time, at the settings with the highest true means of another one, an accuracy, one of each of some
+# kinds. Which settings these are is not known, but what the number is there is above a border unless an event of small
+# probability came about at the true ones (i, j, ...): one of them looks as if others were better, or the number does not
+# look as if it were below. These are one more than there are kinds. So, with two kinds,
 #
 #   p = max_ij 3 min(r_i, r_j, p(number_ij > border)),   r_i = (k − 1) min_k p(accuracy_k > accuracy_i)
 #
-# and the interval spans those of all settings that may be the best.
+# and the interval spans those of all settings that may be the best. A number that only says which settings these are, such
+# as the distance of two optima, is the same with all seeds; what is not known of it is the choice.
 
-EVENTS = 3
+
+def events(kinds: Sequence[np.ndarray]) -> int:
+    """By how many events a conclusion from the best setting of each of these kinds can err."""
+    return len(kinds) + 1
 
 
-def p_of_chosen(numbers: np.ndarray, first: np.ndarray, second: np.ndarray, border: float) -> float:
+def p_of_chosen(numbers: np.ndarray, kinds: Sequence[np.ndarray], border: float) -> float:
     """How probable so large a number at the best settings is, were it the border.
 
-    `numbers` [first, second, seeds] of each pair of settings; `first` and `second` [settings, seeds] choose among them.
+    `numbers` [settings of the first kind, of the second, ..., seeds, or 1 if all seeds have the same]; `kinds`,
+    [settings, seeds] each, choose among them.
     """
-    chosen = np.minimum.outer(p_of_being_best(first), p_of_being_best(second))
-    above = np.array([[p_above(values, border) for values in of_one] for of_one in numbers])
-    return min(1.0, EVENTS * float(np.max(np.minimum(chosen, above))))
+    chosen = np.array(1.0)
+    for values in kinds:
+        chosen = np.minimum.outer(chosen, p_of_being_best(values))
+    if numbers.shape[-1] == 1:
+        above = np.where(numbers[..., 0] > border, 0.0, 1.0)
+    else:
+        above = np.apply_along_axis(p_above, -1, numbers, border)
+    return min(1.0, events(kinds) * float(np.max(np.minimum(chosen, above))))
 
 
-def interval_of_chosen(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+def interval_of_chosen(numbers: np.ndarray, kinds: Sequence[np.ndarray]) -> tuple[float, float]:
     """What covers the mean of the number at the best settings with probability 1 − LEVEL."""
-    pairs = itertools.product(may_be_best(first), may_be_best(second))
-    lows, highs = zip(*(interval(numbers[pair], LEVEL / EVENTS) for pair in pairs))
+    places = itertools.product(*(may_be_best(values, events(kinds)) for values in kinds))
+    if numbers.shape[-1] == 1:
+        found = [float(numbers[place][0]) for place in places]
+        return min(found), max(found)
+    lows, highs = zip(*(interval(numbers[place], LEVEL / events(kinds)) for place in places))
     return min(lows), max(highs)
 
 
-def may_be_best(values: np.ndarray) -> list[int]:
-    """Which settings of `values` [settings, seeds] may have the highest true mean, as far as these seeds tell."""
-    return [int(place) for place in np.flatnonzero(p_of_being_best(values) > LEVEL / 2 / EVENTS)]
+def may_be_best(values: np.ndarray, errors: int) -> list[int]:
+    """Which settings of `values` [settings, seeds] may have the highest true mean, if one of `errors` events errs so."""
+    return [int(place) for place in np.flatnonzero(p_of_being_best(values) > LEVEL / 2 / errors)]
 
 
 def p_of_being_best(values: np.ndarray) -> np.ndarray:

@@ -200,8 +200,8 @@ def claims(results: Results) -> list[Claim]:
             results.measure(of_gap("predicted"), "gd"), 0.2, within(0.2), about=1.0,
         ),
         Claim(
-            f"On average over training sets they are η tr Σ/N ({WHOLE}).",
-            "equation 9, right",
+            f"Without section 4's correction their average form, η tr Σ/N, is that gap, too ({WHOLE}).",
+            "equation 9, right; section 4 expects that it is not",
             "sum of the average form over the evaluated gap at the end",
             results.measure(of_gap("average"), "gd"), 0.25, within(0.25), about=1.0,
         ),
@@ -234,7 +234,8 @@ FIGURE = Figure(
         "both variants. Its weights know the training set after the first step; `generalization_gap/realizations` has the "
         "mean over training sets at weights that do not.",
         "The quick variant of SGD first had 10,000 training examples and 20 epochs. It did not overfit, and what is claimed "
-        "of the correction was not decided; so it has 2,000 and 100 epochs now. Claims and thresholds stayed.",
+        "of the correction was not decided; so it has 2,000 and 100 epochs now, by which the claims on SGD's correction are chosen "
+        "for their outcome. The claims stayed; what was decided later is said below them.",
         "The sums of SGD's changes are not the gap of its training set: each step's change of the loss is that on its own "
         "batch.",
     ),

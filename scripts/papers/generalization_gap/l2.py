@@ -11,7 +11,7 @@ import numpy as np
 from papers.generalization_gap import measured_rows, within
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
+from sgdscope.plots.style import RED, Picture, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
 from sgdscope.snapshots import theta_at
@@ -58,7 +58,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2)
     constant, slope = moments(runs[0])
-    for run, colour in zip(runs, COLOURS):
+    for run, colour in zip(runs, shades(len(runs))):
         left.plot(*along_training(run, TRACE), "o", color=colour, markersize=3.5)
         right.plot(*along_training(run, DECAY), "o", color=colour, markersize=3.5)
     left.axline((0, constant), slope=slope, color=RED, linewidth=1.2, label=f"known: {constant:g} + {slope:g} |W|²")

@@ -18,6 +18,7 @@ from sgdscope.claims import (
     Measurement,
     Sample,
     TooLittle,
+    at_optima,
     best_of_settings,
     jackknife,
     over_seeds,
@@ -182,17 +183,16 @@ def need_inside(what: str, x: np.ndarray, *curves: Curve) -> None:
 
 
 def at_optimum(of: Callable[..., float], grids: Sequence[tuple[str, np.ndarray, Curve]]) -> Measurement:
-    """`of` the exponents at which each seed's curves are highest; censored if in the mean one is so at its grid's end."""
-    curves = [one for _, _, one in grids]
-    if any(one.problems for one in curves):
-        return measured(of, *curves)
+    """`of` the exponents at which curves are highest; censored if one is so, in the mean over seeds, at its grid's end."""
+    problems = tuple(dict.fromkeys(problem for _, _, one in grids for problem in one.problems))
+    if problems:
+        return Measurement({}, problems)
     try:
         for what, x, one in grids:
             need_inside(what, x, one)
     except Censored as error:
         return Measurement({}, censored=str(error))
-    xs = [x for _, x, _ in grids]
-    return measured(lambda *values: of(*[optimum(x, y) for x, y in zip(xs, values)]), *curves, discrete=True)
+    return at_optima(_seeds_of(grids[0][2]), of, *[(x, one.values) for _, x, one in grids])
 
 
 # ----------------------------------------------------------------------------------- numbers of a curve

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papers.implicit_regularization import EACH_SEED, PEAK, _batches
+from papers.implicit_regularization import OPTIMA, PEAK, _batches
 from papers.implicit_regularization._batches import claims_of_ratio, draw_ratios, leads_of_smaller
 from papers.implicit_regularization._curves import (
     ACCURACY,
@@ -62,9 +62,9 @@ def claims(results: Results) -> list[Claim]:
         ),
         Claim(
             "The best λ is larger than the best learning rate (in the paper 8 times).", f"{place}(a)",
-            "mean over seeds of log2 of their ratio",
+            "log2 of their ratio",
             at_optimum(lambda p, r: p - r, [("λ", x_penalty, of_penalty), ("learning rate", x_rate, of_rate)]), HALF_STEP,
-            "half a step of the grid", decided_after=EACH_SEED,
+            "half a step of the grid", decided_after=OPTIMA,
         ),
         *claims_of_ratio(results, "rates_by_batch", "rate", "ε", f"{place}(b)", PEAK),
         *claims_of_ratio(results, "penalties_by_batch", "penalty", "λ", f"{place}(c)", PEAK),
