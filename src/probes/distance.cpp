@@ -2,7 +2,7 @@
 //   start           |theta - theta_0|, theta_0 the weights at step 0
 //   start_relative  the same over |theta_0|
 //   step_cosine     of the angle between theta - theta_0 and this step's delta
-//   other           |theta - theta'|, theta' from the file that `to` names
+//   other           |theta - theta'|, theta' the weights in the file that `to` names
 // And with `barrier_points` k the mean loss L at theta_s = (1 - s) theta + s theta', at s = j / (k +
 // 1) for j = 0 ... k + 1, where theta' is theta_0 unless `to` names another:
 //   loss, end_loss  at s = 0 and s = 1
@@ -14,12 +14,8 @@
 // Under batch normalization each piece of examples is normalized by its own statistics, at every
 // point anew: those of the ends would say nothing of the weights between.
 
-#include <cmath>
-
 #include "config/registry.h"
-#include "core/error.h"
-#include "core/files.h"
-#include "core/tensor_file.h"
+#include "models/weights.h"
 #include "nn/reduce.h"
 #include "probes/loss_choice.h"
 
@@ -36,7 +32,7 @@ class Distance : public Probe {
   void Check(const std::string& path) const override { loss_.Check(path); }
 
   void CheckNetwork(const Network& network, const std::string& path) const override {
-    if (!to_.empty()) ReadOther(network.table.size(), path + ".to");
+    if (!to_.empty()) ReadWeights(to_, network, path + ".to");
   }
 
   std::vector<int64_t> OwnBatches() const override {
@@ -45,7 +41,7 @@ class Distance : public Probe {
 
   void Allocate(const at::Tensor& theta) override {
     start_ = theta.clone();
-    if (!to_.empty()) other_ = ReadOther(theta.size(0), to_path_).to(theta.options());
+    if (!to_.empty()) other_ = ReadWeights(to_, *network_, to_path_).theta.to(theta.options());
   }
 
   std::map<std::string, at::Tensor> State() const override { return {{"start", start_}}; }
@@ -70,10 +66,11 @@ class Distance : public Probe {
 
  protected:
   void OwnFields(FieldVisitor& visitor) override {
-    visitor.Visit({.name = "to",
-                   .help = "a checkpoint or snapshot, of this or another run of the same model, "
-                           "whose theta is the other end; empty: none"},
-                  to_);
+    visitor.Visit(
+        {.name = "to",
+         .help = "the other end: a file of the same network's weights, as init.from takes "
+                 "it; empty: none"},
+        to_);
     visitor.Visit({.name = "barrier_points",
                    .help = "also the mean loss at so many points between theta and that of `to`, "
                            "or of step 0 without it, and at both ends; 0: not",
@@ -85,31 +82,11 @@ class Distance : public Probe {
 
   void OwnPrepare(const ProbeContext& context) override {
     to_path_ = context.path + ".to";
+    network_ = &context.network;
     loss_.Prepare(context, "distance.examples");
   }
 
  private:
-  /// theta [p] of the file; `path`: JSON path of the field.
-  at::Tensor ReadOther(int64_t p, const std::string& path) const {
-    if (!IsFile(to_)) {
-      throw Error(ErrorKind::kConfig, path, "there is no file " + to_,
-                  "Name a file of a run's checkpoints or snapshots.");
-    }
-    const TensorFile file = ReadTensorFile(to_);
-    const auto found = file.tensors.find("theta");
-    if (found == file.tensors.end()) {
-      throw Error(ErrorKind::kConfig, path, to_ + " has no tensor 'theta'",
-                  "Name a file of a run's checkpoints or snapshots.");
-    }
-    if (found->second.dim() != 1 || found->second.size(0) != p) {
-      throw Error(ErrorKind::kConfig, path,
-                  "theta of " + to_ + " has " + std::to_string(found->second.numel()) +
-                      " parameters, but this network has " + std::to_string(p),
-                  "Name a file of a run with the same model and data.");
-    }
-    return found->second;
-  }
-
   /// loss, end_loss, barrier and barrier_at [4].
   at::Tensor Barrier(const StepView& view) const {
     const at::Tensor& end = other_.defined() ? other_ : start_;
@@ -129,6 +106,7 @@ class Distance : public Probe {
 
   std::string to_;
   std::string to_path_;
+  const Network* network_ = nullptr;
   int64_t points_ = 0;
   LossChoice loss_;
   at::Tensor start_;  // [p]

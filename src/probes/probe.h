@@ -50,6 +50,7 @@ struct ProbeContext {
   int64_t examples;   // size of the training set
   int64_t test_size;  // 0: known only after reading
   const Sampler& sampler;
+  const Network& network;
   bool label_noise = false;  // whether Split::corrupt will be there
   bool stability = true;     // whether Update::stability will be known
 };

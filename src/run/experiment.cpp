@@ -165,7 +165,7 @@ void Experiment::Settle(int64_t train_size, int64_t test_size) {
   for (size_t i = 0; i < config_.probes.choices().size(); ++i) {
     (*config_.probes.choices()[i])
         ->Prepare({ProbePath(i), config_.output, static_cast<uint64_t>(config_.seed), steps_,
-                   train_size, test_size, sampler, config_.data->label_noise() != nullptr,
+                   train_size, test_size, sampler, network_, config_.data->label_noise() != nullptr,
                    config_.update->KnowsStability()});
   }
   CheckColumns(config_.probes);

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "core/tensor_file.h"
 #include "data/distinct.h"
+#include "models/weights.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
 #include "tests/oracles.h"
@@ -135,15 +136,19 @@ TEST(DistanceProbe, NormalizesEachPieceByItself) {
 TEST(DistanceProbe, RefusesFilesThatAreNoOtherEnd) {
   const TempFolder folder;
   const auto refuse = [&](const std::map<std::string, at::Tensor>& tensors, ErrorKind kind,
-                          std::vector<std::string> parts) {
+                          std::vector<std::string> parts, const std::string& layout = "") {
     const std::string file = (folder / "a.safetensors").string();
-    if (!tensors.empty()) WriteTensorFile(file, {tensors, {}});
+    if (!tensors.empty()) WriteTensorFile(file, {tensors, {{kLayout, layout}}});
     parts.push_back(file);
     ExpectError(kind, parts, [&] { ShortRun run(ConfigOf({{"to", file}})); });
   };
   refuse({}, ErrorKind::kConfig, {"probes[0].to", "no file"});
   refuse({{"theta", at::zeros({7})}}, ErrorKind::kConfig, {"probes[0].to", "7", "125"});
-  refuse({{"weights", at::zeros({125})}}, ErrorKind::kConfig, {"probes[0].to", "theta"});
+  refuse({{"weights", at::zeros({125})}}, ErrorKind::kConfig, {"probes[0].to", "surplus: weights"});
+  // Of another network with as many parameters.
+  refuse({{"theta", at::zeros({125})}}, ErrorKind::kConfig,
+         {"probes[0].to", "another network", "linear1.weight [5, 25] there"},
+         "linear1.weight [5, 25]");
   ExpectError(ErrorKind::kConfig, {"probes[0].examples", "46", "45"},
               [&] { ShortRun run(ConfigOf({{"examples", 46}})); });
 }

@@ -53,6 +53,7 @@ class LoneProbe {
                      .examples = it.oracle.size(),
                      .test_size = it.oracle.size(),
                      .sampler = *sampler_,
+                     .network = it.network(),
                      .label_noise = true});
     probe_->Allocate(it.theta);
   }

@@ -78,7 +78,8 @@ std::map<std::string, double> Measure(const OracleUnderTest& it, const RandomMlp
                   .steps = 10,
                   .examples = it.oracle.size(),
                   .test_size = it.oracle.size(),
-                  .sampler = *sampler});
+                  .sampler = *sampler,
+                  .network = it.network()});
   const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
   const Update update{ToTensor(direction, {static_cast<int64_t>(direction.size())}), scale};
   at::NoGradGuard no_grad;
