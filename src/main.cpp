@@ -169,7 +169,9 @@ int RunConfigured(RunConfig& config, const std::string& input, const Arguments& 
   const IfExists if_exists = arguments.resume      ? IfExists::kResume
                              : arguments.overwrite ? IfExists::kOverwrite
                                                    : IfExists::kRefuse;
-  const RunFolder folder(config.output, ResolvedConfig(config), if_exists, input);
+  std::vector<InputFile> inputs = InputFilesOf(config);
+  inputs.push_back({input, "the config that was given"});
+  const RunFolder folder(config.output, ResolvedConfig(config), if_exists, inputs);
   if (fork && folder.earlier()) fork->CheckBegan(*folder.earlier(), config.output);
   if (folder.earlier() && (*folder.earlier())["status"] == "done") {
     if (!arguments.quiet)

@@ -133,6 +133,18 @@ DataShape FileDataset::Shape(const std::string& path) const {
 
 void FileDataset::Resolve() { path_ = Folder().string(); }
 
+std::vector<fs::path> FileDataset::InputFiles() const {
+  std::vector<fs::path> files;
+  try {
+    for (const fs::path& file : Find(train())) files.push_back(FileOf(file));
+    if (has_split_) return files;
+    for (const fs::path& file : Find(test())) files.push_back(FileOf(file));
+  } catch (const Error&) {
+    // Load tells which one is missing.
+  }
+  return files;
+}
+
 LoadedData FileDataset::Load(uint64_t seed) const {
   // Both lists are looked up before the first byte is read: a missing file shows at once.
   Find(train());

@@ -24,6 +24,7 @@ class FileDataset : public Dataset {
   DataShape Shape(const std::string& path) const override;
   /// Settles the folder: the first of the usual ones that holds the set.
   void Resolve() override;
+  std::vector<std::filesystem::path> InputFiles() const override;
   LoadedData Load(uint64_t seed) const override;
 
  protected:

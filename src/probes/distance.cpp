@@ -35,6 +35,11 @@ class Distance : public Probe {
     if (!to_.empty()) ReadWeights(to_, network, path + ".to");
   }
 
+  std::vector<std::filesystem::path> InputFiles() const override {
+    if (to_.empty()) return {};
+    return {to_};
+  }
+
   std::vector<int64_t> OwnBatches() const override {
     return points_ > 0 ? loss_.OwnBatches() : std::vector<int64_t>();
   }

@@ -74,6 +74,8 @@ class Probe : public Configurable {
   void Prepare(const ProbeContext& context);
   /// Sizes of the batches that Measure makes for itself; known from Prepare on.
   virtual std::vector<int64_t> OwnBatches() const { return {}; }
+  /// The files that Allocate reads.
+  virtual std::vector<std::filesystem::path> InputFiles() const { return {}; }
   /// Makes the state, on theta's device, once before the first step.
   virtual void Allocate(const at::Tensor& theta) { (void)theta; }
 

@@ -214,6 +214,18 @@ std::unique_ptr<RunConfig> ReadRunConfig(const Json& json) {
   return config;
 }
 
+std::vector<InputFile> InputFilesOf(const RunConfig& config) {
+  std::vector<InputFile> files;
+  if (config.initialized) files.push_back({config.init_from, "what init.from names"});
+  for (const auto& file : config.data->InputFiles()) files.push_back({file, "a file of data"});
+  for (size_t i = 0; i < config.probes.choices().size(); ++i) {
+    for (const auto& file : (*config.probes.choices()[i])->InputFiles()) {
+      files.push_back({file, "what probes[" + std::to_string(i) + "] names"});
+    }
+  }
+  return files;
+}
+
 Json ResolvedConfig(RunConfig& config) {
   return WriteFields([&](FieldVisitor& visitor) { config.Fields(visitor); });
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +31,12 @@ struct Stop {
   std::optional<double> train_accuracy;  // reached at or above it, at an evaluation
 
   void Fields(FieldVisitor& visitor);
+};
+
+/// A file that a run reads.
+struct InputFile {
+  std::filesystem::path path;
+  std::string what;  // as in "is what init.from names"
 };
 
 /// Everything that a config can say; the leaves inside are the ones that the run uses.
@@ -71,6 +78,9 @@ struct RunConfig {
 /// one of steps and epochs, probe labels unique. What a config may leave open (`output`, labels) is
 /// settled, so that ResolvedConfig is complete. Error kConfig.
 std::unique_ptr<RunConfig> ReadRunConfig(const Json& config);
+
+/// All files that a config names, once the data set has settled its folder.
+std::vector<InputFile> InputFilesOf(const RunConfig& config);
 
 /// The config with every default written out; itself a valid config that gives the same run.
 Json ResolvedConfig(RunConfig& config);

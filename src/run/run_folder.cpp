@@ -61,16 +61,18 @@ std::string FirstDifference(const Json& a, const Json& b, const std::string& pat
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& path, Json config, IfExists if_exists, const fs::path& input)
+RunFolder::RunFolder(const fs::path& path, Json config, IfExists if_exists,
+                     const std::vector<InputFile>& inputs)
     : path_(path), config_(std::move(config)), config_text_(config_.dump(2) + "\n") {
   MakeFolder(path_);
   // Before the lock, which is a file, is made in a folder that is not ours.
   if (!ReadManifest(manifest())) CheckNothingInTheWay();
   lock_ = std::make_unique<FolderLock>(path_);
-  earlier_ = RunToResume(if_exists, input);
+  earlier_ = RunToResume(if_exists, inputs);
 }
 
-std::optional<Json> RunFolder::RunToResume(IfExists if_exists, const fs::path& input) const {
+std::optional<Json> RunFolder::RunToResume(IfExists if_exists,
+                                           const std::vector<InputFile>& inputs) const {
   const auto found = ReadManifest(manifest());
   if (!found) {
     CheckNothingInTheWay();
@@ -82,7 +84,7 @@ std::optional<Json> RunFolder::RunToResume(IfExists if_exists, const fs::path& i
   }
   const bool begun = (*found)["steps_done"] > 0 || Exists(config());
   if (if_exists == IfExists::kOverwrite || !begun) {
-    CheckReplaceable(input);
+    CheckReplaceable(inputs);
     return std::nullopt;
   }
   CheckSameConfig();
@@ -133,17 +135,21 @@ void RunFolder::CheckNothingInTheWay() const {
   }
 }
 
-void RunFolder::CheckReplaceable(const fs::path& input) const {
+void RunFolder::CheckReplaceable(const std::vector<InputFile>& inputs) const {
   for (const fs::path& file : RunFiles()) {
-    std::error_code differs;
     if (fs::is_directory(fs::symlink_status(file))) {
       throw Error(ErrorKind::kConfig, file.string(), "is a folder, which no run makes here",
                   "Move it away, or choose another folder with --output.");
     }
-    if (!fs::equivalent(file, input, differs) || (file == config() && HoldsConfig())) continue;
-    throw Error(ErrorKind::kConfig, file.string(),
-                "is the config that was given, and the new run would replace it",
-                "Copy it out of the folder first, or choose another folder with --output.");
+    if (file == config() && HoldsConfig()) continue;
+    for (const InputFile& input : inputs) {
+      std::error_code differs;
+      if (!fs::equivalent(file, input.path, differs)) continue;
+      throw Error(ErrorKind::kConfig, file.string(),
+                  "is " + input.what + ", and the new run would replace it",
+                  "Copy it out of the folder first and name the copy, or choose another folder "
+                  "with --output.");
+    }
   }
 }
 

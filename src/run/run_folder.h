@@ -8,6 +8,7 @@
 
 #include "config/json.h"
 #include "core/files.h"
+#include "run/run_config.h"
 
 namespace sgdscope {
 
@@ -20,12 +21,12 @@ enum class IfExists { kRefuse, kResume, kOverwrite };
 class RunFolder {
  public:
   /// Makes and locks the folder, or takes the existing one as `if_exists` says. Changes no file of
-  /// a run yet. `input`: the file that the config was read from. Error kConfig: files that no run
-  /// wrote have names that a run needs; the folder has a run in it and `if_exists` is kRefuse; to
-  /// be resumed, it was made by another config (names the first difference); replacing the run
-  /// would remove the input.
+  /// a run yet. `inputs`: the files that the new run reads, that of its config among them. Error
+  /// kConfig: files that no run wrote have names that a run needs; the folder has a run in it and
+  /// `if_exists` is kRefuse; to be resumed, it was made by another config (names the first
+  /// difference); replacing the run would remove an input.
   RunFolder(const std::filesystem::path& path, Json config, IfExists if_exists,
-            const std::filesystem::path& input);
+            const std::vector<InputFile>& inputs);
 
   /// Starts the run, unless it is resumed: removes what an earlier run wrote, and nothing else, and
   /// writes config.json. Removes what an interruption left half written. Called when the data is
@@ -56,9 +57,9 @@ class RunFolder {
   /// Whether config.json is as this run would write it.
   bool HoldsConfig() const;
   /// What earlier() returns, when all is checked.
-  std::optional<Json> RunToResume(IfExists if_exists, const std::filesystem::path& input) const;
+  std::optional<Json> RunToResume(IfExists if_exists, const std::vector<InputFile>& inputs) const;
   void CheckNothingInTheWay() const;
-  void CheckReplaceable(const std::filesystem::path& input) const;
+  void CheckReplaceable(const std::vector<InputFile>& inputs) const;
   void CheckSameConfig() const;
 
   std::filesystem::path path_;

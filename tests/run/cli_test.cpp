@@ -13,7 +13,7 @@
 #include "core/tensor_file.h"
 #include "core/torch.h"
 #include "run/checkpoint.h"
-#include "tests/data/data_files.h"
+#include "tests/data/array_files.h"
 #include "tests/run/folder_watch.h"
 #include "tests/run/process.h"
 #include "tests/run/small_run.h"
@@ -502,6 +502,35 @@ TEST(Cli, AnExistingRunIsKeptUnlessToldOtherwise) {
   EXPECT_EQ(ReadFile(run / "notes.txt"), "mine");
   EXPECT_EQ(CheckpointNames(run), (std::vector<std::string>{"step_0000000000000040.safetensors",
                                                             "step_0000000000000060.safetensors"}));
+}
+
+TEST(Cli, OverwritingKeepsWhatTheNewRunReads) {
+  TempFolder folder;
+  const fs::path run = folder / "run";
+  Json json = SmallConfig();
+  json["data"]["label_noise"] = {{"fraction", 0.5}};
+  const std::string config = WriteConfig(folder, json);
+  RunWell({"run", config, "--output", run.string()});
+  WriteBytes(folder / "x.npy", Npy("'<f4'", {200, 8}, BytesOf(std::vector<float>(200 * 8, 0.5F))));
+  const std::string weights = (run / "checkpoints/step_0000000000000040.safetensors").string();
+  const std::string labels = (run / "label_noise.safetensors").string();
+  const Json probes = {{{"name", "distance"}, {"to", weights}}};
+  const Json data = {{"name", "arrays"},
+                     {"path", folder.path().string()},
+                     {"train_files", {"x.npy", labels + ":labels"}},
+                     {"split", {{"share", 0.5}}},
+                     {"normalize", "none"}};
+  const auto refused = [&](const std::string& change, const std::vector<std::string>& parts) {
+    const auto names = CheckpointNames(run);
+    ExpectFailure({"run", config, "--output", run.string(), "--overwrite", "--set", change}, 2,
+                  parts);
+    EXPECT_EQ(CheckpointNames(run), names);
+    EXPECT_TRUE(fs::exists(labels));
+    EXPECT_EQ(ReadJson(run / "manifest.json")["status"], "done");
+  };
+  refused("init.from=" + weights, {weights + ": is what init.from names"});
+  refused("probes=" + probes.dump(), {weights + ": is what probes[0] names"});
+  refused("data=" + data.dump(), {labels + ": is a file of data"});
 }
 
 TEST(Cli, ARunningFolderIsLockedAndAnInterruptSavesTheRun) {

@@ -25,7 +25,7 @@ inline void TrainInto(const std::filesystem::path& output, Json json,
   const auto config = ReadRunConfig(json);
   Experiment experiment(*config);
   if (fork) fork->Check(experiment);
-  const RunFolder folder(output, ResolvedConfig(*config), IfExists::kRefuse, "");
+  const RunFolder folder(output, ResolvedConfig(*config), IfExists::kRefuse, {});
   experiment.LoadData();
   Manifest manifest(folder.manifest(), *config);
   manifest.SetData(experiment.data());

@@ -20,10 +20,10 @@ Json Config() {
           "probes": [{"name": "taylor", "every": 1}], "output": "here"})");
 }
 
-const std::string kInput = "/no/config/of/a/test.json";
+const std::vector<InputFile> kInputs = {{"/no/config/of/a/test.json", "the config"}};
 
 RunFolder Open(const std::filesystem::path& path, IfExists if_exists) {
-  return {path, Config(), if_exists, kInput};
+  return {path, Config(), if_exists, kInputs};
 }
 
 /// A manifest.json as runs have it.
@@ -180,19 +180,41 @@ TEST(RunFolder, TheGivenConfigIsNotReplaced) {
   std::filesystem::create_symlink(folder / "config.json", folder / "link.json");
   std::filesystem::create_hard_link(folder / "config.json", folder / "hard.json");
   for (const std::string name : {"config.json", "link.json", "hard.json"}) {
+    const std::vector<InputFile> inputs = {{folder / name, "the config that was given"}};
     ExpectError(ErrorKind::kConfig,
                 {(folder / "config.json").string(), "the config that was given", "--output"},
-                [&] { RunFolder(folder.path(), Config(), IfExists::kOverwrite, folder / name); });
+                [&] { RunFolder(folder.path(), Config(), IfExists::kOverwrite, inputs); });
     EXPECT_EQ(ReadFile(folder / name), other);
   }
   // The saved config of a run is a config: replacing the run by itself leaves it alone.
   Begun(folder.path(), IfExists::kOverwrite);
   WriteFileAtomically(folder / "metrics.csv", "rows");
   std::filesystem::create_hard_link(folder / "config.json", folder / "same.json");
-  const RunFolder run(folder.path(), Config(), IfExists::kOverwrite, folder / "config.json");
+  const RunFolder run(folder.path(), Config(), IfExists::kOverwrite,
+                      {{folder / "config.json", "the config that was given"}});
   run.Begin();
   EXPECT_FALSE(std::filesystem::exists(folder / "metrics.csv"));
   EXPECT_TRUE(std::filesystem::equivalent(folder / "config.json", folder / "same.json"));
+}
+
+TEST(RunFolder, NoFileThatTheNewRunReadsIsReplaced) {
+  TempFolder folder;
+  Begun(folder.path(), IfExists::kRefuse);
+  WriteAll(folder, {{"checkpoints/" + kStep, "theta"},
+                    {"snapshots/step_7.safetensors", "theta"},
+                    {"label_noise.safetensors", "labels"}});
+  const auto before = FilesBelow(folder.path());
+  for (const std::string& name :
+       {"checkpoints/" + kStep, std::string("snapshots/step_7.safetensors"),
+        std::string("label_noise.safetensors")}) {
+    const std::vector<InputFile> inputs = {kInputs[0], {folder / name, "what init.from names"}};
+    ExpectError(ErrorKind::kConfig,
+                {(folder / name).string(), "is what init.from names", "Copy it", "--output"},
+                [&] { RunFolder(folder.path(), Config(), IfExists::kOverwrite, inputs); });
+    EXPECT_EQ(FilesBelow(folder.path()), before);
+    EXPECT_TRUE(
+        RunFolder(folder.path(), Config(), IfExists::kResume, inputs).earlier().has_value());
+  }
 }
 
 /// The input may be, or be linked to, what a new run would write.
@@ -263,7 +285,7 @@ TEST(RunFolder, ResumingWithAnotherConfigNamesTheFirstDifference) {
     change(config);
     ExpectError(ErrorKind::kConfig,
                 {(folder / "config.json").string(), "another config: " + difference, "--output"},
-                [&] { RunFolder(folder.path(), config, IfExists::kResume, kInput); });
+                [&] { RunFolder(folder.path(), config, IfExists::kResume, kInputs); });
   };
   expect("seed is 1 there and 2 here", [](Json& config) { config["seed"] = 2; });
   expect("model.hidden[1] is 10 there and 11 here",
@@ -287,7 +309,7 @@ TEST(RunFolder, AMovedRunIsResumed) {
   std::filesystem::rename(folder / "old", folder / "new");
   Json config = Config();
   config["output"] = "new";
-  EXPECT_TRUE(RunFolder(folder / "new", config, IfExists::kResume, kInput).earlier().has_value());
+  EXPECT_TRUE(RunFolder(folder / "new", config, IfExists::kResume, kInputs).earlier().has_value());
 }
 
 TEST(RunFolder, IsLockedWhileItLives) {
