@@ -123,7 +123,14 @@ std::string ListText(const std::string& title, const std::vector<std::string>& n
 
 void Fork::Check(const Experiment& experiment) const {
   const std::string where = (run / "checkpoints").string();
-  CheckLayout(checkpoint.layout, checkpoint.state.at("theta"), experiment.network().table, where);
+  const at::Tensor& theta = checkpoint.state.at("theta");
+  CheckLayout(checkpoint.layout, theta, experiment.network().table, where);
+  if (!theta.isfinite().all().item<bool>()) {
+    throw Error(ErrorKind::kConfig, "--at",
+                where + " has a checkpoint of step " + std::to_string(checkpoint.step) +
+                    ", but its theta is not finite: the run had diverged",
+                "Give an earlier step.");
+  }
   if (!experiment.sized() || checkpoint.step < experiment.steps()) return;
   throw Error(ErrorKind::kConfig, "--at",
               "step " + std::to_string(checkpoint.step) + ", but the fork would end at step " +

@@ -19,8 +19,8 @@ struct Fork {
   Json manifest;
   Checkpoint checkpoint;
 
-  /// Throws an Error of kind kConfig unless the checkpoint is of the experiment's network, and of a
-  /// step before its end, as far as that is known.
+  /// Throws an Error of kind kConfig unless the checkpoint is of the experiment's network, finite,
+  /// and of a step before its end, as far as that is known.
   void Check(const Experiment& experiment) const;
   /// Throws an Error of kind kConfig where the fork's resolved config asks for other first weights.
   void CheckConfig(const Json& resolved) const;

@@ -11,6 +11,9 @@
 namespace sgdscope {
 namespace {
 
+/// What a checkpoint would hold that is not finite.
+constexpr const char* kWeights = "a weight";
+
 /// What of `stop` has been reached, as a sentence; "" if nothing.
 std::string StopReason(const Stop& stop, std::optional<double> loss,
                        std::optional<double> accuracy) {
@@ -87,6 +90,7 @@ bool Trainer::Resume() {
   metrics_csv_->CutBack();
   eval_csv_->CutBack();
   start_ = checkpoint->step;
+  resumed_ = true;
   saved_ = start_;
   experiment_.config().update->BeginAt(checkpoint->update_begin);
   experiment_.sampler().BeginAt(checkpoint->batches_begin);
@@ -157,7 +161,7 @@ Outcome Trainer::Loop() {
     const bool saves = (step > 0 && step % config.checkpoint_every == 0) || config.keep.At(step);
     if (saves && step != saved_) {
       if (FlushRows()) return Diverged(step);
-      Save(step);
+      if (!Save(step)) return Diverged(step, kWeights);
     }
     // After the checkpoint of this step: resuming there measures, and writes the evaluation's row,
     // again.
@@ -166,7 +170,7 @@ Outcome Trainer::Loop() {
     if (!Watch(step, evaluates)) return Diverged(step);
     if (!reason_.empty()) {
       if (!evaluates && !Evaluate()) return Diverged(step);
-      Save(step);
+      if (!Save(step)) return Diverged(step, kWeights);
       return Finish(step);
     }
     if (evaluates) Record(step);
@@ -181,7 +185,7 @@ Outcome Trainer::Loop() {
   const int64_t end = experiment_.steps();
   if (FlushRows()) return Diverged(end);
   // Before the last evaluation, so that a crash during it loses nothing.
-  Save(end);
+  if (!Save(end)) return Diverged(end, kWeights);
   if (!Evaluate() || !Watch(end, /*evaluated=*/true)) return Diverged(end);
   return Finish(end);
 }
@@ -226,8 +230,10 @@ void Trainer::Record(int64_t step) {
   if (learned_) learned_->Add(step, last_train_.right);
 }
 
-void Trainer::Save(int64_t step) {
+bool Trainer::Save(int64_t step) {
   const Times::Charge charge(&manifest_.times(), Times::kCheckpoints);
+  // The largest |theta_i|, which is NaN where one of them is.
+  if (!std::isfinite(stepper_.theta().norm(INFINITY).item<double>())) return false;
   // The rows must be on the disk before a checkpoint says that they are there.
   metrics_csv_->Sync();
   eval_csv_->Sync();
@@ -243,6 +249,7 @@ void Trainer::Save(int64_t step) {
                  config.keep);
   saved_ = step;
   manifest_.Write("running", "", step);
+  return true;
 }
 
 std::map<std::string, at::Tensor> Trainer::State() const {
@@ -278,22 +285,26 @@ Outcome Trainer::Finish(int64_t step) {
   return {"done", 0};
 }
 
-Outcome Trainer::Diverged(int64_t step) {
+Outcome Trainer::Diverged(int64_t step, const std::string& what) {
   const auto found = FlushRows();
   metrics_csv_->Sync();
   WriteLearned();
-  const std::string reason =
-      found ? "the loss of step " + std::to_string(*found) + " is not finite"
-            : "the training loss before step " + std::to_string(step) + " is not finite";
-  manifest_.Write("diverged", reason, found.value_or(step));
+  const int64_t done = found.value_or(step);
+  const bool no_step_made = done == start_ && !resumed_;
+  const std::string reason = (found ? "the loss of" : what + " before") + " step " +
+                             std::to_string(done) + " is not finite";
+  manifest_.Write("diverged", reason, done);
   console_.Warn("diverged: " + reason +
-                ". The rows before it are kept; a smaller learning rate may help.");
+                (no_step_made
+                     ? ". No step was made: look at the weights that the run begins with, "
+                       "and at its data."
+                     : ". The rows before it are kept; a smaller learning rate may help."));
   return {"diverged", static_cast<int>(ErrorKind::kDiverged)};
 }
 
 Outcome Trainer::Interrupted(int64_t step) {
   if (FlushRows()) return Diverged(step);
-  Save(step);
+  if (!Save(step)) return Diverged(step, kWeights);
   WriteLearned();
   const int signal = stop_signal_;
   const std::string reason = "signal " + std::to_string(signal) + " before step " +

@@ -65,13 +65,16 @@ class Trainer {
   /// schedule the training loss, and says in reason_ what ends the run. `evaluated`: whether
   /// Evaluate was called. False if the run has diverged.
   bool Watch(int64_t step, bool evaluated);
-  void Save(int64_t step);
+  /// Writes the checkpoint of step `step`. False, with those before it kept, if theta is not finite:
+  /// the run has diverged, though no loss that was looked at has shown it.
+  bool Save(int64_t step);
   /// All that a checkpoint holds; the live tensors.
   std::map<std::string, at::Tensor> State() const;
   void WriteLearned() const;
   /// After Evaluate, and after the checkpoint of this step, so that a crash loses nothing.
   Outcome Finish(int64_t step);
-  Outcome Diverged(int64_t step);
+  /// `what`: what is not finite before step `step`, where no logged loss shows it.
+  Outcome Diverged(int64_t step, const std::string& what = "the training loss");
   Outcome Interrupted(int64_t step);
   void ShowProgress(int64_t step);
 
@@ -83,6 +86,7 @@ class Trainer {
   Stepper stepper_;
   std::optional<Fork> fork_;
   int64_t start_ = 0;             // first step of this process
+  bool resumed_ = false;          // whether an earlier process made steps of this run
   std::optional<int64_t> saved_;  // the step of the last checkpoint
   std::unique_ptr<CsvWriter> metrics_csv_;
   std::unique_ptr<CsvWriter> eval_csv_;

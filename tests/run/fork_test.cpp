@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <string>
 
@@ -355,6 +356,17 @@ TEST_F(ForkErrors, AnotherNetworkIsRefused) {
   ExpectRefused(ErrorKind::kConfig,
                 {{"model", {{"name", "mlp"}, {"hidden", {8, 5}}, {"bias", false}}}},
                 {"linear1.bias [8] there", "linear2.weight [5, 8] here"});
+}
+
+TEST_F(ForkErrors, WeightsThatAreNotFiniteAreRefused) {
+  TrainInto(*folder_ / "diverged", ParentConfig());
+  const fs::path checkpoints = *folder_ / "diverged/checkpoints";
+  Checkpoint checkpoint = LoadCheckpoint(checkpoints, kStep);
+  checkpoint.state.at("theta")[3] = NAN;
+  SaveCheckpoint(checkpoints, checkpoint);
+  ExpectError(ErrorKind::kConfig, {"--at", "step 10", "not finite", "earlier step"},
+              [] { ForkInto(*folder_ / "refused", *folder_ / "diverged", kStep); });
+  EXPECT_FALSE(fs::exists(*folder_ / "refused"));
 }
 
 TEST_F(ForkErrors, AForkThatWouldNotTakeAStepIsRefused) {

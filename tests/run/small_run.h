@@ -48,8 +48,8 @@ inline std::vector<std::string> Lines(const std::string& text) {
 /// Names of the checkpoint files, in order.
 inline std::vector<std::string> CheckpointNames(const std::filesystem::path& run_folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(run_folder / "checkpoints")) {
-    names.push_back(entry.path().filename().string());
+  for (const auto& file : FilesIn(run_folder / "checkpoints")) {
+    names.push_back(file.filename().string());
   }
   std::ranges::sort(names);
   return names;

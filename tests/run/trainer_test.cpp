@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "run/checkpoint.h"
 #include "tests/run/small_run.h"
 #include "tests/temp_folder.h"
 
@@ -202,10 +203,59 @@ TEST(TrainLoss, AnEpochMeanThatIsNotFiniteIsADivergence) {
                                   {"train_loss", "epoch_mean"},
                                   {"log", {{"every", 1000}}},
                                   {"eval", {{"every", 1000}}},
-                                  {"checkpoint", {{"every_steps", 5}}}},
+                                  {"checkpoint", {{"every_steps", 1000}}}},
                                  /*status=*/4);
   EXPECT_EQ(ending.manifest["status"], "diverged");
   EXPECT_EQ(ending.manifest["steps_done"], kEpoch);
+}
+
+/// A linear network whose weights grow without bound, of which no row tells before its end.
+Json SilentlyDiverging(int64_t checkpoint_every) {
+  return {{"loss", "mean_squared_error"},
+          {"model", {{"name", "mlp"}, {"hidden", {5, 5}}, {"activation", "identity"}}},
+          {"update", {{"name", "sgd"}, {"learning_rate", 3}}},
+          {"steps", 200},
+          {"log", {{"every", 1000}}},
+          {"eval", {{"every", 1000}}},
+          {"checkpoint", {{"every_steps", checkpoint_every}}}};
+}
+
+TEST(Divergence, TheLastCheckpointsAreThoseBeforeIt) {
+  const TempFolder folder;
+  Json config = SmallConfig();
+  config.update(SilentlyDiverging(1));
+  const std::string path = WriteConfig(folder, config), run = (folder / "run").string();
+  for (const std::string option : {"--quiet", "--resume"}) {
+    const Ended ended = RunProgram({"run", path, "--output", run, option});
+    EXPECT_EQ(ended.status, 4) << ended.err;
+    EXPECT_NE(ended.err.find("learning rate may help"), std::string::npos) << ended.err;
+    const Json manifest = ReadJson(folder / "run/manifest.json");
+    EXPECT_EQ(manifest["status"], "diverged");
+    const int64_t end = manifest["steps_done"];
+    EXPECT_LT(end, 200);
+    EXPECT_EQ(manifest["reason"], "a weight before step " + std::to_string(end) + " is not finite");
+    ASSERT_EQ(CheckpointSteps(folder / "run/checkpoints"),
+              (std::vector<int64_t>{end - 2, end - 1}));
+    for (const int64_t step : {end - 2, end - 1}) {
+      const Checkpoint checkpoint = LoadCheckpoint(folder / "run/checkpoints", step);
+      EXPECT_TRUE(checkpoint.state.at("theta").isfinite().all().item<bool>()) << step;
+    }
+  }
+}
+
+TEST(Divergence, ThatNoStepBeforeTheEndTellsLeavesNoCheckpointThere) {
+  const Ending ending = EndOfRun(SilentlyDiverging(1000), /*status=*/4);
+  EXPECT_EQ(ending.manifest["reason"], "a weight before step 200 is not finite");
+  EXPECT_EQ(ending.checkpoints, std::vector<std::string>());
+}
+
+/// No learning rate is to blame for it.
+TEST(Divergence, BeforeAnyStepLiesInTheWeightsOrTheData) {
+  Json data = SmallConfig()["data"];
+  data["std"] = 1e30;  // which float32 holds, but not its square
+  const Ending ending = EndOfRun({{"data", data}, {"loss", "mean_squared_error"}}, /*status=*/4);
+  EXPECT_EQ(ending.log.find("learning rate"), std::string::npos) << ending.log;
+  EXPECT_NE(ending.log.find("its data"), std::string::npos) << ending.log;
 }
 
 }  // namespace
