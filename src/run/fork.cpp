@@ -98,6 +98,11 @@ class Comparison {
   std::string OfRule(const std::string& tensor) const {
     const auto was = At(parent_, "update.name").get<std::string>();
     const auto is = At(config_, "update.name").get<std::string>();
+    // By 1 - beta^t both divide means that began t steps ago.
+    static const std::set<std::string> kCorrected = {"adam", "adamw"};
+    if (kCorrected.contains(was) && kCorrected.contains(is)) {
+      return FirstOf({"update.beta1", "update.beta2"});
+    }
     if (was == is) return FirstOf({"update.dampening"});  // which scales the velocity
     const auto shared = kSharedByRules.find(tensor);
     if (shared != kSharedByRules.end() && shared->second.contains(was) &&

@@ -214,6 +214,16 @@ TEST(ForkState, IsCarriedWhereItMeansTheSame) {
          {"update.mean (update is adam, was sgd)", "update.square (update is adam, was sgd)"},
          {"update.velocity"});
   expect(kAdam, Rule(R"({"name": "adamw", "learning_rate": 0.01})"), none, none);
+  // What they divide by tells the age of means with these betas only.
+  expect(kAdam, Rule(R"({"name": "adam", "learning_rate": 0.02, "epsilon": 1e-6})"), none, none);
+  expect(kAdam, Rule(R"({"name": "adam", "learning_rate": 0.01, "beta2": 0.99})"),
+         {"update.mean (update.beta2 is another)", "update.square (update.beta2 is another)"},
+         none);
+  expect(kAdam, Rule(R"({"name": "adamw", "learning_rate": 0.01, "beta1": 0.8})"),
+         {"update.mean (update.beta1 is another)", "update.square (update.beta1 is another)"},
+         none);
+  expect(Rule(R"({"name": "lion", "learning_rate": 0.01})"),
+         Rule(R"({"name": "lion", "learning_rate": 0.01, "beta2": 0.9})"), none, none);
   expect(kAdam, Rule(R"({"name": "lion", "learning_rate": 0.01})"), none, {"update.square"});
   expect(kAdam, Rule(R"({"name": "rmsprop", "learning_rate": 0.01})"), none, {"update.mean"});
   // All of a rule's state or nothing: the mean square alone would be taken for a young one.
