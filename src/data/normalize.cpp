@@ -1,16 +1,19 @@
 #include "data/normalize.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/csv.h"
 #include "core/error.h"
 #include "kernels/kernels.h"
 
 // All ways are out = (x - shift) / scale in the units of x (0 ... 255 for files), in this order,
-// each operation rounded once: ATen and the kernel then give the same bits.
+// each operation rounded once: ATen and the kernel then give the same bits. What comes in double is
+// rounded to float32 only then, by `dataset`: 1e9 and 1e9 + 1 would be the same number before.
 //   unit       shift 0, scale 255
 //   dataset    mean and population standard deviation of each channel
 //   per_image  mean and max(standard deviation, 255 / sqrt(d)) of each image
@@ -86,11 +89,13 @@ ShiftAndScale StatisticsOf(const Split& train) {
       : inputs.scalar_type() == at::kFloat ? StatisticsOfNumbers<float>(inputs, channels)
                                            : StatisticsOfNumbers<double>(inputs, channels);
   for (size_t channel = 0; channel < result.scale.size(); ++channel) {
-    if (result.scale[channel] > 0) continue;
+    if (result.scale[channel] > 0 && std::isfinite(result.scale[channel])) continue;
+    const bool equal = result.scale[channel] == 0;
     throw Error(ErrorKind::kData, kWhere,
                 "the standard deviation of channel " + std::to_string(channel) +
-                    " over the training set is 0",
-                "All its values are equal: choose \"unit\" or \"none\".");
+                    " over the training set is " + (equal ? "0" : "too large for float64"),
+                equal ? "All its values are equal: choose \"unit\" or \"none\"."
+                      : "Scale the inputs to less than 1e150 in magnitude.");
   }
   return result;
 }
@@ -110,6 +115,22 @@ std::pair<at::Tensor, at::Tensor> PerImage(const at::Tensor& images) {
   return {(sum / d).view(sizes), at::maximum(spread.sqrt() / d, least).view(sizes)};
 }
 
+// Throws Error kData about the first of `values` [n, ...] that is not finite in `held`, what float32
+// makes of them. `of`: what they are; `first`: the example that the first row is of.
+void CheckFinite(const at::Tensor& values, const at::Tensor& held, const std::string& of,
+                 const std::string& split, int64_t first) {
+  const at::Tensor finite = held.isfinite();
+  if (finite.all().item<bool>()) return;
+  const auto place = finite.logical_not().flatten().nonzero()[0][0].item<int64_t>();
+  std::string number;
+  AppendNumber(values.flatten()[place].item<double>(), number);
+  throw Error(ErrorKind::kData, "data",
+              "found " + number + " in the " + of + " of example " +
+                  std::to_string(first + place / values[0].numel()) + " of the " + split +
+                  " set, but float32 holds magnitudes up to 3.4e38, normalized inputs included",
+              "Set \"dtype\": \"float64\", or scale the data down.");
+}
+
 }  // namespace
 
 std::vector<std::string> NormalizeNames() { return {"unit", "dataset", "per_image", "none"}; }
@@ -122,7 +143,10 @@ void CheckNormalize(const std::string& kind, at::ScalarType inputs, const std::s
 }
 
 Normalizer::Normalizer(const std::string& kind, const Split& train, at::ScalarType dtype)
-    : kind_(kind), dtype_(dtype) {
+    : kind_(kind),
+      dtype_(dtype),
+      working_(kind == "dataset" && train.inputs.scalar_type() == at::kDouble ? at::kDouble
+                                                                              : dtype) {
   CheckNormalize(kind, train.inputs.scalar_type(), kWhere);
   ShiftAndScale constants{{0}, {1}};
   if (kind == "unit") constants.scale = {255};
@@ -130,8 +154,8 @@ Normalizer::Normalizer(const std::string& kind, const Split& train, at::ScalarTy
   const auto options = at::dtype(at::kDouble);
   std::vector<int64_t> sizes(train.inputs.dim(), 1);
   if (kind == "dataset" && train.inputs.dim() == 4) sizes[1] = train.inputs.size(1);
-  shift_ = at::tensor(constants.shift, options).to(dtype).view(sizes).to(train.inputs.device());
-  scale_ = at::tensor(constants.scale, options).to(dtype).view(sizes).to(train.inputs.device());
+  shift_ = at::tensor(constants.shift, options).to(working_).view(sizes).to(train.inputs.device());
+  scale_ = at::tensor(constants.scale, options).to(working_).view(sizes).to(train.inputs.device());
 }
 
 at::Tensor Normalizer::Gather(const Split& split, const at::Tensor& indices) const {
@@ -142,9 +166,25 @@ at::Tensor Normalizer::Gather(const Split& split, const at::Tensor& indices) con
 
 at::Tensor Normalizer::Normalize(const at::Tensor& inputs) const {
   if (TakesBytes(inputs)) return GatherBytes(inputs, at::arange(inputs.size(0), at::kLong));
-  if (kind_ != "per_image") return (inputs.to(dtype_) - shift_) / scale_;
+  if (kind_ != "per_image") return ((inputs.to(working_) - shift_) / scale_).to(dtype_);
   const auto [shift, scale] = PerImage(inputs);
   return (inputs.to(dtype_) - shift.to(dtype_)) / scale.to(dtype_);
+}
+
+void Normalizer::CheckHolds(const Split& split, const std::string& name) const {
+  if (dtype_ != at::kFloat) return;
+  const at::ScalarType type = split.inputs.scalar_type();
+  const bool inputs = type == at::kDouble || (type == at::kFloat && kind_ == "dataset");
+  const bool targets = split.labels.scalar_type() == at::kDouble;
+  constexpr int64_t kRows = 1000;  // at once, to save memory
+  for (int64_t first = 0; first < split.size() && (inputs || targets); first += kRows) {
+    const auto rows = [&](const at::Tensor& all) {
+      return all.narrow(0, first, std::min(kRows, split.size() - first));
+    };
+    const at::Tensor x = rows(split.inputs), y = rows(split.labels);
+    if (inputs) CheckFinite(x, Normalize(x), "inputs", name, first);
+    if (targets) CheckFinite(y, y.to(dtype_), "targets", name, first);
+  }
 }
 
 // Whether the kernel does it.

@@ -22,13 +22,14 @@ std::vector<std::string> NormalizeNames();
 void CheckNormalize(const std::string& kind, at::ScalarType inputs, const std::string& where);
 
 /// Gathers examples and normalizes them on the device: out = (x - shift) / scale, the subtraction
-/// and the division each rounded once in the output's type, so that CPU and CUDA give the same
-/// bits.
+/// and the division each rounded once, so that CPU and CUDA give the same bits. Both are made in
+/// the output's type, but in double where the inputs are in double: what differs by little beside
+/// its mean would be equal in float32.
 class Normalizer {
  public:
   /// `train`: the split that `dataset` takes its mean and standard deviation from (exact integer
   /// sums for uint8). dtype: at::kFloat or at::kDouble. Error as CheckNormalize, and kData if
-  /// `dataset` meets a channel whose values are all equal.
+  /// `dataset` meets a channel whose values are all equal, or too large for their squares.
   Normalizer(const std::string& kind, const Split& train, at::ScalarType dtype);
 
   /// `indices` [n] int64 on the CPU. Returns [n, ...shape] in dtype, on the split's device, which
@@ -36,6 +37,9 @@ class Normalizer {
   at::Tensor Gather(const Split& split, const at::Tensor& indices) const;
   /// Normalizes all of `inputs` [n, ...shape], of the split's type and on its device.
   at::Tensor Normalize(const at::Tensor& inputs) const;
+  /// That the output's type holds all inputs and targets of the split, whose numbers are finite.
+  /// Error kData names the first that it doesn't hold. `name`: of the split, "training".
+  void CheckHolds(const Split& split, const std::string& name) const;
 
  private:
   bool TakesBytes(const at::Tensor& inputs) const;
@@ -43,8 +47,9 @@ class Normalizer {
 
   std::string kind_;
   at::ScalarType dtype_;
-  at::Tensor shift_;  // [1, channels, 1, 1], or ones for all dimensions; in dtype_
-  at::Tensor scale_;  // the same
+  at::ScalarType working_;  // the type that shift and scale are applied in
+  at::Tensor shift_;        // [1, channels, 1, 1], or ones for all dimensions; in working_
+  at::Tensor scale_;        // the same
 };
 
 }  // namespace sgdscope

@@ -190,6 +190,8 @@ void Experiment::UseData(LoadedData data) {
   MoveTo(device(), data_.train);
   MoveTo(device(), data_.test);
   normalizer_.emplace(config_.data->normalize(), data_.train, config_.scalar_type());
+  normalizer_->CheckHolds(data_.train, "training");
+  normalizer_->CheckHolds(data_.test, "test");
   const int64_t piece_size = config_.piece_size.value_or(Oracle::kWholeBatches);
   train_.emplace(network_, *loss_, data_.train, *normalizer_, piece_size);
   test_.emplace(network_, *loss_, data_.test, *normalizer_, piece_size);

@@ -121,6 +121,47 @@ TEST(Normalize, DatasetOfRealNumbers) {
   }
 }
 
+/// float32 would make the same number of all of these: it has steps of 64 there.
+TEST(Normalize, DatasetOfDoublesFarFromZero) {
+  Stream stream(1, "test");
+  at::Tensor z = at::empty({40, 3}, at::kDouble);
+  for (int64_t i = 0; i < z.numel(); ++i) z.data_ptr<double>()[i] = stream.Normal();
+  const Split train{z + 1e9, at::zeros({40}, at::kLong)};
+  const Statistics s = StatisticsOf(z);
+  const at::Tensor out = Normalizer("dataset", train, at::kFloat).Gather(train, All(train));
+  EXPECT_EQ(out.scalar_type(), at::kFloat);
+  EXPECT_LT((out - (z - s.mean) / s.std).abs().max().item<double>(), 2e-6);
+  // Without a normalization they are rounded as they are.
+  ExpectSameBits(Normalizer("none", train, at::kFloat).Gather(train, All(train)),
+                 train.inputs.to(at::kFloat));
+}
+
+TEST(Normalize, RefusesNumbersThatFloat32DoesNotHold) {
+  const at::Tensor small = at::arange(6000, at::kDouble).view({1500, 2, 2});
+  const at::Tensor targets = at::zeros({1500, 3}, at::kDouble);
+  at::Tensor large = small.clone();
+  large[1203][1][0] = -1e39;
+  at::Tensor far = targets.clone();
+  far[7][2] = 2e38 * 2;
+  const auto check = [](const std::string& kind, const Split& split, at::ScalarType dtype) {
+    Normalizer(kind, split, dtype).CheckHolds(split, "training");
+  };
+  ExpectError(ErrorKind::kData,
+              {"data: ", "-1e+39", "inputs of example 1203 of the training set", "float64"},
+              [&] { check("none", {large, targets}, at::kFloat); });
+  ExpectError(ErrorKind::kData, {"data: ", "4e+38", "targets of example 7 of the training set"},
+              [&] { check("dataset", {large, far}, at::kFloat); });
+  check("dataset", {large, targets}, at::kFloat);  // at most some dozens then
+  check("none", {large, far}, at::kDouble);
+  check("none", {small, targets}, at::kFloat);
+  // Of float32 the difference from the mean may be what it can't hold.
+  const at::Tensor ends = at::cat({at::full({3, 1}, -3e38F), at::full({1, 1}, 3e38F)});
+  const Split floats{ends, at::zeros({4}, at::kLong)};
+  check("none", floats, at::kFloat);
+  ExpectError(ErrorKind::kData, {"inputs of example 3"},
+              [&] { check("dataset", floats, at::kFloat); });
+}
+
 TEST(Normalize, PerImage) {
   Split split = RandomBytes({4, 3, 5, 5});
   split.inputs.select(0, 1).fill_(77);  // a flat image: the floor 1 / sqrt(d) applies
@@ -174,6 +215,9 @@ TEST(Normalize, Errors) {
   }
   ExpectError(ErrorKind::kData, {"normalize", "standard deviation of channel 0"},
               [&] { Normalizer("dataset", doubles, at::kFloat); });
+  const Split huge{at::tensor({1e200, -1e200}, at::kDouble).view({2, 1}), doubles.labels};
+  ExpectError(ErrorKind::kData, {"normalize", "channel 0", "too large", "Scale"},
+              [&] { Normalizer("dataset", huge, at::kFloat); });
   const Split bytes = RandomBytes({2, 3});
   for (const int64_t index : {-1, 2}) {
     ExpectError(ErrorKind::kInternal, {"example " + std::to_string(index) + " of 2"}, [&] {

@@ -210,11 +210,12 @@ TEST(Cli, DivergenceOfAWinsorizedRunIsNotHidden) {
   ExpectDiverges(json);
 }
 
-TEST(Cli, InputsThatAreNotFiniteEndAWinsorizedRunAtTheFirstStep) {
+TEST(Cli, LossesThatAreNotFiniteEndAWinsorizedRunAtTheFirstStep) {
   TempFolder folder;
   const fs::path run = folder / "run";
   Json json = SmallConfig();
-  json["data"]["std"] = 3e38;  // most inputs are infinite in float32
+  json["data"]["std"] = 1e30;  // which float32 holds, but not its square
+  json["loss"] = "mean_squared_error";
   json["gradient"] = {{"name", "winsorized"}, {"percentile", 10}};
   json["eval"] = {{"every", 60}};
   ExpectFailure({"run", WriteConfig(folder, json), "--output", run.string()}, 4,
@@ -531,6 +532,16 @@ TEST(Cli, OverwritingKeepsWhatTheNewRunReads) {
   refused("init.from=" + weights, {weights + ": is what init.from names"});
   refused("probes=" + probes.dump(), {weights + ": is what probes[0] names"});
   refused("data=" + data.dump(), {labels + ": is a file of data"});
+}
+
+TEST(Cli, DataThatFloat32DoesNotHoldExitWith3) {
+  TempFolder folder;
+  const Arguments run = {"run",      WriteConfig(folder, SmallConfig()),
+                         "--output", (folder / "run").string(),
+                         "--set",    "data.std=3e38"};  // some are two and more of them from 0
+  ExpectFailure(run, 3,
+                {"data: found ", "inputs of example", "training set", "\"dtype\": \"float64\""});
+  EXPECT_FALSE(fs::exists(folder / "run/config.json"));
 }
 
 TEST(Cli, ARunningFolderIsLockedAndAnInterruptSavesTheRun) {
