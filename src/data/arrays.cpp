@@ -169,6 +169,9 @@ class Arrays final : public FileDataset {
                      .published = false}) {}
 
   at::ScalarType InputType() const override { return KeptType(First().type()); }
+  at::ScalarType LabelType() const override {
+    return has_targets() ? KeptType(FirstLabels().type()) : at::kLong;
+  }
 
   DataShape Shape(const std::string& path) const override {
     const DataShape shape = FileDataset::Shape(path);

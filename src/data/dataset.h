@@ -63,6 +63,8 @@ class Dataset : public Configurable {
   const LabelNoise* label_noise() const { return has_label_noise_ ? &label_noise_ : nullptr; }
   /// Of Split::inputs.
   virtual at::ScalarType InputType() const { return at::kByte; }
+  /// Of Split::labels.
+  virtual at::ScalarType LabelType() const { return at::kLong; }
   /// The files that Load reads, after Resolve; some or all are left out where one is missing.
   virtual std::vector<std::filesystem::path> InputFiles() const { return {}; }
   /// Sizes without reading the data. Error kConfig if the fields contradict each other, and kData

@@ -35,13 +35,14 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
 
 /// Random inputs of the data's kind and size: enough examples that batches don't all come from the
 /// cache. A test set of unknown size is as large as the training set.
-LoadedData RandomData(const DataShape& shape, bool bytes) {
+LoadedData RandomData(const DataShape& shape, const Dataset& data) {
   const auto split = [&](int64_t size) {
     std::vector<int64_t> sizes = {size};
     sizes.insert(sizes.end(), shape.shape.begin(), shape.shape.end());
     Split random;
-    random.inputs = bytes ? at::randint(256, sizes, at::kByte) : at::randn(sizes, at::kDouble);
-    random.labels = shape.has_targets ? at::randn({size, shape.classes}, at::kDouble)
+    random.inputs = data.InputType() == at::kByte ? at::randint(256, sizes, at::kByte)
+                                                  : at::randn(sizes, data.InputType());
+    random.labels = shape.has_targets ? at::randn({size, shape.classes}, data.LabelType())
                                       : at::randint(shape.classes, {size}, at::kLong);
     return random;
   };
@@ -143,7 +144,7 @@ void Describe(RunConfig& config, const std::function<void(const std::string& tex
 
   show("\ntime here, on random inputs\n");
   CheckMemory(experiment);
-  experiment.UseData(RandomData(shape, config.data->InputType() == at::kByte));
+  experiment.UseData(RandomData(shape, *config.data));
   const Speed speed = TimeSteps(experiment);
   char line[160];
   std::snprintf(line, sizeof(line), "  %.3g ms a step, probes included (mean of %lld steps)\n",

@@ -26,12 +26,14 @@ Need ParametersNeed(const Network& network, double element) {
           "Use fewer or narrower layers."};
 }
 
-Need DataNeed(const DataShape& shape, at::ScalarType type) {
-  auto example = static_cast<double>(at::elementSize(type));
+/// Each split's inputs and labels, as the data set keeps them.
+Need DataNeed(const DataShape& shape, const Dataset& data) {
+  auto example = static_cast<double>(at::elementSize(data.InputType()));
   for (const int64_t extent : shape.shape) example *= static_cast<double>(extent);
+  const auto labels = static_cast<double>(at::elementSize(data.LabelType())) *
+                      static_cast<double>(shape.has_targets ? shape.classes : 1);
   const auto size = static_cast<double>(shape.train_size) + static_cast<double>(shape.test_size);
-  return {"data", "the examples of the training and the test set",
-          size * (example + 8 * static_cast<double>(shape.has_targets ? shape.classes : 1)),
+  return {"data", "the examples of the training and the test set", size * (example + labels),
           "Use fewer or smaller examples (train_size, train_limit, shape)."};
 }
 
@@ -63,8 +65,7 @@ void CheckMemory(const Experiment& experiment) {
   int64_t batch = experiment.sized() ? experiment.sampler().batch_size() : 0;
   if (config.piece_size) batch = std::min(batch, *config.piece_size);
   const std::array<Need, 3> needs = {
-      DataNeed(experiment.shape(), config.data->InputType()),
-      ParametersNeed(experiment.network(), element),
+      DataNeed(experiment.shape(), *config.data), ParametersNeed(experiment.network(), element),
       BatchNeed(experiment.network(), experiment.shape(), batch, element)};
   double sum = 0;
   for (const Need& need : needs) sum += need.bytes;

@@ -251,6 +251,7 @@ TEST_F(ArrayFiles, FloatingPointLabelsAreTargets) {
     const DataShape shape = Make(fields(file))->Shape("data");
     EXPECT_TRUE(shape.has_targets);
     EXPECT_EQ(shape.classes, 1);
+    EXPECT_EQ(Make(fields(file))->LabelType(), data.train.labels.scalar_type());
   }
   const Json rows = {{"train_files", {"test_inputs.npy", "rows.npy"}}, {"split", {{"share", 0.4}}}};
   EXPECT_EQ(Make(rows)->Shape("data").classes, 2);
@@ -259,6 +260,7 @@ TEST_F(ArrayFiles, FloatingPointLabelsAreTargets) {
   EXPECT_EQ(data.test.labels.sizes(), at::IntArrayRef({1, 2}));
   EXPECT_FALSE(Load().train.HasTargets());
   EXPECT_FALSE(Make()->Shape("data").has_targets);
+  EXPECT_EQ(Make()->LabelType(), at::kLong);
 }
 
 TEST_F(ArrayFiles, TargetsThatCannotBe) {

@@ -5,7 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/machine.h"
+#include "run/memory.h"
+#include "tests/data/array_files.h"
 #include "tests/run/process.h"
 #include "tests/run/small_run.h"
 
@@ -48,6 +51,39 @@ TEST(Limits, WhatMemoryCannotHoldIsNamed) {
   }
   ExpectRefused("run", {"data.train_size=12000000000"}, 5,
                 {"data: the examples", " GiB", "fewer or smaller examples"});
+}
+
+/// Of files that hold nothing and take no space: 0.15 of the memory for inputs, 0.6 for targets.
+TEST(Limits, TargetsCountAsTheyAreKept) {
+  const TempFolder folder;
+  const int64_t count = MemoryLimit() / 20 * 3;
+  const auto write = [&](const std::string& name, const std::string& header, int64_t bytes) {
+    WriteBytes(folder / name, header);
+    std::filesystem::resize_file(folder / name, header.size() + static_cast<uintmax_t>(bytes));
+  };
+  const auto refused = [&](const std::string& targets) {
+    Json json = SmallConfig();
+    json["loss"] = "mean_squared_error";
+    json["sampler"] = {{"name", "replacement"}};
+    json["data"] = {{"name", "arrays"},
+                    {"path", folder.path().string()},
+                    {"train_files", {"x.npy", targets}},
+                    {"split", {{"share", 0.5}}},
+                    {"normalize", "none"}};
+    const auto config = ReadRunConfig(json);
+    const Experiment experiment(*config);
+    try {
+      CheckMemory(experiment);
+      return false;
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::kResource;
+    }
+  };
+  write("x.npy", Npy("'|u1'", {count, 1}, ""), count);
+  write("floats.npy", Npy("'<f4'", {count}, ""), 4 * count);
+  write("doubles.npy", Npy("'<f8'", {count}, ""), 8 * count);
+  EXPECT_FALSE(refused("floats.npy"));
+  EXPECT_TRUE(refused("doubles.npy"));
 }
 
 /// Sets a limit of this process, and of those that it starts, while it lives.
