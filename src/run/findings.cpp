@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -97,7 +98,13 @@ std::vector<Setting> Rate(const RunRecord& run, double factor) {
   return {};
 }
 
+/// At which step the run is.
 double StepsDone(const RunRecord& run) { return run.manifest["steps_done"].get<double>(); }
+
+/// How many steps it made itself: a fork's first is the one that its parent was at.
+double StepsMade(const RunRecord& run) {
+  return StepsDone(run) - RunRecord::NumberAt(run.manifest, "fork.step", 0);
+}
 
 // ---- Where the time goes
 
@@ -151,7 +158,7 @@ Found Evaluations(const RunRecord& run) {
   if (!finding || count < 3) return {};  // at the beginning and at the end there is one anyway
   const double factor = std::min(Rarer(run, seconds), count - 1);
   finding->settings = {RarerCadence(RunRecord::At(run.config, "eval"), "eval", factor,
-                                    StepsDone(run) / (count - 1))};
+                                    StepsMade(run) / (count - 1))};
   return {*finding};
 }
 
@@ -168,11 +175,11 @@ Found ProbesTime(const RunRecord& run) {
       rows = static_cast<double>(Measured(*column).size());
     }
     auto finding = Taking(run, "the probe '" + probe.label + "' takes", taken, kMost,
-                          all_steps ? StepsDone(run) : rows);
+                          all_steps ? StepsMade(run) : rows);
     if (!finding) continue;
     const double factor = std::min(Rarer(run, taken), rows / kFewestMeasured);
     if (factor > 1) {
-      finding->settings = {RarerCadence(probe.config, probe.path, factor, StepsDone(run) / rows)};
+      finding->settings = {RarerCadence(probe.config, probe.path, factor, StepsMade(run) / rows)};
     }
     if (all_steps) finding->settings.push_back({probe.path + ".cumulative", "all", "logged"});
     return {*finding};  // only one can take most of the time
@@ -183,11 +190,25 @@ Found ProbesTime(const RunRecord& run) {
 Found Checkpoints(const RunRecord& run) {
   const double seconds = RunRecord::NumberAt(run.manifest, "seconds.checkpoints", 0);
   const double is = RunRecord::NumberAt(run.config, "checkpoint.every_steps", 0);
+  // Those that a cadence of `keep` names are made in addition.
+  const Json keep = RunRecord::At(run.config, "checkpoint.keep");
+  const bool kept_often = RunRecord::NumberAt(keep, "every", 0) > 0 ||
+                          RunRecord::NumberAt(keep, "every_epochs", 0) > 0 ||
+                          !RunRecord::TextAt(keep, "at").empty();
   auto finding = Taking(run, "checkpoints take", seconds, kOverhead,
-                        is > 0 ? std::floor(StepsDone(run) / is) + 1 : 0);
-  if (!finding || is < 1 || is >= StepsDone(run)) return {};
-  finding->settings = {
-      {"checkpoint.every_steps", static_cast<int64_t>(is), RoundUp(is * Rarer(run, seconds))}};
+                        is > 0 && !kept_often ? std::floor(StepsMade(run) / is) + 1 : 0);
+  if (!finding) return {};
+  const double factor = Rarer(run, seconds);
+  if (kept_often) {
+    finding->settings.push_back(RarerCadence(keep, "checkpoint.keep", factor, 0));
+  }
+  // Where `keep` makes one at each step of its own, every_steps takes next to nothing.
+  const double kept_every = RunRecord::NumberAt(keep, "every", StepsMade(run));
+  if (is >= 1 && is < std::min(kept_every, StepsMade(run))) {
+    finding->settings.push_back(
+        {"checkpoint.every_steps", static_cast<int64_t>(is), RoundUp(is * factor)});
+  }
+  if (finding->settings.empty()) return {};
   return {*finding};
 }
 
@@ -199,15 +220,15 @@ Found Rows(const RunRecord& run) {
   auto finding = Taking(run, "the rows of metrics.csv take", seconds, kOverhead, count);
   if (!finding || host || count < 2) return {};
   finding->settings = {RarerCadence(RunRecord::At(run.config, "log"), "log", Rarer(run, seconds),
-                                    StepsDone(run) / count)};
+                                    StepsMade(run) / count)};
   finding->advice += " There is a row wherever a probe measures, too: set its cadence likewise.";
   return {*finding};
 }
 
 // ---- What can't be told from nothing
 
-constexpr double kHalf = 0.5;        // of the rows
-constexpr double kFewExamples = 16;  // for batch normalization
+constexpr double kHalf = 0.5;         // of the rows
+constexpr int64_t kFewExamples = 16;  // for batch normalization
 
 /// How many units in the last place of 1 the loss of an example is rounded by: its logits are, and
 /// the larger they are the more. Measured on fully connected networks, as the root mean square of
@@ -489,11 +510,39 @@ Found DeadUnits(const RunRecord& run) {
   return {finding};
 }
 
+/// The smallest divisor of n that is at least `least`; 0 if there is none.
+int64_t DivisorFrom(int64_t least, int64_t n) {
+  for (int64_t divisor = least; divisor <= n; ++divisor) {
+    if (n % divisor == 0) return divisor;
+  }
+  return 0;
+}
+
+/// A ghost batch size that divides whatever is normalized at once: all batches, and their pieces.
+int64_t LargerGhost(const RunRecord& run) {
+  const int64_t whole = std::gcd(run.network->batch_size, run.network->smallest_batch);
+  const auto piece = static_cast<int64_t>(RunRecord::NumberAt(run.config, "piece_size", 0));
+  return DivisorFrom(kFewExamples, std::gcd(whole, piece));
+}
+
+/// Batches of at least kFewExamples, all of one size; nothing where the training set has fewer.
+std::vector<Setting> LargerBatches(const RunRecord& run, int64_t is) {
+  constexpr int64_t kEnough = 2 * kFewExamples;  // where no divisor is near
+  const int64_t size = DivisorFrom(kFewExamples, run.network->train_size);
+  if (size == 0) return {};
+  if (size <= kEnough) return {{"batch_size", is, size}};
+  if (RunRecord::TextAt(run.config, "sampler.name") == "replacement") {
+    return {{"batch_size", is, kEnough}};  // never a smaller one
+  }
+  const Json drops = RunRecord::At(run.config, "sampler.drop_last");
+  return {{"batch_size", is, kEnough}, {"sampler.drop_last", drops, true}};
+}
+
 Found SmallNormalizedBatches(const RunRecord& run) {
   Found found;
   if (!run.network) return found;
   for (const Normalized& by : run.network->normalized) {
-    if (static_cast<double>(by.examples) >= kFewExamples) continue;
+    if (by.examples >= kFewExamples) continue;
     Finding finding;
     finding.says = "batch normalization sees only " + std::to_string(by.examples) +
                    " examples at once (" + by.path + ")";
@@ -501,10 +550,15 @@ Found SmallNormalizedBatches(const RunRecord& run) {
     if (by.path == "sampler.drop_last") {
       finding.says += ", in the last batch of each epoch";
       finding.settings = {{by.path, RunRecord::At(run.config, by.path), true}};
-    } else if (by.path != "gradient") {
-      finding.settings = {{by.path, by.examples, static_cast<int64_t>(2 * kFewExamples)}};
-    } else {
+    } else if (by.path == "gradient") {
       finding.advice += " Cut batches into fewer parts.";
+    } else if (by.path == "batch_size") {
+      finding.settings = LargerBatches(run, by.examples);
+    } else if (const int64_t size = LargerGhost(run)) {
+      finding.settings = {{by.path, by.examples, size}};
+    } else {
+      finding.advice +=
+          " Take larger batches: ghost batches divide them, and none of these sizes is larger.";
     }
     found.push_back(std::move(finding));
   }
@@ -557,6 +611,8 @@ Found FindingsOf(const RunRecord& run) {
   for (const Rule& rule : kRules) {
     for (Finding& finding : rule.find(run)) {
       finding.name = rule.name;
+      // What the config has already: a cadence may be as rare as it can be.
+      std::erase_if(finding.settings, [](const Setting& it) { return it.is == it.value; });
       all.push_back(std::move(finding));
     }
   }

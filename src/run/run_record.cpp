@@ -155,7 +155,7 @@ class SilentUnits {
 /// Also with the weights that were drawn for step 0.
 void CountAtStart(const Experiment& experiment, NetworkFacts& facts) {
   const RunConfig& config = experiment.config();
-  NetworkFacts start = {0, {}, {}};
+  NetworkFacts start = {0, 0, 0, {}, {}};
   SilentUnits(experiment, InitialTheta(experiment.network(), static_cast<uint64_t>(config.seed),
                                        config.scalar_type()))
       .CountInto(start);
@@ -171,7 +171,12 @@ NetworkFacts ReadNetwork(Json json, const fs::path& folder, bool drawn) {
   const auto config = ReadRunConfig(json);
   Experiment experiment(*config);
   experiment.LoadData();
-  NetworkFacts facts = {experiment.sampler().batch_size(), NormalizedBy(experiment), {}};
+  const Sampler& sampler = experiment.sampler();
+  NetworkFacts facts = {sampler.batch_size(),
+                        sampler.smallest_batch(),
+                        experiment.train().size(),
+                        NormalizedBy(experiment),
+                        {}};
   const auto checkpoint = LoadLastCheckpoint(folder / "checkpoints", [](const std::string&) {});
   if (!checkpoint || !checkpoint->state.contains("theta")) return facts;
   const at::Tensor& theta = checkpoint->state.at("theta");

@@ -30,6 +30,8 @@ struct Normalized {
 /// What only the network, the data and the last checkpoint tell.
 struct NetworkFacts {
   int64_t batch_size;
+  int64_t smallest_batch;
+  int64_t train_size;
   std::vector<Normalized> normalized;  // empty without batch normalization
   std::vector<ReluUnits> relus;        // in the order of the forward pass
   int64_t examples = 0;                // that relus were looked at on; 0 before any checkpoint

@@ -112,6 +112,8 @@ TEST(Findings, EvaluationsThatTakeMostOfTheTime) {
   EXPECT_EQ(proposed(Json::object()), "eval.every");
   EXPECT_EQ(proposed({{"every_epochs", 1}}), "eval.every_epochs");
   EXPECT_EQ(proposed({{"at", "log"}, {"per_decade", 30}}), "eval.per_decade");
+  run.config["eval"] = {{"at", "log"}, {"per_decade", 1}};
+  EXPECT_TRUE(Only(run, "evaluations").settings.empty()) << "it can't be rarer";
 }
 
 /// The value that is proposed brings the part to a tenth of the time, or a bit less.
@@ -152,10 +154,35 @@ TEST(Findings, WritingThatTakesMuchOfTheTime) {
   const Finding finding = Only(run, "checkpoints");
   EXPECT_EQ(finding.settings[0].path, "checkpoint.every_steps");
   EXPECT_EQ(finding.settings[0].is, 1);
+  EXPECT_TRUE(Says(finding, "61 times")) << finding.says;
+  // A fork counts the steps of its parent, but made none of their checkpoints.
+  run.manifest["fork"] = {{"step", 40}};
+  run.manifest["seconds"] = {{"steps", 7}, {"checkpoints", 3}};
+  EXPECT_TRUE(Says(Only(run, "checkpoints"), "21 times")) << Only(run, "checkpoints").says;
+  run.config["checkpoint"]["every_steps"] = 20;
+  ExpectNone(run);
+  run.manifest.erase("fork");
   run.manifest["seconds"] = {{"steps", 7}, {"rows", 3}};
   EXPECT_EQ(Only(run, "rows").settings[0].path, "log.every");
   run.manifest["seconds"]["clock"] = "host";  // where rows wait for the device
   ExpectNone(run);
+}
+
+TEST(Findings, CheckpointsThatAreKeptOften) {
+  Json config = SmallConfig();
+  config["checkpoint"] = {{"every_steps", 20}, {"keep", {{"every", 1}}}};
+  RunRecord run = RunOf(config, {});
+  Stretch(run, 10);
+  const Finding kept = Only(run, "checkpoints");
+  EXPECT_FALSE(Says(kept, " times ")) << kept.says;  // not known, with two cadences
+  ASSERT_EQ(kept.settings.size(), 1u);
+  EXPECT_EQ(kept.settings[0].path, "checkpoint.keep.every");
+  EXPECT_EQ(kept.settings[0].is, 1);
+  run.config["checkpoint"] = {{"every_steps", 1}, {"keep", {{"every_epochs", 1}}}};
+  const Finding both = Only(run, "checkpoints");
+  ASSERT_EQ(both.settings.size(), 2u);
+  EXPECT_EQ(both.settings[0].path, "checkpoint.keep.every_epochs");
+  EXPECT_EQ(both.settings[1].path, "checkpoint.every_steps");
 }
 
 TEST(Findings, DifferencesBelowTheRounding) {
@@ -387,13 +414,32 @@ TEST(Findings, BatchesTooSmallToBeNormalized) {
   EXPECT_EQ(last.settings[0].path, "sampler.drop_last");
   config["batch_size"] = 8;
   const Finding small = Only(RunOf(config, {}), "small_norm_batches");
+  ASSERT_EQ(small.settings.size(), 1u);
   EXPECT_EQ(small.settings[0].path, "batch_size");
+  EXPECT_EQ(small.settings[0].value, 20);  // which divides the 200 examples
+  config["data"]["train_size"] = 202;
+  const Finding rest = Only(RunOf(config, {}), "small_norm_batches");
+  ASSERT_EQ(rest.settings.size(), 2u);
+  EXPECT_EQ(rest.settings[0].value, 32);
+  EXPECT_EQ(rest.settings[1].path, "sampler.drop_last");
+  config["sampler"] = {{"name", "replacement"}};
+  EXPECT_EQ(Only(RunOf(config, {}), "small_norm_batches").settings.size(), 1u);
+  config["sampler"] = {{"name", "shuffle"}};
+  config["data"]["train_size"] = 200;
   config["batch_size"] = 32;
   config["model"]["layers"][2]["ghost_batch_size"] = 4;
   config["sampler"]["drop_last"] = true;
   const Finding ghost = Only(RunOf(config, {}), "small_norm_batches");
   EXPECT_TRUE(Says(ghost, "only 4 examples")) << ghost.says;
   EXPECT_EQ(ghost.settings[0].path, "model.layers[2].ghost_batch_size");
+  EXPECT_EQ(ghost.settings[0].value, 16);
+  config["batch_size"] = 44;
+  EXPECT_EQ(Only(RunOf(config, {}), "small_norm_batches").settings[0].value, 22);
+  config["batch_size"] = 14;
+  config["model"]["layers"][2]["ghost_batch_size"] = 7;
+  const Finding none = Only(RunOf(config, {}), "small_norm_batches");
+  EXPECT_TRUE(none.settings.empty());
+  EXPECT_NE(none.advice.find("larger batches"), std::string::npos) << none.advice;
 }
 
 /// Of earlier versions, without their data, or before the first checkpoint.
