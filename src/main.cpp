@@ -521,6 +521,10 @@ int Printed(int status) {
                                         "\n  What was printed is not whole: send it elsewhere.");
 }
 
+constexpr const char* kLessMemory =
+    "\n  Set piece_size, which bounds what a batch and an evaluation take, or use a smaller "
+    "network or batch.";
+
 /// What `Main` returns, or the status of the error that it ends with, which is printed.
 int Status(int argc, char** argv) {
   try {
@@ -528,11 +532,12 @@ int Status(int argc, char** argv) {
   } catch (const Error& error) {
     return Fail(error.kind(), error.what());
   } catch (const std::bad_alloc&) {
-    return Fail(ErrorKind::kResource, "out of memory\n  Use a smaller network or batch.");
+    return Fail(ErrorKind::kResource, std::string("out of memory") + kLessMemory);
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
     const bool memory = message.find("memory") != std::string::npos;
-    return Fail(memory ? ErrorKind::kResource : ErrorKind::kInternal, "LibTorch: " + message);
+    return Fail(memory ? ErrorKind::kResource : ErrorKind::kInternal,
+                "LibTorch: " + message + (memory ? kLessMemory : ""));
   } catch (const std::filesystem::filesystem_error& error) {
     return Fail(ErrorKind::kResource, error.what());
   } catch (const std::exception& error) {

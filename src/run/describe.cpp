@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "run/console.h"
+#include "run/evaluation.h"
 #include "run/manifest.h"
 #include "run/memory.h"
 #include "run/stepper.h"
@@ -56,6 +57,7 @@ struct Speed {
 };
 
 /// Mean time of a step, probes included, over two seconds or, where a step takes longer, one step.
+/// Then a part of an evaluation is made, which may take more memory than the steps.
 Speed TimeSteps(Experiment& experiment) {
   using Clock = std::chrono::steady_clock;
   constexpr double kBudget = 2.0;  // seconds
@@ -72,6 +74,7 @@ Speed TimeSteps(Experiment& experiment) {
     seconds.push_back(std::chrono::duration<double>(end - start).count());
     if (std::chrono::duration<double>(end - begin).count() > kBudget) break;
   }
+  EvaluateChunk(experiment.train(), stepper.theta(), stepper.running());
   if (seconds.size() > kWarmUp) seconds.erase(seconds.begin(), seconds.begin() + kWarmUp);
   double sum = 0;
   for (const double s : seconds) sum += s;

@@ -5,13 +5,18 @@
 namespace sgdscope {
 namespace {
 
+constexpr int64_t kChunk = 1000;  // large enough for good products
+
+/// The examples [begin, begin + kChunk), or up to the end of the split.
+Batch ChunkAt(const Oracle& oracle, int64_t begin) {
+  return oracle.Load(at::arange(begin, std::min(begin + kChunk, oracle.size()), at::kLong));
+}
+
 /// Calls visit(begin, batch) with all examples of the split, one chunk after another.
 template <class Visit>
 void ForEachChunk(const Oracle& oracle, const Visit& visit) {
-  constexpr int64_t kChunk = 1000;  // large enough for good products, small enough for any memory
   for (int64_t begin = 0; begin < oracle.size(); begin += kChunk) {
-    const int64_t end = std::min(begin + kChunk, oracle.size());
-    visit(begin, oracle.Load(at::arange(begin, end, at::kLong)));
+    visit(begin, ChunkAt(oracle, begin));
   }
 }
 
@@ -67,6 +72,11 @@ Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor
   sweep.pristine = MeanOf(pristine_sums.cpu(), examples - corrupt_examples);
   sweep.corrupt = MeanOf(corrupt_sums.cpu(), corrupt_examples);
   return sweep;
+}
+
+void EvaluateChunk(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& running) {
+  const Batch batch = ChunkAt(oracle, 0);
+  oracle.LossesOf(oracle.Logits(batch, theta, running), batch);
 }
 
 std::vector<std::string> EvalColumns(const Experiment& experiment) {

@@ -30,6 +30,9 @@ struct Sweep {
 Sweep SweepSplit(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& running,
                  const at::Tensor& corrupt);
 
+/// Evaluates the first chunk only, for whoever asks what memory a sweep takes.
+void EvaluateChunk(const Oracle& oracle, const at::Tensor& theta, const at::Tensor& running);
+
 /// Columns of eval.csv; six more with label noise, no accuracies with targets.
 std::vector<std::string> EvalColumns(const Experiment& experiment);
 

@@ -148,7 +148,8 @@ void RunConfig::Fields(FieldVisitor& visitor) {
                 batch_size);
   visitor.Visit({.name = "piece_size",
                  .help = "larger batches are evaluated in pieces of so many examples, which bounds "
-                         "the memory; left out: each batch at once",
+                         "the memory; left out: each batch at once. Evaluations take the 1000 "
+                         "examples that they load at a time in such pieces, too",
                  .unit = "examples",
                  .min = 1,
                  .max = 1e9},

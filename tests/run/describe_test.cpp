@@ -74,6 +74,34 @@ TEST(Describe, ShowsWhatIsKnownBeforeStepsAreTimed) {
   EXPECT_EQ(parts[0].find("ms a step"), std::string::npos) << parts[0];
 }
 
+/// "process now at most 1.5 GiB", in MiB.
+double PeakOf(const std::string& text) {
+  const std::string before = "process now at most ";
+  const size_t place = text.find(before);
+  EXPECT_NE(place, std::string::npos) << text;
+  const std::string rest = text.substr(place + before.size());
+  const double number = std::stod(rest);
+  return rest.substr(rest.find(' ') + 1).starts_with("GiB") ? 1024 * number : number;
+}
+
+/// 1000 examples at once, whatever the batches are, unless there are pieces.
+TEST(Describe, MemoryCountsEvaluations) {
+  const TempFolder folder;
+  Json config = SmallConfig();
+  config["batch_size"] = 1;
+  config["model"]["hidden"] = {60000};  // 229 MiB for 1000 examples
+  config["data"]["train_size"] = 1000;
+  const std::string path = WriteConfig(folder, config);
+  const auto peak = [&](const std::string& change) {
+    const Ended ended = RunProgram({"describe", path, "--set", change});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return PeakOf(ended.out);
+  };
+  const double whole = peak("seed=3");
+  EXPECT_GT(whole, peak("data.train_size=10") + 150);
+  EXPECT_GT(whole, peak("piece_size=10") + 150);
+}
+
 TEST(Describe, ATemporaryFolderThatIsNotThereIsNamed) {
   const char* const old = std::getenv("TMPDIR");
   const std::string kept = old == nullptr ? "" : old;
