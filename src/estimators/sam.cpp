@@ -10,7 +10,7 @@
 // C_k + (rho / 2) |grad C_k|^2: the estimator gradient_norm_penalty with lambda = 2 rho.
 //
 // A step costs two plain ones. Under batch normalization each micro-batch has its own statistics,
-// and its gradient at theta has to be found once more.
+// and its gradient at theta has to be found once more; so it has where the batch is in pieces.
 
 #include <algorithm>
 
@@ -62,14 +62,15 @@ class Sam : public Estimator {
     const int64_t n = view.batch.size();
     const int64_t most = micro_batch_size_.value_or(n);
     if (most >= n) return At(view, view.batch, view.gradients.Mean());
+    // Of a batch that was evaluated in pieces nothing is left of what the layers saw, either.
+    const bool apart = view.oracle.MixesExamples() || view.gradients.taps.empty();
     const at::Tensor sum = at::zeros_like(view.theta, at::kDouble);
     for (int64_t begin = 0; begin < n; begin += most) {
       const int64_t size = std::min(most, n - begin);
       const double weight = static_cast<double>(size) / static_cast<double>(n);
       const Batch part = Part(view.batch, begin, size);
-      const at::Tensor own = view.oracle.MixesExamples()
-                                 ? view.oracle.Evaluate(part, view.theta).Mean()
-                                 : view.gradients.OfPart(begin, size).Mean().div(weight);
+      const at::Tensor own = apart ? view.oracle.Evaluate(part, view.theta).Mean()
+                                   : view.gradients.OfPart(begin, size).Mean().div(weight);
       sum.add_(At(view, part, own), weight);
     }
     return sum.to(view.theta.scalar_type());
@@ -122,7 +123,8 @@ class Asam final : public Sam {
   double eta_ = 0.01;
 };
 
-const TestFields kTests = {.variants = {R"({"normalize": false})", R"({"micro_batch_size": 1})"}};
+const TestFields kTests = {.variants = {R"({"normalize": false})", R"({"micro_batch_size": 1})",
+                                        R"({"normalize": false, "micro_batch_size": 2})"}};
 
 const Registration<Estimator, Sam> kSam(
     "sam", "the gradient uphill of theta: sharpness-aware minimization (Foret et al. 2021)",
