@@ -100,9 +100,9 @@ class NoiseEnhanced : public Estimator {
       return Estimator::EvaluateAndEstimate(draw, batch, theta, oracle);
     }
     const int64_t n = batch.size();
-    Estimated estimated = oracle.MixesExamples() || n > kMostJoined
-                              ? Estimator::EvaluateAndEstimate(draw, batch, theta, oracle)
-                              : Joint(draw, batch, theta, oracle);
+    Estimated estimated = Joins(n, oracle)
+                              ? Joint(draw, batch, theta, oracle)
+                              : Estimator::EvaluateAndEstimate(draw, batch, theta, oracle);
     estimated.extras["batch.second"] = [this, draw, n] { return SecondBatch(draw, n); };
     return estimated;
   }
@@ -145,7 +145,14 @@ class NoiseEnhanced : public Estimator {
     return oracle.Load(sampler_->Augmented(SecondBatch(draw, n), augment_seed_, draw));
   }
 
-  /// In one pass over both batches: nothing mixes them and they are small.
+  /// Whether two batches of n examples are evaluated in one pass: nothing mixes them, they are
+  /// small, and they fit into a piece. In pieces they would leave nothing of what the layers saw of
+  /// the first, which others may need.
+  static bool Joins(int64_t n, const Oracle& oracle) {
+    return !oracle.MixesExamples() && n <= kMostJoined && AtOnce(oracle, 2 * n) == 2 * n;
+  }
+
+  /// In one pass over both batches.
   Estimated Joint(int64_t draw, const Batch& batch, const at::Tensor& theta,
                   const Oracle& oracle) const {
     const int64_t n = batch.size();

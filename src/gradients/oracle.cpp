@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "nn/add_multiple.h"
 #include "nn/reduce.h"
 
@@ -261,14 +262,13 @@ at::Tensor Gradients::Weighted(const at::Tensor& weights) const {
 }
 
 Gradients Gradients::OfPart(int64_t begin, int64_t size) const {
+  if (in_pieces_) {
+    throw Error(ErrorKind::kInternal, "Gradients::OfPart", "the batch was evaluated in pieces");
+  }
   at::NoGradGuard no_grad;
   Gradients part;
   part.losses = losses.narrow(0, begin, size);
   part.logits = logits.narrow(0, begin, size);
-  if (in_pieces_) {
-    const auto& [oracle, batch, theta] = *in_pieces_;
-    part.in_pieces_ = {oracle, Part(batch, begin, size), theta};
-  }
   for (size_t i = 0; i < taps.size(); ++i) {
     const at::Tensor& output = taps[i].output;
     part.taps.push_back({taps[i].layer, taps[i].input.detach().narrow(0, begin, size),

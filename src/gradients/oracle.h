@@ -55,7 +55,8 @@ class Gradients {
   /// The gradient [p] in which what example i adds counts weights[i] times; weights: [n].
   at::Tensor Weighted(const at::Tensor& weights) const;
 
-  /// The results of part [begin, begin + size) of a joined batch, without a graph.
+  /// The results of examples [begin, begin + size) with the derivatives that they have here, those
+  /// of the whole batch's mean loss, without a graph. Error kInternal of a batch in pieces.
   Gradients OfPart(int64_t begin, int64_t size) const;
 
   /// Calls visit(begin, piece) with the results of each piece [begin, begin + n'), whose derivatives

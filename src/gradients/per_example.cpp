@@ -43,14 +43,23 @@ const ExampleLayer& WithExamples(const ParameterLayer& layer, const std::string&
 
 const ExampleLayer& LayerOf(const Tap& tap) { return WithExamples(*tap.layer, "model"); }
 
+/// What the layers saw. Error kInternal of a batch in pieces, which leaves nothing: what needs all
+/// examples at once says so by NeedsWholeBatch, and is refused before the run.
+const std::vector<Tap>& TapsOf(const Gradients& gradients) {
+  if (!gradients.taps.empty()) return gradients.taps;
+  throw Error(ErrorKind::kInternal, "PerExample",
+              "all examples of a batch are needed at once, but it was evaluated in pieces");
+}
+
 /// Sum of rule(layer, tap, d) over the layers, in double; d are the derivatives of the mean loss:
 /// those of each example's own loss times 1/n.
 template <class Rule>
 at::Tensor SumOverLayers(const Gradients& gradients, const Rule& rule) {
   at::NoGradGuard no_grad;
   at::Tensor sum;
-  for (size_t i = 0; i < gradients.taps.size(); ++i) {
-    const Tap& tap = gradients.taps[i];
+  const std::vector<Tap>& taps = TapsOf(gradients);
+  for (size_t i = 0; i < taps.size(); ++i) {
+    const Tap& tap = taps[i];
     const at::Tensor part = rule(LayerOf(tap), tap, gradients.output_gradients[i]);
     sum = sum.defined() ? sum.add(part) : part;
   }
@@ -90,9 +99,10 @@ at::Tensor PerExample::Gram() const {
 
 at::Tensor PerExample::Reduce(const kernels::Reduction& how) const {
   at::NoGradGuard no_grad;
+  const std::vector<Tap>& taps = TapsOf(gradients_);
   const at::Tensor out = at::empty({gradients_.parameters}, gradients_.losses.options());
-  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Tap& tap = gradients_.taps[i];
+  for (size_t i = 0; i < taps.size(); ++i) {
+    const Tap& tap = taps[i];
     LayerOf(tap).Reduce(tap, gradients_.output_gradients[i], how, max_numbers_, out);
   }
   if (how.kind != kernels::Reduction::Kind::kSigns) return out;
@@ -117,9 +127,10 @@ at::Tensor PerExample::MedianOfMeans(int64_t groups) const {
   indices = indices.flatten().to(gradients_.losses.device());
   weights = weights.flatten().to(gradients_.losses.options());
 
+  const std::vector<Tap>& taps = TapsOf(gradients_);
   const at::Tensor out = at::empty({gradients_.parameters}, gradients_.losses.options());
-  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const Tap& tap = gradients_.taps[i];
+  for (size_t i = 0; i < taps.size(); ++i) {
+    const Tap& tap = taps[i];
     const at::Tensor d = gradients_.output_gradients[i].index_select(0, indices);
     const Tap padded = {tap.layer, tap.input.detach().index_select(0, indices), {}};
     LayerOf(tap).ForEachTile(padded, WeightedRows(d, weights), groups, max_numbers_,
@@ -146,9 +157,10 @@ at::Tensor PerExample::Variances() const {
   const auto size_of_number = static_cast<int64_t>(gradients_.losses.element_size());
   const int64_t max_doubles =
       std::max<int64_t>(max_numbers_ * size_of_number / static_cast<int64_t>(sizeof(double)), 1);
-  for (size_t i = 0; i < gradients_.taps.size(); ++i) {
-    const ExampleLayer& layer = LayerOf(gradients_.taps[i]);
-    const Tap tap = {&layer, gradients_.taps[i].input.detach().to(at::kDouble), {}};
+  const std::vector<Tap>& taps = TapsOf(gradients_);
+  for (size_t i = 0; i < taps.size(); ++i) {
+    const ExampleLayer& layer = LayerOf(taps[i]);
+    const Tap tap = {&layer, taps[i].input.detach().to(at::kDouble), {}};
     const at::Tensor d = gradients_.output_gradients[i].to(at::kDouble);
     layer.WriteGradient(tap, d, mean);
     layer.WriteSquares(tap, d, max_doubles, squares);

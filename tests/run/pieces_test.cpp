@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "estimators/estimator.h"
+#include "gradients/per_example.h"
 #include "probes/probe.h"
 #include "tests/example_fields.h"
 #include "tests/expect_error.h"
@@ -19,6 +20,7 @@ namespace {
 /// In float64, of batches of 8, which some estimators cut into halves. Pieces of 3 leave two examples
 /// over.
 constexpr int64_t kSteps = 20;
+constexpr int64_t kBatch = 8;
 constexpr int64_t kPiece = 3;
 /// Sums over 8 examples and a dozen units in another order differ by some 1e-15; 20 steps and the
 /// differences and quotients of probes leave some thousand times that.
@@ -26,15 +28,15 @@ constexpr double kTolerance = 1e-10;
 
 Json Config(const TempFolder& folder) {
   Json config = SyntheticConfig({{"dtype", "float64"}, {"output", folder.path().string()}});
-  config["batch_size"] = 8;
+  config["batch_size"] = kBatch;
   config["sampler"] = {{"name", "shuffle"}, {"drop_last", true}};
   config["model"]["activation"] = "tanh";  // no kinks, at which rounding could choose the side
   config["data"]["label_noise"] = {{"fraction", 0.5}};
   return config;
 }
 
-Json InPieces(Json config) {
-  config["piece_size"] = kPiece;
+Json InPieces(Json config, int64_t size = kPiece) {
+  config["piece_size"] = size;
   return config;
 }
 
@@ -53,9 +55,9 @@ std::vector<at::Tensor> Everything(const Json& config) {
   return all;
 }
 
-void ExpectSameBesidesRounding(const Json& config, const std::string& what) {
+void ExpectSameBesidesRounding(const Json& config, const std::string& what, int64_t size = kPiece) {
   const auto whole = Everything(config);
-  const auto in_pieces = Everything(InPieces(config));
+  const auto in_pieces = Everything(InPieces(config, size));
   ASSERT_EQ(whole.size(), in_pieces.size()) << what;
   for (size_t i = 0; i < whole.size(); ++i) {
     const double scale = whole[i].nan_to_num(0, 0, 0).abs().max().item<double>();
@@ -89,6 +91,25 @@ TEST(BatchesInPieces, GiveEveryEstimatorWhatWholeOnesDo) {
     Json config = Config(folder);
     config["gradient"] = Named(leaf);
     Check(config, NeedsWholeBatch<Estimator>(leaf), "gradient", leaf.Text());
+  }
+}
+
+/// A piece holds a batch, but no second one beside it. Then the batch is whole to all that looks at
+/// what the layers saw of it, whatever else the estimator evaluates.
+TEST(BatchesInPieces, OfTheBatchsSizeLeaveItWhole) {
+  const TempFolder folder;
+  for (const LeafCase& leaf : AllLeaves<Estimator>()) {
+    Json config = Config(folder);
+    config["gradient"] = Named(leaf);
+    config["update"] = {{"name", "inverse_covariance"},
+                        {"kind", "diagonal"},
+                        {"rho", 0.1},
+                        {"learning_rate", 0.01}};
+    config["probes"] =
+        Json::array({{{"name", "taylor"}, {"hessian", true}, {"batches", {"updating"}}},
+                     {{"name", "stability"}, {"threshold", false}},
+                     {{"name", "covariance"}, {"gram", true}}});
+    ExpectSameBesidesRounding(config, leaf.Text(), kBatch);
   }
 }
 
@@ -157,6 +178,15 @@ TEST(BatchesInPieces, NoneIsLargerThanAsked) {
   const Batch all = oracle.Load(at::arange(oracle.size(), at::kLong));
   const Gradients evaluated = oracle.Evaluate(all, theta);
   EXPECT_TRUE(evaluated.taps.empty());
+  const auto refused = [](const auto& action) {
+    ExpectError(ErrorKind::kInternal, {"evaluated in pieces"}, action);
+  };
+  const PerExample single(evaluated, TileMemory());
+  refused([&] { single.Gram(); });
+  refused([&] { single.Reduce({kernels::Reduction::Kind::kSigns}); });
+  refused([&] { single.MedianOfMeans(3); });
+  refused([&] { single.Variances(); });
+  refused([&] { evaluated.OfPart(0, 2); });
   int64_t examples = 0;
   evaluated.ForEachPiece([&](int64_t begin, const Gradients& piece) {
     EXPECT_EQ(begin, examples);
