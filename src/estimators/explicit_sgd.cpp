@@ -71,7 +71,10 @@ class ExplicitSgd : public Estimator {
     }
   }
 
-  std::vector<int64_t> Parts(int64_t n) const override { return {n / updates_}; }
+  std::vector<int64_t> Parts(int64_t n) const override {
+    const int64_t m = std::min(updates_, n);
+    return {n / m, (n + m - 1) / m};
+  }
 
   at::Tensor Estimate(const EstimatorView& view) override {
     // A batch that a probe brings need not divide: then the parts are as equal as they can be.

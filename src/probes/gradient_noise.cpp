@@ -134,6 +134,9 @@ class GradientNoise : public Probe {
     return values;
   }
 
+  std::vector<int64_t> OwnBatches() const override { return {size_}; }
+  std::vector<int64_t> EstimatedBatches() const override { return {size_}; }
+
   at::Tensor Measure(const StepView& view) override {
     Draws estimator(directions_);
     Draws sgd(directions_);
@@ -193,10 +196,10 @@ class GradientNoise : public Probe {
     seed_ = context.seed;
     augment_seed_ = Stream(context.seed, "gradient_noise.augment").Bits64();
     examples_ = context.examples;
-    const int64_t size = batch_size_.value_or(context.sampler.batch_size());
-    if (size < context.examples) return;
+    size_ = batch_size_.value_or(context.sampler.batch_size());
+    if (size_ < context.examples) return;
     throw Error(ErrorKind::kConfig, context.path,
-                "draws batches of " + std::to_string(size) +
+                "draws batches of " + std::to_string(size_) +
                     " distinct examples, and there are only " + std::to_string(context.examples) +
                     " training examples: all draws would be the same",
                 "Give the probe a lower batch_size, or lower that of the run, with a sampler other "
@@ -210,6 +213,7 @@ class GradientNoise : public Probe {
   uint64_t seed_ = 0;
   uint64_t augment_seed_ = 0;
   int64_t examples_ = 0;   // in the training set
+  int64_t size_ = 0;       // of the drawn batches, or the largest of them
   at::Tensor directions_;  // [projections, p]
 };
 

@@ -79,6 +79,8 @@ class Probe : public Configurable {
   /// Makes the state, on theta's device, once before the first step.
   virtual void Allocate(const at::Tensor& theta) { (void)theta; }
 
+  /// Those of them on which it takes the run's estimate (StepView::estimate).
+  virtual std::vector<int64_t> EstimatedBatches() const { return {}; }
   /// Names of the values, in the order of Measure's result; known before step 0. The CSV column is
   /// "<label>.<value>".
   virtual std::vector<std::string> Values() const = 0;

@@ -49,14 +49,21 @@ void CheckBatches(const Network& network, const RunConfig& config) {
   network.CheckNormalizes(sampler.batch_size(), "batch_size", "Give a larger batch_size");
   network.CheckNormalizes(sampler.smallest_batch(), "sampler.drop_last",
                           "Set it to true, which leaves out the smaller last batch of an epoch");
+  const auto check_parts = [&](int64_t n, const std::string& path, const std::string& hint) {
+    for (const int64_t size : config.gradient->Parts(n)) network.CheckNormalizes(size, path, hint);
+  };
   for (const int64_t n : {sampler.batch_size(), sampler.smallest_batch()}) {
-    for (const int64_t size : config.gradient->Parts(n)) {
-      network.CheckNormalizes(size, "gradient", "Cut the batches into larger parts");
-    }
+    check_parts(n, "gradient", "Cut the batches into larger parts");
   }
   for (size_t i = 0; i < config.probes.choices().size(); ++i) {
-    for (const int64_t size : (*config.probes.choices()[i])->OwnBatches()) {
+    const Probe& probe = **config.probes.choices()[i];
+    for (const int64_t size : probe.OwnBatches()) {
       network.CheckNormalizes(size, ProbePath(i), "Let the probe take larger batches");
+    }
+    for (const int64_t n : probe.EstimatedBatches()) {
+      check_parts(n, ProbePath(i),
+                  "Let the probe take batches that " + config.gradient.selected() +
+                      " cuts into larger parts");
     }
   }
 }
@@ -66,21 +73,26 @@ void CheckPieces(const Network& network, const RunConfig& config) {
   if (!config.piece_size) return;
   const int64_t size = *config.piece_size;
   const int64_t largest = config.sampler->batch_size();
-  const auto check = [&](bool needs_whole, const std::string& path, const std::string& name) {
-    if (!needs_whole || largest <= size) return;
+  const auto check = [&](bool needs_whole, int64_t n, const std::string& path,
+                         const std::string& name) {
+    if (!needs_whole || n <= size) return;
     throw Error(ErrorKind::kConfig, path,
-                name + " looks at all " + std::to_string(largest) +
+                name + " looks at all " + std::to_string(n) +
                     " examples of a batch at once, but batches are evaluated in pieces of " +
                     std::to_string(size),
                 "Raise piece_size or leave it out, or choose something else here.");
   };
-  check(config.gradient->NeedsWholeBatch(), "gradient", config.gradient.selected());
-  check(config.update->NeedsWholeBatch(), "update", config.update.selected());
+  const bool estimator_needs_whole = config.gradient->NeedsWholeBatch();
+  check(estimator_needs_whole, largest, "gradient", config.gradient.selected());
+  check(config.update->NeedsWholeBatch(), largest, "update", config.update.selected());
   int64_t any = largest;
   for (size_t i = 0; i < config.probes.choices().size(); ++i) {
     const auto& probe = *config.probes.choices()[i];
     for (const int64_t own : probe->OwnBatches()) any = std::max(any, own);
-    check(probe->NeedsWholeBatch(), ProbePath(i), probe.selected());
+    for (const int64_t n : probe->EstimatedBatches()) {
+      check(estimator_needs_whole, n, ProbePath(i), config.gradient.selected());
+    }
+    check(probe->NeedsWholeBatch(), largest, ProbePath(i), probe.selected());
   }
   if (any > size) network.CheckPieces(size, "piece_size");
 }

@@ -5,6 +5,8 @@
 
 #include "core/csv.h"
 #include "data/distinct.h"
+#include "estimators/estimator.h"
+#include "tests/example_fields.h"
 #include "tests/expect_error.h"
 #include "tests/experiment_helper.h"
 
@@ -340,6 +342,50 @@ TEST(GradientNoise, RefusesWhatMakesNoSense) {
   refused(with("projections", -1), {"probes[0].projections", "-1"});
   refused({{"batch_size", 45}}, {"probes[0]", "45 distinct", "batch_size"});
   refused(with("batch_size", 45), {"probes[0]", "45 distinct", "batch_size"});
+}
+
+/// What the estimator can't do on batches of the probe's own size is refused as it is on the run's.
+TEST(GradientNoise, RefusesBatchesThatTheEstimatorCannotTake) {
+  const auto build = [](int64_t batch_size, const Json& changes) {
+    Json config = Config(1, {{"name", "mean"}}, 12, 20, 0);
+    config["sampler"]["drop_last"] = true;
+    config["probes"][0]["batch_size"] = batch_size;
+    config.update(changes);
+    const auto read = ReadRunConfig(config);
+    const Experiment experiment(*read);
+  };
+  for (const std::string name :
+       {"winsorized", "trimmed_mean", "coordinate_median", "median_of_means", "sign_sum"}) {
+    Json gradient = BaseFields<Estimator>(name);
+    gradient["name"] = name;
+    const Json changes = {{"piece_size", 12}, {"gradient", gradient}};
+    ExpectError(ErrorKind::kConfig, {"probes[0]", name, "all 24 examples", "in pieces of 12"},
+                [&] { build(24, changes); });
+    build(12, changes);
+  }
+  // On images of which ResNet-18 leaves one pixel.
+  Json images = SyntheticConfig()["data"];
+  images["shape"] = {1, 8, 8};
+  const auto expect = [&](const Json& gradient, const Json& norm, int64_t refused,
+                          int64_t allowed) {
+    Json model = {{"name", "resnet18"}, {"channels", 2}};
+    model.update(norm);
+    const Json changes = {{"data", images}, {"model", model}, {"gradient", gradient}};
+    ExpectError(ErrorKind::kConfig, {"probes[0]", "1 example"}, [&] { build(refused, changes); });
+    build(allowed, changes);
+  };
+  const Json batch_norm = {{"norm", "batch"}};
+  const Json ghost_norm = {{"norm", "ghost"}, {"ghost_batch_size", 4}};
+  expect({{"name", "mean"}}, batch_norm, 1, 2);
+  expect({{"name", "gradient_norm_penalty"}, {"lambda", 0.5}, {"penalty_batch_size", 5}},
+         batch_norm, 11, 10);
+  expect({{"name", "sam"}, {"rho", 0.1}, {"micro_batch_size", 5}}, batch_norm, 11, 10);
+  const auto explicit_sgd = [](int64_t updates) -> Json {
+    return {{"name", "explicit_sgd"}, {"updates", updates}, {"learning_rate", 0.1}};
+  };
+  expect(explicit_sgd(3), ghost_norm, 16, 18);  // 5, 5 and 6 examples; 5 = 4 + 1
+  expect(explicit_sgd(3), ghost_norm, 14, 12);  // 4, 5 and 5
+  expect(explicit_sgd(6), batch_norm, 2, 12);   // 1 and 1
 }
 
 }  // namespace
