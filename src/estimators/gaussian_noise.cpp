@@ -218,7 +218,8 @@ class IsotropicNoise final : public NoiseAround {
     const at::Tensor trace = CovarianceTrace(at::cat(squared_norms), Dot(mean, mean));
     const int64_t p = theta.size(0);
     const at::Tensor z = Normals(stream, p).to(theta.device());
-    const at::Tensor deviation = trace.mul(variance / static_cast<double>(p)).sqrt();
+    // Rounding can make the trace of gradients that are all the same negative.
+    const at::Tensor deviation = trace.clamp_min(0).mul(variance / static_cast<double>(p)).sqrt();
     return z.mul(deviation).add_(mean).to(theta.scalar_type());
   }
 };

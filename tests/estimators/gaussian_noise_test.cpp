@@ -166,6 +166,24 @@ TEST(GaussianNoise, ALargeReferenceIsTakenByPieces) {
   }
 }
 
+/// Where all examples have the same gradient there is no noise, though rounding may leave a trace of
+/// the covariance that is not 0, and be it negative.
+TEST(GaussianNoise, OfEqualGradientsIsTheirMean) {
+  for (uint64_t index = 0; index < 30; ++index) {
+    RandomMlp random = Linear();
+    Stream stream(73, "theta", index);
+    random.theta = RandomVector(stream, random.theta.size());
+    const oracle::Example example = random.examples[0];
+    random.examples.assign(3, example);
+    const Vector mean = GradientsOf(random, {0})[0];
+    for (const std::string name : {"gaussian_noise", "isotropic_noise"}) {
+      const Noise noise(name, Json::object(), random, 3);
+      // The noise is of the size of the root of the trace, some eps of the squared gradient.
+      ExpectNear(ToVector(noise.Draw(0)), mean, 1e-6 * oracle::Norm(mean), name);
+    }
+  }
+}
+
 /// Mean, variance and excess kurtosis of <u, g>, each as its distance from what it is to be in
 /// standard errors of Gaussian numbers: 1 / sqrt(K), sqrt(2 / (K - 1)) and sqrt(24 / K).
 Vector Distances(const Noise& noise, const Vector& u, double mean, double variance, int64_t draws) {
