@@ -138,6 +138,15 @@ class StabilityProbe : public Probe {
   }
 
  private:
+    const int64_t fresh = batches_ - (with_updating_ ? 1 : 0);
+    if (fresh > 0 && context.sampler.batch_size() > context.examples) {
+      throw Error(ErrorKind::kConfig, context.path + ".batches",
+                  "found " + std::to_string(batches_) + ", but fresh batches are of " +
+                      std::to_string(context.sampler.batch_size()) +
+                      " distinct examples, and there are only " + std::to_string(context.examples) +
+                      " training examples",
+                  "Set it to 0, or lower the run's batch_size.");
+    }
   /// <v, P v>, a scalar in double.
   static at::Tensor MetricNorm(const at::Tensor& v, const at::Tensor& metric) {
     return Dot(v, metric.defined() ? v.mul(metric) : v);

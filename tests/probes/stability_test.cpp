@@ -278,6 +278,14 @@ TEST(StabilityProbe, RefusesWhatHasNoMeaning) {
   ShortRun run(full);
   refuse(StabilityWith({{"batches", 0}, {"with_updating", true}}), Json::object(),
          {"probes[0].with_updating", "batches"});
+  // With replacement a batch may be larger than the training set, but not of distinct examples.
+  const Json large = {{"batch_size", 46}, {"sampler", {{"name", "replacement"}}}};
+  refuse(StabilityWith({}), large, {"probes[0].batches", "46 distinct", "45 training examples"});
+  refuse(StabilityWith({{"batches", 2}, {"with_updating", true}}), large, {"probes[0].batches"});
+  for (const Json& fields : {Json{{"batches", 0}}, Json{{"batches", 1}, {"with_updating", true}}}) {
+    ShortRun allowed(ConfigOf({StabilityWith(fields)}, large));
+    allowed.stepper().Step(0);
+  }
 }
 
 TEST(StabilityProbe, OneBatchHasNoError) {
