@@ -115,11 +115,13 @@ class NoiseAround : public Estimator {
   }
 
   std::string Describe(int64_t n) const override {
-    const double noise = scale_ * scale_ / static_cast<double>(noise_batch_size_.value_or(n));
-    const double own = Reference() ? 0 : 1 / static_cast<double>(n);
+    // 1/b, where the covariance is that over batches of b distinct examples, (1/b - 1/N) Sigma.
+    const double inverse = Reference() ? Asked() + 1 / static_cast<double>(examples_)
+                                       : scale_ * scale_ / static_cast<double>(NoiseBatch()) +
+                                             1 / static_cast<double>(n);
     char text[120];
     std::snprintf(text, sizeof(text), "as noisy as plain SGD with batches of %.6g examples",
-                  1 / (own + noise));
+                  1 / inverse);
     return text;
   }
 
@@ -148,6 +150,15 @@ class NoiseAround : public Estimator {
   }
 
   void CheckReference(const EstimatorContext& context) const {
+    if (NoiseBatch() > context.examples) {
+      throw Error(ErrorKind::kConfig, context.path + ".noise_batch_size",
+                  (noise_batch_size_ ? "found " + std::to_string(NoiseBatch())
+                                     : "left out, which stands for the run's batch_size of " +
+                                           std::to_string(NoiseBatch())) +
+                      ", but no more than the " + std::to_string(context.examples) +
+                      " training examples can be distinct",
+                  "Give at most that many.");
+    }
     if (*reference_size_ > context.examples) {
       throw Error(ErrorKind::kConfig, context.path + ".reference_size",
                   "found " + std::to_string(*reference_size_) + ", but there are only " +
@@ -155,12 +166,14 @@ class NoiseAround : public Estimator {
                   "Give at most that many.");
     }
     if (Variance() >= 0) return;
-    const double least = 1 / (Asked() + 1 / static_cast<double>(examples_));
-    throw Error(ErrorKind::kConfig, context.path + ".reference_size",
-                "the mean of " + std::to_string(*reference_size_) +
-                    " examples' gradients is noisier by itself than what is asked for",
-                "Give at least " + std::to_string(std::llround(std::ceil(least))) +
-                    " examples, and best many more.");
+    // All examples are enough, whatever rounding makes of it.
+    const auto all = static_cast<double>(examples_);
+    const double least = std::min(std::ceil(1 / (Asked() + 1 / all)), all);
+    throw Error(
+        ErrorKind::kConfig, context.path + ".reference_size",
+        "the mean of " + std::to_string(*reference_size_) +
+            " examples' gradients is noisier by itself than what is asked for",
+        "Give at least " + std::to_string(std::llround(least)) + " examples, and best many more.");
   }
 
   double scale_ = 1;

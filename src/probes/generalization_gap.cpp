@@ -31,6 +31,8 @@
 // augmented like B, by draws of its own. Under batch normalization each batch has its own
 // statistics.
 
+#include <algorithm>
+
 #include "config/registry.h"
 #include "core/error.h"
 #include "core/rng.h"
@@ -147,7 +149,7 @@ class GeneralizationGap : public Probe {
 
  private:
   void CheckOutside(const ProbeContext& context) const {
-    const int64_t left = examples_ - context.sampler.batch_size();
+    const int64_t left = std::max<int64_t>(examples_ - context.sampler.batch_size(), 0);
     if (size_ <= left) return;
     throw Error(ErrorKind::kConfig, context.path + ".outside",
                 std::to_string(size_) + " training examples are to be drawn from the " +

@@ -271,14 +271,20 @@ TEST(GaussianNoise, HasTheCovarianceOfPlainSgd) {
 }
 
 TEST(GaussianNoise, SaysHowNoisyItIs) {
-  const auto text = [](const Json& fields) {
-    return MakeExample<Estimator>("gaussian_noise", fields)->Describe(20);
+  const RandomMlp random = Linear();  // of 24 examples
+  const auto expect = [&](const Json& fields, const std::string& batch) {
+    const std::string text = Noise("gaussian_noise", fields, random, 12).estimator->Describe(12);
+    EXPECT_NE(text.find("batches of " + batch + " examples"), std::string::npos) << text;
   };
-  EXPECT_NE(text(Json::object()).find("batches of 10 examples"), std::string::npos);
-  EXPECT_NE(text({{"noise_batch_size", 5}}).find("batches of 4 examples"), std::string::npos);
-  EXPECT_NE(text({{"around", "reference"}, {"reference_size", 100}, {"scale", 2}})
-                .find("batches of 5 examples"),
-            std::string::npos);
+  expect(Json::object(), "6");
+  expect({{"noise_batch_size", 4}}, "3");
+  // s^2 (1/B - 1/24) = 1/b - 1/24
+  const auto reference = [](double scale) -> Json {
+    return {{"around", "reference"}, {"reference_size", 24}, {"scale", scale}};
+  };
+  expect(reference(1), "12");
+  expect(reference(2), "4.8");
+  expect(reference(0), "24");
 }
 
 TEST(GaussianNoise, RefusesWhatMakesNoSense) {
@@ -297,6 +303,13 @@ TEST(GaussianNoise, RefusesWhatMakesNoSense) {
           {"gradient.reference_size", "noisier", "at least 7"});
   refused({{"around", "reference"}, {"reference_size", 24}, {"scale", 0.4}}, Json::object(),
           {"gradient.reference_size", "noisier", "at least 25"});
+  refused({{"around", "reference"}, {"reference_size", 40}, {"scale", 0}}, Json::object(),
+          {"gradient.reference_size", "noisier", "at least 45"});
+  refused({{"around", "reference"}, {"reference_size", 45}, {"noise_batch_size", 46}},
+          Json::object(), {"gradient.noise_batch_size", "found 46", "45 training examples"});
+  refused({{"around", "reference"}, {"reference_size", 45}},
+          {{"batch_size", 46}, {"sampler", {{"name", "replacement"}}}},
+          {"gradient.noise_batch_size", "batch_size of 46", "45 training examples"});
   ShortRun(SyntheticConfig({{"gradient",
                              {{"name", "gaussian_noise"},
                               {"around", "reference"},
