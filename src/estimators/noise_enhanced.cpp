@@ -10,7 +10,8 @@
 // With l = svag in place of alpha it is SVAG of Li, Malladi and Arora 2021 ("On the validity of
 // modeling SGD with stochastic differential equations", algorithm 1): alpha = (1 + sqrt(2 l - 1)) /
 // 2, which makes the covariance l times as large. With 1 / l of the learning rate, l steps then
-// move theta as far as one of plain SGD, with as much noise; as l grows they tend to the SDE.
+// move theta as far as one of plain SGD, with as much noise; as l grows they tend to the SDE. Its
+// noise is that of two batches: it goes with equation 6 alone.
 //
 // B' and its augmentation have random streams of their own: B's sequence does not depend on the
 // estimator. Batch normalization takes each batch's own statistics.
@@ -62,11 +63,18 @@ class NoiseEnhanced : public Estimator {
   }
 
   void Check(const std::string& path) const override {
-    if (given_alpha_.has_value() != svag_.has_value()) return;
-    throw Error(ErrorKind::kConfig, path + ".alpha",
-                svag_ ? "given beside svag, which stands for an alpha of its own"
-                      : "missing, and so is svag",
-                "Give one of the two.");
+    if (given_alpha_.has_value() == svag_.has_value()) {
+      throw Error(ErrorKind::kConfig, path + ".alpha",
+                  svag_ ? "given beside svag, which stands for an alpha of its own"
+                        : "missing, and so is svag",
+                  "Give one of the two.");
+    }
+    if (!svag_ || second_ == kBatch) return;
+    throw Error(ErrorKind::kConfig, path + ".svag",
+                "found " + std::to_string(*svag_) +
+                    ", but second is full: its alpha makes the covariance l times as large where "
+                    "both gradients are of batches",
+                "Set " + path + ".second to batch, or give alpha in place of svag.");
   }
 
   void Prepare(const EstimatorContext& context) override {
@@ -109,11 +117,12 @@ class NoiseEnhanced : public Estimator {
 
   std::string Describe(int64_t n) const override {
     const double rest = second_ == kFull ? 0 : 1 - alpha_;
+    const double factor = alpha_ * alpha_ + rest * rest;
+    if (factor == 0) return "without noise: the gradient of the full training set";
     char text[160];
-    std::snprintf(text, sizeof(text),
-                  "as noisy as plain SGD with batches of %.6g examples "
-                  "(B_eff of noise_enhancement, equation 11)",
-                  static_cast<double>(n) / (alpha_ * alpha_ + rest * rest));
+    std::snprintf(text, sizeof(text), "as noisy as plain SGD with batches of %.6g examples%s",
+                  static_cast<double>(n) / factor,
+                  second_ == kFull ? "" : " (B_eff of noise_enhancement, equation 11)");
     return text;
   }
 

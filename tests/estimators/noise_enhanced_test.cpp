@@ -304,6 +304,19 @@ TEST(NoiseEnhanced, ShowsASecondBatchWhereItDrawsOne) {
   }
 }
 
+/// Equation 11 is that of two batches.
+TEST(NoiseEnhanced, SaysHowNoisyItIs) {
+  const auto text = [](double alpha, const std::string& second) {
+    ShortRun run(SyntheticConfig({{"gradient", NoiseEnhanced(alpha, second)}}));
+    return run.config().gradient->Describe(36);
+  };
+  EXPECT_EQ(text(1.5, "batch"),
+            "as noisy as plain SGD with batches of 14.4 examples (B_eff of noise_enhancement, "
+            "equation 11)");
+  EXPECT_EQ(text(1.5, "full"), "as noisy as plain SGD with batches of 16 examples");
+  EXPECT_EQ(text(0, "full"), "without noise: the gradient of the full training set");
+}
+
 /// alpha = (1 + sqrt(2 l - 1)) / 2, which is whole where 2 l - 1 is an odd square.
 TEST(NoiseEnhanced, SvagIsAnAlpha) {
   for (const auto& [l, alpha] : {std::pair{1, 1.0}, std::pair{5, 2.0}, std::pair{13, 3.0}}) {
@@ -388,6 +401,8 @@ TEST(NoiseEnhanced, RefusesWhatMakesNoSense) {
   refused({{"name", "noise_enhanced"}}, {}, {"gradient.alpha", "missing", "svag"});
   refused({{"name", "noise_enhanced"}, {"alpha", 2}, {"svag", 2}}, {}, {"gradient.alpha", "svag"});
   refused({{"name", "noise_enhanced"}, {"svag", 0}}, {}, {"gradient.svag", "0"});
+  refused({{"name", "noise_enhanced"}, {"svag", 4}, {"second", "full"}}, {},
+          {"gradient.svag", "4", "second is full", "give alpha"});
   refused({{"name", "noise_enhanced"}, {"alpha", HUGE_VAL}}, {}, {"gradient.alpha", "number"});
   refused({{"name", "noise_enhanced"}, {"alpha", std::nan("")}}, {}, {"gradient.alpha", "number"});
   refused({{"name", "noise_enhanced"}, {"alpha", "inf"}}, {}, {"gradient.alpha", "inf", "number"});
