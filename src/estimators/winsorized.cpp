@@ -56,7 +56,8 @@ class Winsorized : public Estimator {
     const double rest = std::fmod(hundredths, 100);
     const int64_t rank = std::llrint((hundredths - rest) / 100);
     if (method_ == kNearest) {
-      const int64_t k = rank + (rest > 50 ? 1 : 0);
+      constexpr double kRounding = 1e-9;  // of 100 p where it is meant to be halfway
+      const int64_t k = rank + (rest > 50 + kRounding ? 1 : 0);
       return {kernels::Reduction::Kind::kClip, k, n - 1 - k};
     }
     if (rest == 0) return {kernels::Reduction::Kind::kClip, rank, n - 1 - rank};

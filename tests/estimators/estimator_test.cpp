@@ -254,6 +254,24 @@ TEST(WinsorizedEstimator, OnAHundredExamplesThePercentileIsTheNumberOfOutliers) 
   }
 }
 
+/// Of two ranks as near to a percentile the one that moves fewer values, though 500 times 16.1 % is
+/// rounded to above 80.5.
+TEST(WinsorizedEstimator, ATieIsOneWhateverRoundingMakesOfIt) {
+  RandomMlp random;
+  random.mlp = {{1, 2}, "identity", false, "mean_squared_error"};
+  random.theta = {0.0, 0.0};
+  double sum = 0;
+  for (int i = 0; i < 501; ++i) {
+    random.examples.push_back({{i * i / 1e5}, 0});  // not even, so that each rank tells
+    sum += std::pow(std::clamp(i, 80, 420), 2) / 1e5;
+  }
+  const OracleUnderTest it(random, at::kDouble);
+  const Gradients gradients = it.oracle.Evaluate(it.batch, it.theta);
+  const auto winsorized = MakeExample<Estimator>("winsorized", {{"percentile", 16.1}});
+  const at::Tensor g = winsorized->Estimate({0, it.batch, gradients, it.theta, it.oracle});
+  EXPECT_NEAR(g[0].item<double>(), -sum / 501, 1e-12);  // grad L_i = -x_i
+}
+
 TEST(RobustEstimators, KnownSpecialCases) {
   const at::Tensor mean = FirstGradient({{"name", "mean"}});
   const auto expect_mean = [&](const Json& gradient) {
