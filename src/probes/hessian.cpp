@@ -283,9 +283,10 @@ class HessianProbe : public Probe {
 
   void OwnPrepare(const ProbeContext& context) override {
     if (preconditioned_ && !context.stability) {
-      throw Error(ErrorKind::kConfig, context.path + ".preconditioned",
-                  "true, but this update rule's metric is not known",
-                  "Leave it out, or use the rule sgd, n_step or adam.");
+      throw Error(
+          ErrorKind::kConfig, context.path + ".preconditioned",
+          "true, but this update rule's metric is not known",
+          std::string("Leave it out, or use one of the rules ") + kRulesThatKnowStability + ".");
     }
     if (preconditioned_ && noise_) {
       throw Error(ErrorKind::kConfig, context.path + ".noise",

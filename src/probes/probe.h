@@ -41,6 +41,9 @@ struct StepView {
   mutable std::optional<LineLosses> along_step = {};  // where it was made
 };
 
+/// The update rules that say where they become unstable (UpdateRule::KnowsStability), for texts.
+inline constexpr const char* kRulesThatKnowStability = "adam, adamw, n_step, rmsprop, sgd";
+
 /// What a probe may check and keep before the run; everything outlives the probe.
 struct ProbeContext {
   std::string path;  // JSON path of the probe ("probes[0]")
@@ -74,13 +77,13 @@ class Probe : public Configurable {
   void Prepare(const ProbeContext& context);
   /// Sizes of the batches that Measure makes for itself; known from Prepare on.
   virtual std::vector<int64_t> OwnBatches() const { return {}; }
+  /// Those of them on which it takes the run's estimate (StepView::estimate).
+  virtual std::vector<int64_t> EstimatedBatches() const { return {}; }
   /// The files that Allocate reads.
   virtual std::vector<std::filesystem::path> InputFiles() const { return {}; }
   /// Makes the state, on theta's device, once before the first step.
   virtual void Allocate(const at::Tensor& theta) { (void)theta; }
 
-  /// Those of them on which it takes the run's estimate (StepView::estimate).
-  virtual std::vector<int64_t> EstimatedBatches() const { return {}; }
   /// Names of the values, in the order of Measure's result; known before step 0. The CSV column is
   /// "<label>.<value>".
   virtual std::vector<std::string> Values() const = 0;

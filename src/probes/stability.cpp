@@ -105,12 +105,14 @@ class StabilityProbe : public Probe {
                  "drawn independently; a shuffling sampler gives what the epoch has not "
                  "had yet"},
         with_updating_);
-    visitor.Visit({.name = "threshold",
-                   .help = "compare with the sharpness at which the update rule becomes unstable "
-                           "(sgd, n_step and adam), in the rule's own metric (adam's "
-                           "preconditioner); false, and all is in the Euclidean metric, for any "
-                           "rule"},
-                  threshold_);
+    visitor.Visit(
+        {.name = "threshold",
+         .help = std::string("compare with the sharpness at which the update rule becomes "
+                             "unstable (known of ") +
+                 kRulesThatKnowStability +
+                 "), in the rule's own metric (adam's preconditioner); false, and all is "
+                 "in the Euclidean metric, for any rule"},
+        threshold_);
     visitor.Visit({.name = "critical_passes",
                    .help = "also how far along the step the batch's loss stays below where it "
                            "was, by this many forward passes; 8 find it to 1 %; 0: not",
@@ -126,8 +128,9 @@ class StabilityProbe : public Probe {
     if (threshold_ && !context.stability) {
       throw Error(ErrorKind::kConfig, context.path + ".threshold",
                   "true, but the sharpness at which this update rule becomes unstable is not known",
-                  "Set it to false to measure without a threshold, or use the rule sgd, n_step or "
-                  "adam.");
+                  std::string("Set it to false to measure without a threshold, or use one of the "
+                              "rules ") +
+                      kRulesThatKnowStability + ".");
     }
     if (batches_ > 0 && context.sampler.SameEveryStep()) {
       throw Error(ErrorKind::kConfig, context.path + ".batches",
@@ -135,9 +138,6 @@ class StabilityProbe : public Probe {
                       ", but the sampler uses the same batch at every step: there are no others",
                   "Set it to 0: step_sharpness is then that of every batch.");
     }
-  }
-
- private:
     const int64_t fresh = batches_ - (with_updating_ ? 1 : 0);
     if (fresh > 0 && context.sampler.batch_size() > context.examples) {
       throw Error(ErrorKind::kConfig, context.path + ".batches",
@@ -147,6 +147,9 @@ class StabilityProbe : public Probe {
                       " training examples",
                   "Set it to 0, or lower the run's batch_size.");
     }
+  }
+
+ private:
   /// <v, P v>, a scalar in double.
   static at::Tensor MetricNorm(const at::Tensor& v, const at::Tensor& metric) {
     return Dot(v, metric.defined() ? v.mul(metric) : v);

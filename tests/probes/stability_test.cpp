@@ -288,6 +288,22 @@ TEST(StabilityProbe, RefusesWhatHasNoMeaning) {
   }
 }
 
+/// Help and errors name all rules that a threshold is known of.
+TEST(StabilityProbe, NamesTheRulesThatKnowStability) {
+  std::string known;
+  for (const auto& [name, entry] : Registry<UpdateRule>::entries()) {
+    if (!entry.make()->KnowsStability()) continue;
+    known += (known.empty() ? "" : ", ") + name;
+  }
+  EXPECT_EQ(kRulesThatKnowStability, known);
+  const Json sign = {{"name", "sign_sgd"}, {"learning_rate", 0.1}};
+  for (const Json& probe :
+       {StabilityWith({}), Json{{"name", "hessian"}, {"preconditioned", true}}}) {
+    ExpectError(ErrorKind::kConfig, {known},
+                [&] { ShortRun run(ConfigOf({probe}, {{"update", sign}})); });
+  }
+}
+
 TEST(StabilityProbe, OneBatchHasNoError) {
   ShortRun run(ConfigOf({StabilityWith({{"batches", 1}})}, Json::object()));
   EXPECT_EQ(run.probe(0).Values(),
