@@ -29,7 +29,11 @@ class Distance : public Probe {
  public:
   Distance() : Probe(Cadence::EveryEpochs(1)) {}
 
-  void Check(const std::string& path) const override { loss_.Check(path); }
+  void Check(const std::string& path) const override {
+    if (points_ > 0) return loss_.Check(path);
+    loss_.CheckUnused(path, "barrier_points is 0, so that no loss is taken",
+                      "set " + path + ".barrier_points to 1 or more");
+  }
 
   void CheckNetwork(const Network& network, const std::string& path) const override {
     if (!to_.empty()) ReadWeights(to_, network, path + ".to");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "core/rng.h"
@@ -46,10 +47,27 @@ void LossChoice::Fields(FieldVisitor& visitor) {
 }
 
 void LossChoice::Check(const std::string& path) const {
-  if (InSet() || !examples_) return;
-  throw Error(ErrorKind::kConfig, path + ".examples",
-              "found " + std::to_string(*examples_) + ", but over is batch",
-              "Leave it out, or set " + path + ".over to training_set.");
+  if (InSet()) return;
+  CheckNoSizes(path, "over is batch", "set " + path + ".over to training_set");
+}
+
+void LossChoice::CheckUnused(const std::string& path, const std::string& why,
+                             const std::string& remedy) const {
+  CheckNoSizes(path, why, remedy);
+  if (InSet()) return;
+  throw Error(ErrorKind::kConfig, path + ".over", "found batch, but " + why,
+              "Leave it out, or " + remedy + ".");
+}
+
+void LossChoice::CheckNoSizes(const std::string& path, const std::string& why,
+                              const std::string& remedy) const {
+  for (const auto& [field, value] :
+       {std::pair{"examples", examples_}, std::pair{"piece_size", given_piece_size_}}) {
+    if (!value) continue;
+    throw Error(ErrorKind::kConfig, path + "." + field,
+                "found " + std::to_string(*value) + ", but " + why,
+                "Leave it out, or " + remedy + ".");
+  }
 }
 
 void LossChoice::Prepare(const ProbeContext& context, const std::string& stream) {

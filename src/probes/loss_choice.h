@@ -19,6 +19,10 @@ class LossChoice {
   /// Throws an Error of kind kConfig at `path`, that of the probe, where fields contradict each
   /// other.
   void Check(const std::string& path) const;
+  /// The same of a probe that takes no such loss: where a field is given. `why`, `remedy`: what makes
+  /// it so, and how to change that.
+  void CheckUnused(const std::string& path, const std::string& why,
+                   const std::string& remedy) const;
   /// Cross-checks against the run. `stream`: name of the stream that draws the part.
   void Prepare(const ProbeContext& context, const std::string& stream);
   /// Sizes of the pieces that are not the updating batch.
@@ -40,6 +44,9 @@ class LossChoice {
 
  private:
   bool InSet() const;
+  /// Refuses the fields that only say how the training set is taken.
+  void CheckNoSizes(const std::string& path, const std::string& why,
+                    const std::string& remedy) const;
 
   std::string over_ = "training_set";
   std::optional<int64_t> examples_;

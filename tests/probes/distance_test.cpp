@@ -149,8 +149,22 @@ TEST(DistanceProbe, RefusesFilesThatAreNoOtherEnd) {
   refuse({{"theta", at::zeros({125})}}, ErrorKind::kConfig,
          {"probes[0].to", "another network", "linear1.weight [5, 25] there"},
          "linear1.weight [5, 25]");
-  ExpectError(ErrorKind::kConfig, {"probes[0].examples", "46", "45"},
-              [&] { ShortRun run(ConfigOf({{"examples", 46}})); });
+}
+
+TEST(DistanceProbe, RefusesFieldsThatDoNothing) {
+  const auto refuse = [](const Json& fields, const std::vector<std::string>& parts) {
+    ExpectError(ErrorKind::kConfig, parts, [&] { ShortRun run(ConfigOf(fields)); });
+  };
+  refuse({{"barrier_points", 1}, {"examples", 46}}, {"probes[0].examples", "46", "45"});
+  refuse({{"barrier_points", 1}, {"piece_size", 9}, {"over", "batch"}},
+         {"probes[0].piece_size", "9", "over is batch"});
+  for (const auto& [field, value] :
+       {std::pair{"examples", Json(9)}, std::pair{"piece_size", Json(9)},
+        std::pair{"over", Json("batch")}}) {
+    const std::string path = std::string("probes[0].") + field;
+    refuse({{field, value}}, {path, "barrier_points is 0", "probes[0].barrier_points"});
+    ShortRun run(ConfigOf({{"barrier_points", 1}, {field, value}}));
+  }
 }
 
 }  // namespace

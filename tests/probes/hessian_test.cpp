@@ -363,6 +363,7 @@ TEST(HessianProbe, RefusesWhatDoesNotExist) {
   ShortRun(ConfigOf({{"largest", 20}, {"smallest", 4}}, two));
   refuse({{"examples", 46}}, {"probes[0].examples", "46", "45"});
   refuse({{"examples", 4}, {"over", "batch"}}, {"probes[0].examples", "4", "over"});
+  refuse({{"piece_size", 4}, {"over", "batch"}}, {"probes[0].piece_size", "4", "over"});
   refuse({{"noise", true}, {"noise_examples", 46}}, {"probes[0].noise_examples", "46", "45"});
   refuse({{"noise_examples", 4}}, {"probes[0].noise_examples", "4", "noise"});
   refuse({{"trace_samples", 1}}, {"probes[0].trace_samples", "standard error"});
