@@ -64,9 +64,10 @@ class Adam : public UpdateRule {
     square_.mul_(beta2_).addcmul_(g, g, 1 - beta2_);
     const at::Tensor root = square_.sqrt().div_(std::sqrt(1 - std::pow(beta2_, t))).add_(epsilon_);
     const double learning_rate = LearningRate(gradient.step);
-    const double rate = learning_rate / (1 - std::pow(beta1_, t));
+    const double correction = 1 - std::pow(beta1_, t);  // learning_rate / rate, unless both are 0
+    const double rate = learning_rate / correction;
     const at::Tensor direction = mean_.div(root);
-    if (weight_decay_ > 0) direction.add_(gradient.theta, weight_decay_ * learning_rate / rate);
+    if (weight_decay_ > 0) direction.add_(gradient.theta, weight_decay_ * correction);
     const double stable_up_to = (2 - learning_rate * weight_decay_) * (1 + beta1_);  // y
     return {direction, -rate, {stable_up_to / ((1 - beta1_) * rate), root}};
   }

@@ -250,6 +250,20 @@ TEST(UpdateRuleValues, AdamWWithoutDecayIsAdamBitForBit) {
   }
 }
 
+/// A schedule may fall below the smallest number: then nothing moves.
+TEST(UpdateRuleValues, AdamAndAdamWStandStillAtALearningRateOfZero) {
+  const Json rate = {{"name", "step_decay"}, {"value", 0.1}, {"factor", 1e-3}, {"every", 1e-3}};
+  for (const char* name : {"adam", "adamw"}) {
+    Walk walk({name, {{"learning_rate", rate}}}, at::kDouble);
+    walk.rule->PrepareLearningRate({1000, 1}, "update");
+    walk.step = 999;
+    ASSERT_EQ(walk.rule->LearningRate(walk.step), 0);
+    const at::Tensor before = walk.theta.clone();
+    walk.Step();
+    EXPECT_TRUE(walk.theta.equal(before)) << name;
+  }
+}
+
 TEST(UpdateRuleValues, RmsProp) {
   struct Loop {
     double beta2 = 0.99;
