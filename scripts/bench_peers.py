@@ -91,17 +91,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-try:
-    import numpy  # noqa: F401
-    import torch
-except ImportError as error:
-    print(
-        f"error: {error.name}: this Python has none\n  run scripts/setup.sh, which finds or installs PyTorch, and call "
-        f"this with .venv/bin/python where it made one; or: {sys.executable or 'python3'} -m pip install numpy torch",
-        file=sys.stderr,
-    )
-    sys.exit(5)
+from sgdscope.libraries import numpy, torch  # noqa: F401
 
+# isort: split
 from sgdscope.errors import RESOURCE, Error, exit_status_of, note
 from sgdscope.files import replacing
 from sgdscope.peers import (

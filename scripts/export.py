@@ -18,6 +18,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sgdscope.libraries import numpy, scipy  # noqa: F401
+
+# isort: split
 import numpy as np
 
 import sgdscope

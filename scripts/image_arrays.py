@@ -19,6 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sgdscope.libraries import numpy  # noqa: F401
+
+# isort: split
 import numpy as np
 
 from sgdscope.errors import DATA, Error, exit_status_of

@@ -17,6 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sgdscope.libraries import numpy  # noqa: F401
+
+# isort: split
 from sgdscope.errors import Error, exit_status_of, need_matplotlib
 from sgdscope.plots.density import draw_densities
 from sgdscope.plots.lines import X_AXES, make_x_axis

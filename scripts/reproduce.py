@@ -19,6 +19,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sgdscope.libraries import numpy, scipy  # noqa: F401
+
+# isort: split
 from sgdscope.catalogue import ROOT, choose, figures, jobs_of, papers, sizes_of_paper, study_of, with_size
 from sgdscope.claims import Verdict
 from sgdscope.durations import CORES, Durations, in_words

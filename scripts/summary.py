@@ -19,6 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sgdscope.libraries import numpy, scipy  # noqa: F401
+
+# isort: split
 import numpy as np
 
 import sgdscope

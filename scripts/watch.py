@@ -27,6 +27,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from sgdscope.libraries import numpy  # noqa: F401
+
+# isort: split
 from sgdscope import watching
 from sgdscope.errors import RESOURCE, Error, exit_status_of
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -21,6 +22,7 @@ from run_folders import NAN, RunFolders, falling_loss
 # isort: split
 import plot
 from papers.inherent_noise._sums import COLUMNS, draw_sums
+from sgdscope.catalogue import ROOT
 from sgdscope.plots.density import draw_densities
 from sgdscope.plots.lines import Line, batch_loss, make_lines, make_x_axis, thin_out
 from sgdscope.plots.panels import draw_columns
@@ -267,8 +269,30 @@ class Errors(Plots):
         self.assertIn("loss has no value above 0", self.refused(folder, "--columns", "loss", "--log-y", status=3))
 
     def test_a_missing_matplotlib_says_how_to_install_it(self) -> None:
-        with mock.patch.dict(sys.modules, {"matplotlib": None}):
-            self.assertIn("run scripts/setup.sh", self.refused(self.make_simple(), "--columns", "loss", status=5))
+        own = self.root / ".venv"
+        with mock.patch.dict(sys.modules, {"matplotlib": None}), mock.patch("sgdscope.errors.ENVIRONMENT", own):
+            said = self.refused(self.make_simple(), "--columns", "loss", status=5)
+        self.assertIn(
+            f"run scripts/setup.sh, which installs it and says for which Python, or: {sys.executable} -m", said
+        )
+
+    def test_every_tool_says_which_python_has_its_libraries(self) -> None:
+        shutil.copytree(ROOT / "scripts", self.root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+
+        def said(tool: str) -> str:
+            bare = [sys.executable, "-S", "-E", "-B"]  # without NumPy, wherever it is installed
+            done = subprocess.run([*bare, str(self.root / "scripts" / tool)], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (5, ""), f"{tool}: {done.stderr}")
+            return done.stderr
+
+        tools = [file.name for file in (ROOT / "scripts").glob("*.py") if "sgdscope.libraries" in file.read_text()]
+        self.assertGreaterEqual(len(tools), 7)
+        self.assertIn("or: ", said("plot.py"))
+        own = self.root / ".venv"
+        (own / "lib" / "python3" / "site-packages" / "numpy").mkdir(parents=True)
+        for tool in tools:
+            self.assertEqual(said(tool), f"error: numpy: this Python, {sys.executable}, has none\n"
+                             f"  call this with {own}/bin/python, which has it\n")  # fmt: skip
 
     def test_a_place_that_cannot_be_written(self) -> None:
         Path(self.root, "file").write_text("")

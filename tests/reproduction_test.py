@@ -866,7 +866,7 @@ class Reports(Runs):
         errors = io.StringIO()
         with mock.patch.dict(sys.modules, {"matplotlib": None}), contextlib.redirect_stderr(errors):
             self.assertEqual(reproduce.main(["plan", "inherent_noise/fig1", "--out", str(self.root / "new")]), 5)
-        self.assertIn("run scripts/setup.sh", errors.getvalue())
+        self.assertIn("error: matplotlib: this Python, ", errors.getvalue())
         self.assertFalse((self.root / "new").exists())
 
     def test_the_list_names_every_figure_and_what_runs_here_took(self) -> None:

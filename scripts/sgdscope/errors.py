@@ -6,13 +6,12 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 USAGE, DATA, RESOURCE = 2, 3, 5  # exit statuses, as the executable's
 BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 
-HOW_TO_INSTALL = ("run scripts/setup.sh, which installs it, or: {python} -m pip install numpy scipy matplotlib").format(
-    python=sys.executable or "python3"
-)
+ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv"  # of scripts/setup.sh, where that makes one
 
 
 class Error(Exception):
@@ -42,13 +41,25 @@ def suggestion(name: str, known: Collection[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(known)}"
 
 
+def missing(library: str, packages: str = "numpy scipy matplotlib") -> Error:
+    """The error for a library that this Python lacks. The remedy is the Python of scripts/setup.sh, where that has it."""
+    here, own = Path(sys.executable or "python3"), ENVIRONMENT / "bin" / "python"
+    if here.parent != own.parent and any(ENVIRONMENT.glob(f"lib/python*/site-packages/{library}")):
+        hint = f"call this with {own}, which has it"
+    else:
+        hint = (
+            f"run scripts/setup.sh, which installs it and says for which Python, or: {here} -m pip install {packages}"
+        )
+    return Error(library, f"this Python, {here}, has none", hint, RESOURCE)
+
+
 def need_matplotlib() -> None:
     """Refuses to go on without matplotlib; it is imported late, because that takes long."""
     os.environ["MPLBACKEND"] = "agg"  # files are all that is drawn; a notebook's backend, say, may not be here
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise Error("matplotlib", "this Python has none", HOW_TO_INSTALL, RESOURCE) from None
+        raise missing("matplotlib") from None
 
 
 def exit_status_of(work: Callable[[], None]) -> int:
