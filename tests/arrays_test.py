@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,70 @@ class Images(Arrays):
         image.save(self.root / "photos" / "b" / "1.png", exif=exif)
         self.assertEqual(self.call("--grey")[0], 0)
         self.assertEqual(self.made()[0][1].tolist(), [[[0, 255], [0, 0], [0, 0]]])
+
+    def test_what_bytes_cannot_say_is_refused(self) -> None:
+        from PIL import Image
+
+        self.save("a/1.png", (2, 2), (0, 0, 0))
+        photos = self.root / "photos" / "b"
+        photos.mkdir()
+        for name, array, mode in (
+            ("1.png", np.array([[0, 300], [40000, 65535]], np.uint16), "I;16"),
+            ("1.tif", np.array([[0, 0.25], [0.5, 1]], np.float32), "F"),
+            ("2.tif", np.array([[0, 70000], [1, 2]], np.int32), "I"),
+        ):
+            Image.fromarray(array).save(photos / name)
+            status, _, errors = self.call()
+            self.assertEqual(status, 3)
+            self.assertIn(f"b/{name}: has pixels of mode {mode}", errors)
+            self.assertIn("save it as 8 bits; or", errors)
+            (photos / name).unlink()
+        image = Image.new("RGBA", (2, 2), (200, 10, 0, 255))
+        image.save(photos / "1.png")
+        self.assertEqual(self.call()[0], 0)  # opaque
+        self.assertEqual(self.made()[0][1, :, 1, 1].tolist(), [200, 10, 0])
+        image.putpixel((1, 1), (200, 10, 0, 128))
+        image.save(photos / "1.png")
+        status, _, errors = self.call()
+        self.assertEqual((status, "b/1.png: has transparent pixels (mode RGBA)" in errors), (3, True), errors)
+        Image.new("P", (2, 2)).save(photos / "1.png", transparency=0)
+        self.assertIn("has transparent pixels (mode P)", self.call()[2])
+
+    def test_a_call_leaves_no_other_arrays_beside_its_own(self) -> None:
+        for split, grey in (("train", 10), ("test", 20)):
+            for name in "ab":
+                self.save(f"{split}/{name}/1.png", (2, 2), (grey, grey, grey))
+        self.assertEqual(self.call()[0], 0)
+        before = self.made(("train_inputs", "test_inputs"))
+        self.save("train/a/1.png", (2, 2), (30, 30, 30))
+        (self.root / "photos/test/b/1.png").write_text("no image")
+        self.assertEqual(self.call()[0], 3)
+        for old, now in zip(before, self.made(("train_inputs", "test_inputs"))):
+            np.testing.assert_array_equal(now, old)
+        shutil.rmtree(self.root / "photos")
+        for name in "ab":
+            self.save(f"{name}/1.png", (2, 2), (40, 40, 40))
+        self.assertEqual(self.call()[0], 0)
+        self.assertEqual(
+            sorted(file.name for file in (self.root / "out").iterdir()),
+            ["classes.txt", "train_inputs.npy", "train_labels.npy"],
+        )
+
+    def test_a_folder_without_images_is_no_class(self) -> None:
+        for split in ("train", "test"):
+            for name in "ab":
+                self.save(f"{split}/{name}/1.png", (2, 2), (0, 0, 0))
+        for place in ("train/b", "test/a"):
+            file = self.root / "photos" / place / "1.png"
+            file.rename(self.root / "1.png")
+            status, _, errors = self.call()
+            self.assertEqual((status, f"photos/{place}: found no image\n  put images" in errors), (3, True), errors)
+            (self.root / "1.png").rename(file)
+        self.save("test/c/1.png", (2, 2), (0, 0, 0))
+        self.assertIn("photos/test/c: is of a class that train has not", self.call()[2])
+        shutil.rmtree(self.root / "photos/test")
+        (self.root / "photos/test").mkdir()
+        self.assertIn("photos/test: found no folder", self.call()[2])
 
     def test_what_cannot_be_converted(self) -> None:
         self.save("a/1.png", (5, 4), (0, 0, 0))
