@@ -23,7 +23,7 @@ closure() { # the named packages and all that they depend on
 
 gather() { # gather DEPS_DIR
   local deps=$1 debs link packages
-  [[ ! -e $deps ]] || die "$deps exists already; remove it, or name another folder"
+  [[ ! -e $deps ]] || die "$deps exists already; name a folder that does not"
   apt_update
   # What a compiler depends on, the C library above all, is the GPU machine's own. zlib is among that, but its two
   # packages must agree on their version.

@@ -122,8 +122,7 @@ def refusal_of(job: Job) -> str:
         there.pop(key, None)
         here.pop(key, None)
     difference = first_difference(there, here)
-    remedy = f"give the job another --output, or remove {job['output']}"
-    return difference and f"this run was made by another config: {difference}; {remedy}"
+    return difference and f"this run was made by another config: {difference}; give the job another --output"
 
 
 def is_locked(folder: str) -> bool:

@@ -108,6 +108,11 @@ class Folders(Reader):
                 made.rename(folder / kind / (made.name if kind == "snapshots" else f"step_{step:015}.safetensors"))
         run = open_run(str(folder))
         self.assertEqual(run.manifest()["status"], "done")
+        sound = (folder / "manifest.json").read_text()
+        (folder / "manifest.json").write_text("{")
+        with self.assert_error("manifest.json: is not JSON: ", "\n  make the run again, in another folder"):
+            run.manifest()
+        (folder / "manifest.json").write_text(sound)
         self.assertEqual(run.snapshot_steps(), [0, 20])
         np.testing.assert_array_equal(run.snapshot(20)["theta"], theta + 20)
         np.testing.assert_array_equal(run.checkpoint()["theta"], theta + 100)

@@ -417,7 +417,8 @@ class Plans(Runs):
         before = (self.out / "reproduction.json").read_bytes()
         message = self.refused(self.plan)
         self.assertIn("elsewhere", message)
-        self.assertIn("choose another folder with --out", message)
+        self.assertIn("\n  choose another folder with --out: one that is not there yet", message)
+        self.assertNotIn("remove", message)
         self.assertEqual((self.out / "reproduction.json").read_bytes(), before)
 
     def test_folders_that_are_not_ours_are_left_alone(self) -> None:
@@ -428,7 +429,9 @@ class Plans(Runs):
         (self.out / "reproduction.json").write_text("{")
         self.assertIn("is not what scripts/reproduce.sh wrote", self.refused(self.plan, status=3))
         (self.out / "reproduction.json").unlink()
-        self.assertIn("it has no reproduction.json", self.refused(self.plan))
+        message = self.refused(self.plan)
+        self.assertIn("it has no reproduction.json\n  choose another folder with --out: one that is not", message)
+        self.assertNotIn("remove", message)
         self.out = self.data / "train-images-idx3-ubyte.gz"
         self.assertIn("is a file", self.refused(self.plan))
         self.out = self.data / "train-images-idx3-ubyte.gz" / "below"
@@ -857,10 +860,13 @@ class Reports(Runs):
         self.assertNotIn("![", text)
 
     def test_a_folder_that_is_no_reproduction(self) -> None:
-        errors = io.StringIO()
-        with contextlib.redirect_stderr(errors):
-            self.assertEqual(reproduce.main(["report", str(self.root)]), 2)
-        self.assertIn("it has no reproduction.json", errors.getvalue())
+        for command in ("report", "keep"):
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                self.assertEqual(reproduce.main([command, str(self.root)]), 2)
+            self.assertIn(
+                "it has no reproduction.json\n  give a folder that scripts/reproduce.sh has", errors.getvalue()
+            )
 
     def test_a_missing_matplotlib_shows_before_the_runs(self) -> None:
         errors = io.StringIO()

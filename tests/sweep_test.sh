@@ -105,6 +105,7 @@ check "and a key added" made_otherwise 's/"steps"/"probes": [{"name": "gradient_
   "probes is [] there and [{\"name\":\"gradient_norm\""
 check "and a constant for a schedule" made_otherwise 's/0.05/{"name": "cosine", "value": 0.05}/' \
   "update.learning_rate is 0.05 there and {\"name\":\"cosine\""
+check "with the remedy, which removes nothing" grep -q '; give the job another --output$' output
 edit 's/"steps": 5,/"steps": 5,,/'
 check "what is no JSON any more stops the sweep" exits 1 "$sweep" edited.jobs
 check "with line and reason" says "edited.jobs:2: edited.json:1:"
@@ -447,6 +448,8 @@ for call in "$grid small.json --out" "$grid small.json --out o --set" "$grid sma
   check "an option for a value: $call" exits 1 "${words[@]}" --help
   check "is told: $call" says " needs a value, not the option --help (a file of that name is ./--help)"
 done
+check "a folder that is there" exits 1 "$scripts/gpu_check.sh" --gather bin
+check "is left alone" says "bin exists already; name a folder that does not"
 check "no place for temporary files" exits 1 env TMPDIR=nowhere "$grid" small.json --out o --seeds 1
 check "is told with the remedy" says "cannot make anything in nowhere (the reason is above); set TMPDIR to a folder where"
 

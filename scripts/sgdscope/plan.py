@@ -58,9 +58,12 @@ def default_folder(paper: str, size: str) -> Path:
     return ROOT / "reproductions" / f"{paper}_{size}"
 
 
-def open_reproduction(folder: Path) -> Reproduction:
+MADE = "give a folder that scripts/reproduce.sh has made, say reproductions/PAPER_SIZE"
+NEW = "choose another folder with --out: one that is not there yet, an empty one, or one that scripts/reproduce.sh has made"
+
+
+def open_reproduction(folder: Path, hint: str = MADE) -> Reproduction:
     """Reads what a folder is for."""
-    hint = "choose another folder with --out, or remove this one"
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if "quick" in state:  # as it was written when there were two sizes
@@ -97,8 +100,7 @@ def plan(
         old = reproduction.runs.setdefault(folder, new)
         if old != new:
             where = str(reproduction.runs_folder / folder)
-            hint = f"choose another folder with --out, or remove {reproduction.folder}"
-            raise Error(where, f"was planned as\n    {old}\n  and not as\n    {new}", hint)
+            raise Error(where, f"was planned as\n    {old}\n  and not as\n    {new}", NEW)
     reproduction.figures = list(dict.fromkeys(reproduction.figures + names))
     reproduction.save()
     outputs = {folder: shlex.quote(_from_root(reproduction.runs_folder / folder)) for folder in words}
@@ -119,15 +121,13 @@ def _take_folder(folder: Path, paper: str, size: str) -> Reproduction:
         if not folder.exists() or not any(folder.iterdir()):
             return Reproduction(folder, paper, size)
     except NotADirectoryError:
-        raise Error(str(folder), "is a file, not a folder", "choose another folder with --out") from None
+        raise Error(str(folder), "is a file, not a folder", NEW) from None
     except OSError as error:
-        raise Error(
-            str(folder), f"cannot be read: {error.strerror}", "choose another folder with --out", RESOURCE
-        ) from None
-    found = open_reproduction(folder)
+        raise Error(str(folder), f"cannot be read: {error.strerror}", NEW, RESOURCE) from None
+    found = open_reproduction(folder, NEW)
     if (found.paper, found.size) != (paper, size):
         what = f"holds the {found.size} size of {found.paper}, not the {size} one of {paper}"
-        raise Error(str(folder), what, "choose another folder with --out")
+        raise Error(str(folder), what, NEW)
     return found
 
 

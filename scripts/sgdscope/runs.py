@@ -225,7 +225,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        hint = "remove the run folder, and make the run again"
+        hint = "make the run again, in another folder"
         raise Error(str(path), f"is not JSON: {error}", hint, DATA) from None
     return found if isinstance(found, dict) else {}
 
