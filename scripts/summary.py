@@ -4,10 +4,11 @@
     scripts/summary.py runs/mine* [--column eval.test_accuracy] [--lowest] [--by FIELD...]
     scripts/summary.py mine.sweep ...
 
-The folder of a sweep, mine.sweep, stands for all its runs. A setting is what the configs of its runs have in common, seed and names left aside; --by names the fields that tell settings
-apart. What counts of a run is its last value of the column. Runs that are not done are counted and left out. A setting is
-`behind` the best where Student's t over the seeds that both have says so, with 95 % certainty for all pairs of settings together
-(Bonferroni), as any of them might have come out as the best. Exit status: 0 said, 2 wrong usage, 3 unusable data.
+The folder of a sweep, mine.sweep, stands for all its runs. A setting is what the configs of its runs have in common, seed, names
+and threads left aside; --by names the fields that tell settings apart instead. What counts of a run is its last value of the column.
+Runs that are not done are counted and left out. A setting is `behind` the best where Student's t over the seeds that both have says
+so, with 95 % certainty for all pairs of settings together (Bonferroni), as any of them might have come out as the best. Exit status:
+0 said, 2 wrong usage, 3 unusable data.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 
 import sgdscope
 from sgdscope.errors import DATA, Error, exit_status_of, note
+from sgdscope.reader import check_seeds
 from sgdscope.runs import Run
 from sgdscope.statistics import LEVEL, ROUNDING, interval, standard_error
 
@@ -70,26 +72,23 @@ class Result:
         return [f"{self.mean:.6g} ± {error:.2g}", f"{low:.6g} … {high:.6g}", f"{len(values)} seeds{others}"]
 
 
-def result_of(setting: tuple[Any, ...], runs: Sequence[Run], column: str) -> Result:
+def result_of(keys: Sequence[str], setting: tuple[Any, ...], runs: Sequence[Run], column: str) -> Result:
     """The last values of the runs that are done."""
-    values: dict[Any, float] = {}
+    counted: list[tuple[Run, float]] = []
     others: Counter[str] = Counter()
     for run in runs:
-        status, seed = str(run.manifest().get("status", "without a manifest")), run.config.get("seed")
+        status = str(run.manifest().get("status", "without a manifest"))
         if status != "done":
             others[status] += 1
             continue
         table, name = run.find(column)
         measured = table[name][~np.isnan(table[name])]
-        if not len(measured):
-            others["without a value"] += 1
-        elif seed in values:
-            raise Error(
-                str(run.folder), f"another run of this setting has the seed {seed}", "leave one of them out", DATA
-            )
+        if len(measured):
+            counted.append((run, float(measured[-1])))
         else:
-            values[seed] = float(measured[-1])
-    return Result(setting, values, others)
+            others["without a value"] += 1
+    check_seeds(keys, setting, [run for run, _ in counted])
+    return Result(setting, {run.config.get("seed"): value for run, value in counted}, others)
 
 
 def compared(best: Result, other: Result, pairs: int) -> str:
@@ -118,7 +117,7 @@ def summarize(options: argparse.Namespace) -> str:
     for why in runs.left_out.values():
         note(why)
     keys = runs.differing() if options.by is None else options.by
-    results = [result_of(setting, of_it, options.column) for setting, of_it in runs.settings(keys).items()]
+    results = [result_of(keys, setting, of_it, options.column) for setting, of_it in runs.settings(keys).items()]
     if not any(result.values for result in results):
         statuses = sum((result.others for result in results), Counter[str]())
         told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))

@@ -86,6 +86,11 @@ class Folders(Reader):
             sgdscope.read(self.root / "fc64" / "*")
         with self.assert_error("no column 'los'", "did you mean loss"):
             sgdscope.read(self.root / "*").over_seeds("los")
+        [run] = sgdscope.read(self.root / "*")
+        for _ in range(2):  # before anything is loaded, and after
+            with self.assert_error("fc64/metrics.csv: no column 'los'\n  did you mean loss"):
+                run.metrics["los"]
+            run.metrics["loss"]
 
     def test_runs_without_rows_are_left_out_and_told(self) -> None:
         self.run_of("done", 1, 0.1, [0.5])
@@ -245,8 +250,14 @@ class Frames(Reader):
     def test_a_seed_counts_once(self) -> None:
         for name in ("a", "b"):
             self.run_of(name, 1, 0.1, [0.5])
-        with self.assert_error("has the seed 1", "leave one of them out"):
-            sgdscope.read(self.root / "*").over_seeds("loss", library=self.library)
+        runs = sgdscope.read(self.root / "*")
+        with self.assert_error("is of the seed 1", "leave one of them out"):
+            runs.over_seeds("loss", library=self.library)
+        runs[0].config["threads"] = 2
+        self.assertEqual(runs.differing(), [])
+        with self.assert_error("leave one of them out, or tell settings apart `by` threads"):
+            runs.over_seeds("loss", library=self.library)
+        self.assertEqual(len(runs.over_seeds("loss", by=["threads"], library=self.library)), 6)
 
     def test_settings_may_be_told_apart_by_chosen_fields(self) -> None:
         for seed, (rate, hidden) in enumerate([(0.1, 64), (0.1, 32), (0.5, 64)]):

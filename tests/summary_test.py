@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import unittest
+from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from sgdscope.statistics import LEVEL, interval
 
 
 class Summary(RunFolders):
-    def add(self, rate: float, seed: int, accuracy: float, status: str = "done", folder: str = "") -> str:
-        config = {"seed": seed, "update": {"name": "sgd", "learning_rate": rate}}
+    def add(
+        self, rate: float, seed: int, accuracy: float, status: str = "done", folder: str = "", threads: int = 1
+    ) -> str:
+        config = {"seed": seed, "update": {"name": "sgd", "learning_rate": rate}, "threads": threads}
         metrics = {"step": [0, 1], "epoch": [0, 0], "loss": [2.0, 1.0]}
         evaluations = {"step": [0, 1, 2], "epoch": [0, 0, 1], "test_accuracy": [0.1, accuracy, NAN]}
         name = folder or f"rate{rate},seed={seed}"
@@ -79,13 +82,36 @@ class Summary(RunFolders):
         self.add(0.1, 1, 0.9, folder="again")
         status, _, err = self.say()
         self.assertEqual(status, 3)
-        self.assertRegex(err, "another run of this setting has the seed 1")
+        self.assertRegex(
+            err, r"rate0.1,seed=1: is of the seed 1 and the setting \(no field that differs\), as .*/again is"
+        )
+        self.assertRegex(err, r"\n  leave one of them out\n")
+        self.add(0.2, 1, 0.9)
+        status, _, err = self.say("--by", "model.hidden", runs="rate*")
+        self.assertEqual(status, 3)
+        self.assertRegex(
+            err, r"\n  leave one of them out, or tell settings apart `by` model.hidden, update.learning_rate\n"
+        )
         status, _, err = self.say("--column", "eval.test_acuracy")
         self.assertEqual(status, 2)
         self.assertRegex(err, "did you mean eval.test_accuracy")
         status, _, err = self.say("--by", "update.learning")
         self.assertEqual(status, 2)
         self.assertRegex(err, "no config has the field")
+
+    def test_threads_make_no_setting_unless_asked_for(self) -> None:
+        for seed, threads in ((1, 1), (2, 1), (3, 2)):
+            self.add(0.1, seed, 0.8, threads=threads)
+        self.assertRegex(self.say()[1][1], r"^0.8 ± 0 .* 3 seeds +best$")
+        self.assertRegex(self.say("--by", "threads")[1][2], r"^2 +0.8 +1 seed +")
+        self.add(0.1, 3, 0.8, folder="again", threads=1)
+        self.assertIn("or tell settings apart `by` threads\n", self.say()[2])
+
+    def test_a_run_without_rows_is_told_with_its_folder(self) -> None:
+        self.add(0.1, 1, 0.8)
+        young = Path(self.add(0.1, 2, 0.8))
+        (young / "metrics.csv").unlink()
+        self.assertEqual(self.say()[2], f"note: {young}: it has no metrics.csv yet\n")
 
     def test_the_folder_of_a_sweep_stands_for_its_runs(self) -> None:
         folders = [self.add(0.1, 1, 0.8), self.add(0.2, 1, 0.7), "begun/later"]

@@ -24,7 +24,8 @@ from sgdscope.runs import NotBegun, Run, Table, open_run
 from sgdscope.statistics import half_width, standard_errors
 
 LIBRARIES = ("pandas", "polars")
-NO_SETTING = ("seed", "name", "output")  # fields in which the runs of one setting may differ
+NAMES = ("seed", "name", "output")  # what tells runs of one setting apart
+NO_SETTING = (*NAMES, "threads")  # fields in which they may differ, unless one asks for them
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Runs(Sequence[Run]):
         return frame(columns, library)
 
     def settings(self, by: Sequence[str] | None = None) -> dict[tuple[Any, ...], list[Run]]:
-        """The runs by their values of the config's fields `by`: of those in which they differ, seed and names apart."""
+        """The runs by their values of the config's fields `by`: of those in which they differ, seed, names, threads apart."""
         flat = [flattened(run.config) for run in self]
         keys = self.differing() if by is None else by
         for key in keys:
@@ -146,7 +147,7 @@ class Runs(Sequence[Run]):
         return found
 
     def differing(self) -> list[str]:
-        """The fields in which the configs differ, but for seed and names."""
+        """The fields in which the configs differ, but for seed, names and threads."""
         flat = [flattened(run.config) for run in self]
         keys = dict.fromkeys(key for config in flat for key in config if key not in NO_SETTING)
         return [key for key in keys if len({config.get(key) for config in flat}) > 1]
@@ -162,7 +163,7 @@ class Runs(Sequence[Run]):
         keys = self.differing() if by is None else list(by)
         rows: list[Means] = []
         for setting, runs in self.settings(keys).items():
-            _check_seeds(setting, runs)
+            check_seeds(keys, setting, runs)
             rows += [means_of(setting, runs, name) for name in _matching(columns, runs[0].columns())]
         counts = [len(row.steps) for row in rows]
         table: dict[str, Column] = {
@@ -203,16 +204,18 @@ def _loaded(table: Table, names: Sequence[str]) -> dict[str, np.ndarray]:
     return table.values
 
 
-def _check_seeds(setting: tuple[Any, ...], runs: Sequence[Run]) -> None:
+def check_seeds(keys: Sequence[str], setting: tuple[Any, ...], runs: Sequence[Run]) -> None:
     """Refuses two runs of one setting and seed: they would count twice, and the error would be too small."""
     by_seed: dict[Any, Run] = {}
     for run in runs:
         first = by_seed.setdefault(run.config.get("seed"), run)
         if first is not run:
-            what = f"has the seed {run.config.get('seed')} and the setting {setting} of {first.folder}"
-            raise Error(
-                str(run.folder), what, "leave one of them out, or give `by` the field in which they differ", DATA
-            )
+            alike = ", ".join(f"{key} {value}" for key, value in zip(keys, setting)) or "no field that differs"
+            what = f"is of the seed {run.config.get('seed')} and the setting ({alike}), as {first.folder} is"
+            one, other = flattened(run.config), flattened(first.config)
+            apart = [key for key in one | other if key not in NAMES and one.get(key) != other.get(key)]
+            hint = f", or tell settings apart `by` {', '.join([*keys, *apart])}" if apart else ""
+            raise Error(str(run.folder), f"{what}: it would count twice", f"leave one of them out{hint}", DATA)
 
 
 def _aligned(runs: Sequence[Run], column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -270,7 +273,7 @@ def read_runs(*patterns: str | PathLike[str]) -> Runs:
     for pattern in [fspath(pattern) for pattern in patterns]:
         for folder in _folders(pattern, left_out):
             if (Path(folder) / "config.json").is_file() and not (Path(folder) / "metrics.csv").is_file():
-                left_out[folder] = "it has no metrics.csv yet"
+                left_out[folder] = f"{folder}: it has no metrics.csv yet"
                 continue
             try:
                 runs[folder] = open_run(folder)

@@ -61,6 +61,9 @@ class Table:
 
     def load(self, names: Sequence[str]) -> None:
         """Reads, in one pass, those of `names` that have not been read yet."""
+        for name in names:
+            if name not in self.columns:
+                raise Error(str(self.path), f"no column '{name}'", suggestion(name, self.columns))
         wanted = [name for name in dict.fromkeys(names) if name not in self.values]
         if not wanted:
             return
