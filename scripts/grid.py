@@ -1,17 +1,23 @@
 """The part of scripts/grid.sh that makes the jobs: a study of what its command line says, or one in a file.
 
+    scripts/grid.py PROGRAM ARGUMENT...      PROGRAM checks the jobs, by `resolve`; the arguments are those of grid.sh
+
 Needs nothing but Python's standard library, from 3.9 on.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
-from sgdscope.errors import Error, exit_status_of
+from sgdscope.errors import RESOURCE, Error, exit_status_of
 from sgdscope.studies import Job, Study, expand, load_study, plain
 
 STUDY = ".study.json"
@@ -37,7 +43,11 @@ def parse(arguments: Sequence[str]) -> CommandLine:
         if word in ("--out", "--size"):
             setattr(found, word[2:], _value_of(word, rest))
         elif word == "--set":
-            path, _, value = _value_of(word, rest).partition("=")
+            path, given, value = (override := _value_of(word, rest)).partition("=")
+            if not given:
+                raise Error(
+                    word, f"there is no '=' in '{override}'", "write PATH=VALUE, as in update.learning_rate=0.1"
+                )
             found.sets[_new_path(path, found)] = value
         elif word in ("--vary", "--seeds"):
             path = _new_path("seed" if word == "--seeds" else _value_of(word, rest), found)
@@ -90,7 +100,7 @@ def study_of(line: CommandLine) -> Study:
     for path, values in line.varies.items():
         last = path.rpartition(".")[2]
         labels.append(path if last in labels else last)
-        _refuse_one_name(path, labels[-1], values)
+        _refuse_twins(path, labels[-1], values)
     every = {"config": [line.file], **{path: [value] for path, value in line.sets.items()}, **line.varies}
     names = {path: f"value{i}" for i, path in enumerate(every)}
     raw: dict[str, Any] = {
@@ -102,10 +112,26 @@ def study_of(line: CommandLine) -> Study:
     return expand(raw, "scripts/grid.sh")
 
 
-def _refuse_one_name(path: str, label: str, values: Iterable[str]) -> None:
-    """Values that would share a folder."""
+def _meaning(text: str) -> str:
+    """What a value means, so that 0.1 and 1e-1 are alike: JSON with exact numbers, or else the text."""
+
+    def number(digits: str) -> Decimal:
+        return Decimal(digits).normalize()
+
+    try:
+        return repr(json.loads(text, parse_int=number, parse_float=number))
+    except (ValueError, ArithmeticError):
+        return repr(text)
+
+
+def _refuse_twins(path: str, label: str, values: Iterable[str]) -> None:
+    """Values that are the same, or would share a folder."""
+    meant: dict[str, str] = {}
     shown: dict[str, str] = {}
     for value in values:
+        twin = meant.setdefault(_meaning(value), value)
+        if len(meant) == len(shown):
+            raise Error("--vary", f"'{twin}' and '{value}' are the same value of {path}", "leave one of them out")
         if plain(value) in shown:
             what = f"the values '{shown[plain(value)]}' and '{value}' of {path} would share the folder name"
             raise Error("--vary", f"{what} {label}={plain(value)}", "leave one of them out")
@@ -138,7 +164,28 @@ def lines_of(jobs: Iterable[Job], out: str) -> Iterator[str]:
         yield " ".join(map(quote, [*job.words(), "--output", f"{out.removesuffix('/')}/{job.folder}"]))
 
 
-def print_jobs(arguments: Sequence[str]) -> None:
+def _refuse_invalid(program: str, lines: Sequence[str]) -> None:
+    """Has the program check the jobs. Of those that are refused for one cause, the words of the first are told."""
+    text = "".join(f"{line}\n" for line in lines)
+    resolve = [program, "resolve", "--jobs", "/dev/stdin"]
+    found = subprocess.run(resolve, input=text, capture_output=True, encoding="utf-8", errors="surrogateescape")
+    refused = [record for record in map(json.loads, found.stdout.splitlines()) if "error" in record]
+    if found.returncode and not refused:
+        what = f"could not check the jobs (exit status {found.returncode}): {found.stderr.strip() or 'it said nothing'}"
+        raise Error(program, what, f"see whether it runs: {quote(program)} --version", RESOURCE)
+    causes: dict[str, list[dict[str, Any]]] = {}
+    for record in refused:  # in what is wrong, the values differ
+        causes.setdefault(re.sub(r"[\w.+-]*\d[\w.+-]*", "0", record["error"]), []).append(record)
+    told = []
+    for first, *others in causes.values():
+        more = f"\n  the same holds for {len(others)} more" if others else ""
+        told.append(f"{first['error']}\n  in: {lines[first['line'] - 1]}{more}".replace("\n", "\n  "))
+    if told:
+        what = f"not all jobs are valid, so none is printed: {len(refused)} of {len(lines)} are refused"
+        raise Error("scripts/grid.sh", what, "\n  ".join(told))
+
+
+def print_jobs(program: str, arguments: Sequence[str]) -> None:
     """Prints the job file."""
     if any("\n" in word for word in arguments):
         raise Error("scripts/grid.sh", "a word has a line break in it, but a job is one line", "write it without")
@@ -154,11 +201,13 @@ def print_jobs(arguments: Sequence[str]) -> None:
         if line.size:
             raise Error(line.file, "is a config, which has no sizes", f"leave out --size, or name a file *{STUDY}")
         study, out = study_of(line), line.out
+    lines = list(lines_of(study.jobs(), out))
+    _refuse_invalid(program, lines)
     print("#", *map(quote, ["scripts/grid.sh", *arguments]))
-    print(*lines_of(study.jobs(), out), sep="\n")
+    print(*lines, sep="\n")
 
 
 if __name__ == "__main__":
     # Names of files need not be UTF-8.
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.exit(exit_status_of(lambda: print_jobs(sys.argv[1:])))
+    sys.exit(exit_status_of(lambda: print_jobs(sys.argv[1], sys.argv[2:])))

@@ -13,7 +13,9 @@
 #   --size   one of the study's sizes
 #
 # A study says as data what varies, with values that depend on others; scripts/sgdscope/studies.py tells how, and
-# configs/PAPER/FIGURE.study.json are examples. Paths stay as you give them. `sgdscope resolve` checks every job.
+# configs/PAPER/FIGURE.study.json are examples. Paths stay as you give them. `sgdscope resolve` checks every job:
+# where one is wrong, none is printed. Exit status: 0 printed, 2 wrong usage or a wrong job, 3 a study
+# that cannot be read, 5 a program that cannot be run.
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
@@ -21,8 +23,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 [[ ${1:-} != --help ]] || { help && exit; }
 need_program
 python=$(command -v /usr/bin/python3 || command -v python3) || die "python3 is missing; install any version from 3.9 on"
-jobs=$(mktemp --suffix=.jobs) || no_temporary
-trap 'rm -f "$jobs"' EXIT
-"$python" -S -E "$repository/scripts/grid.py" "$@" >"$jobs" || exit 1
-"$sgdscope" resolve --jobs "$jobs" >/dev/null || die "not all jobs are valid; sgdscope's own words are above"
-cat "$jobs"
+exec "$python" -S -E "$repository/scripts/grid.py" "$sgdscope" "$@"

@@ -380,7 +380,7 @@ class Grid(Studies):
             (("c.json", "--out", "o", "--vary", "model.hidden", "[8]", "oops"), "not all jobs are valid"),
         ):
             done = self.grid(*arguments)
-            self.assertEqual((done.returncode, done.stdout), (1, ""), arguments)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
             self.assertIn(words, done.stderr)
 
 

@@ -28,14 +28,27 @@ check "names tell fields apart" exits 0 "$grid" small.json --out o --vary data.t
   --vary update.name sgd --vary model.name mlp
 check "whose last words are the same" says "o/train_size=100,test_size=5,name=sgd,model.name=mlp"
 
-check "a misspelt field is an error" exits 1 "$grid" small.json --out o --vary update.learning_rat 0.1
+check "a misspelt field is an error" exits 2 "$grid" small.json --out o --vary update.learning_rat 0.1
 check "in the program's words" says "Did you mean 'learning_rate'?"
-check "so are values with one name" exits 1 "$grid" small.json --out o --vary model.hidden '[8]' '[[8]]'
+check "with the job, not a file that is gone" says "  in: sgdscope run small.json --set update.learning_rat=0.1 --output o/learning_rat=0.1"
+check "what many jobs have in common" exits 2 "$grid" small.json --out o --vary update.learning_rat 0.1 0.2 --vary steps 5 -5 --seeds 1 2
+check "is told once" equal "$(grep -c "unknown key" output)" 1
+check "with how many have it" says "  the same holds for 3 more"
+check "and how many there are" says "not all jobs are valid, so none is printed: 8 of 8 are refused"
+check "an override without a value" exits 2 "$grid" small.json --out o --set steps --seeds 1 2
+check "is told" says "--set: there is no '=' in 'steps'"
+check "a value written in two ways" exits 2 "$grid" small.json --out o --vary update.learning_rate 0.1 0.2 1e-1
+check "is one value" says "'0.1' and '1e-1' are the same value of update.learning_rate"
+check "as in lists" exits 2 "$grid" small.json --out o --vary model.hidden '[8,4]' '[8, 4]'
+check "large whole numbers are not" exits 0 "$grid" small.json --out o --seeds 9007199254740992 9007199254740993
+check "a program that checks nothing" exits 5 env SGDSCOPE=/bin/false "$grid" small.json --out o --seeds 1 2
+check "is told" says "/bin/false: could not check the jobs (exit status 1): it said nothing"
+check "so are values with one name" exits 2 "$grid" small.json --out o --vary model.hidden '[8]' '[[8]]'
 check "which are named" says "the values '[8]' and '[[8]]' of model.hidden would share the folder name hidden=8"
-check "and a field given twice" exits 1 "$grid" small.json --out o --set seed=1 --seeds 2 3
-check "and no values" exits 1 "$grid" small.json --out o --seeds
-check "and a grid of one" exits 1 "$grid" small.json --out o --set seed=1
-check "and no place" exits 1 "$grid" small.json --seeds 1
+check "and a field given twice" exits 2 "$grid" small.json --out o --set seed=1 --seeds 2 3
+check "and no values" exits 2 "$grid" small.json --out o --seeds
+check "and a grid of one" exits 2 "$grid" small.json --out o --set seed=1
+check "and no place" exits 2 "$grid" small.json --seeds 1
 
 # --- Twelve jobs ------------------------------------------------------------------------------------------------------
 
@@ -442,15 +455,17 @@ for call in "$grid small.json --out" "$grid small.json --out o --set" "$grid sma
   "$scripts/test.sh --preset" "$scripts/reproduce.sh inherent_noise --out" "$scripts/download_data.sh mnist" \
   "$scripts/gpu_check.sh --gather" "$scripts/gpu_check.sh libraries"; do
   read -ra words <<<"$call"
-  check "an empty value: $call" exits 1 "${words[@]}" ""
+  wrong=1
+  [[ $call != "$grid"* ]] || wrong=2
+  check "an empty value: $call" exits "$wrong" "${words[@]}" ""
   check "is told: $call" says " is empty: an unset variable?"
   [[ $call != *.sh ]] || continue # where an option may stand
-  check "an option for a value: $call" exits 1 "${words[@]}" --help
+  check "an option for a value: $call" exits "$wrong" "${words[@]}" --help
   check "is told: $call" says " needs a value, not the option --help (a file of that name is ./--help)"
 done
 check "a folder that is there" exits 1 "$scripts/gpu_check.sh" --gather bin
 check "is left alone" says "bin exists already; name a folder that does not"
-check "no place for temporary files" exits 1 env TMPDIR=nowhere "$grid" small.json --out o --seeds 1
+check "no place for temporary files" exits 1 env TMPDIR=nowhere bash -c "source '$scripts/lib.sh' && quietly true"
 check "is told with the remedy" says "cannot make anything in nowhere (the reason is above); set TMPDIR to a folder where"
 
 # As on a file system that has no locks.
