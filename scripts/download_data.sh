@@ -114,7 +114,7 @@ install_file() { # install_file FILE MD5
 name=${1:-}
 sums=$(table)
 names=$(cut -d' ' -f1 <<<"$sums" | uniq | paste -sd' ')
-[[ $name && " $names " == *" $name "* ]] || die "no data set is called '$name'; the names are: $names"
+[[ $name && " $names " == *" $name "* ]] || die_usage "no data set is called '$name'; the names are: $names"
 command -v curl >/dev/null || die "curl is missing; call scripts/setup.sh, or apt-get install curl"
 
 dir=data/$name

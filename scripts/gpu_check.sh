@@ -23,7 +23,7 @@ closure() { # the named packages and all that they depend on
 
 gather() { # gather DEPS_DIR
   local deps=$1 debs link packages
-  [[ ! -e $deps ]] || die "$deps exists already; name a folder that does not"
+  [[ ! -e $deps ]] || die_usage "$deps exists already; name a folder that does not"
   apt_update
   # What a compiler depends on, the C library above all, is the GPU machine's own. zlib is among that, but its two
   # packages must agree on their version.
@@ -97,12 +97,12 @@ check() { # check DEPS_DIR OUT_DIR
 case ${1:-} in
   --help) help ;;
   --gather)
-    (($# == 2)) || die "--gather takes one folder; see scripts/gpu_check.sh --help"
+    (($# == 2)) || die_usage "--gather takes one folder; see scripts/gpu_check.sh --help"
     is_given DEPS_DIR "$2"
     gather "$(absolute "$2")"
     ;;
   *)
-    (($# == 2)) || die "needs DEPS_DIR and OUT_DIR, or --gather DEPS_DIR; see scripts/gpu_check.sh --help"
+    (($# == 2)) || die_usage "needs DEPS_DIR and OUT_DIR, or --gather DEPS_DIR; see scripts/gpu_check.sh --help"
     is_given DEPS_DIR "$1"
     is_given OUT_DIR "$2"
     check "$(absolute "$1")" "$(absolute "$2")"

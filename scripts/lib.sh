@@ -20,14 +20,17 @@ die() {
   exit 1
 }
 
+# For a command line that is wrong: with the program's exit status for that.
+die_usage() { (die "$@") || exit 2; }
+
 # What the caller can't have meant: an unset variable, or an option in the place of a value.
 is_given() { # is_given NAME VALUE
-  [[ $2 ]] || die "the value of $1 is empty: an unset variable? See ${0##*/} --help"
-  [[ $2 != -* ]] || die "$1 needs a value, not the option $2 (a file of that name is ./$2); see ${0##*/} --help"
+  [[ $2 ]] || die_usage "the value of $1 is empty: an unset variable? See ${0##*/} --help"
+  [[ $2 != -* ]] || die_usage "$1 needs a value, not the option $2 (a file of that name is ./$2); see ${0##*/} --help"
 }
 
 needs_value() { # needs_value OPTION [VALUE]...
-  (($# > 1)) || die "$1 needs a value; see ${0##*/} --help"
+  (($# > 1)) || die_usage "$1 needs a value; see ${0##*/} --help"
   is_given "$1" "$2"
 }
 

@@ -21,8 +21,8 @@
 #   --list       all papers and figures, and how long they take
 #
 # Called again after an interruption it goes on. Figures of one paper share their runs. Exit status: 0 also where claims do
-# not hold, and where runs diverged of which a study says that they may; 1 if other runs did, or failed; 130 (or 143, 129) if
-# interrupted.
+# not hold, and where runs diverged of which a study says that they may; 1 if other runs did, or failed; 2 for wrong usage;
+# 130 (or 143, 129) if interrupted.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -39,13 +39,13 @@ while (($#)); do
     --list) target=--list && shift ;;
     --help) help && exit ;;
     --) shift && break ;;
-    -*) die "there is no option $1; see scripts/reproduce.sh --help" ;;
-    *) [[ ! $target ]] || die "takes one PAPER or PAPER/FIGURE, but was given '$target' and '$1'" && target=$1 && shift ;;
+    -*) die_usage "there is no option $1; see scripts/reproduce.sh --help" ;;
+    *) [[ ! $target ]] || die_usage "takes one PAPER or PAPER/FIGURE, but was given '$target' and '$1'" && target=$1 && shift ;;
   esac
 done
-[[ $target ]] || die "needs PAPER or PAPER/FIGURE; scripts/reproduce.sh --list shows them"
-[[ $slurm || $# == 0 ]] || die "what comes after -- is for sbatch, and there is no --slurm"
-[[ ! $slurm || ${#sharing[@]} == 0 ]] || die "give one of --slurm and -j or --threads: Slurm decides how many runs there are at a" \
+[[ $target ]] || die_usage "needs PAPER or PAPER/FIGURE; scripts/reproduce.sh --list shows them"
+[[ $slurm || $# == 0 ]] || die_usage "what comes after -- is for sbatch, and there is no --slurm"
+[[ ! $slurm || ${#sharing[@]} == 0 ]] || die_usage "give one of --slurm and -j or --threads: Slurm decides how many runs there are at a" \
   "time, and --cpus-per-task=T after -- how many threads each has"
 
 python=$(project_python) || die "no python3 here has numpy, scipy and matplotlib; scripts/setup.sh installs them"
@@ -80,7 +80,7 @@ for ((stage = 1; ; stage++)); do # most have but one
   [[ ! $slurm ]] || sweep=(scripts/slurm_sweep.sh "$jobs" -- "$@")
   passing_signals_on "${sweep[@]}" || status=$?
   if ((status > 1)); then
-    say "stopped while making the runs; called again, it goes on" >&2
+    ((status == 2)) || say "stopped while making the runs; called again, it goes on" >&2 # 2: the usage is wrong, as it has said
     exit "$status"
   fi
 done

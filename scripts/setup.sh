@@ -24,10 +24,10 @@ while (($#)); do
     --torch) needs_value "$@" && torch=$2 && shift 2 ;;
     --torch-file) needs_value "$@" && torch_file=$(absolute "$2") && shift 2 ;;
     --help) help && exit ;;
-    *) die "unknown argument '$1'; see scripts/setup.sh --help" ;;
+    *) die_usage "unknown argument '$1'; see scripts/setup.sh --help" ;;
   esac
 done
-[[ $torch =~ ^(auto|wheel|debian)$ ]] || die "--torch is '$torch', which is none of auto, wheel, debian"
+[[ $torch =~ ^(auto|wheel|debian)$ ]] || die_usage "--torch is '$torch', which is none of auto, wheel, debian"
 
 # --- Packages ---------------------------------------------------------------------------------------------------------
 

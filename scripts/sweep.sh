@@ -22,8 +22,8 @@
 # For x.jobs there will be x.sweep/sweep.csv, a row a job, and x.sweep/logs/LINE.log, what each job printed. What was done
 # is read from the run folders alone. Jobs are run from copies of their configs, as these are when the sweep begins; runs
 # that are there and were made by another config are told and left alone. On SIGINT, SIGTERM and SIGHUP the runs checkpoint and
-# stop; a second one ends them at once. Exit status: 0 all jobs are done, 1 some are not, 130 (or 143, 129) interrupted.
-# SGDSCOPE names another program; where that is a script which calls it, each job is started anew.
+# stop; a second one ends them at once. Exit status: 0 all jobs are done, 1 some are not, 2 wrong usage, 130 (or 143, 129)
+# interrupted. SGDSCOPE names another program; where that is a script which calls it, each job is started anew.
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
@@ -38,14 +38,14 @@ while (($#)); do
     --collect) mode=collect && shift ;;
     --dry-run) mode=dry && shift ;;
     --help) help && exit ;;
-    -*) die "there is no option $1; see scripts/sweep.sh --help" ;;
-    *) is_given JOBS "$1" && [[ ! $jobs ]] || die "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
+    -*) die_usage "there is no option $1; see scripts/sweep.sh --help" ;;
+    *) is_given JOBS "$1" && [[ ! $jobs ]] || die_usage "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
   esac
 done
 for number in "$slots" "$per_gpu" "$threads"; do
-  [[ ! $number || $number =~ ^[1-9][0-9]*$ ]] || die "-j, --per-gpu and --threads take a number from 1 on, not '$number'"
+  [[ ! $number || $number =~ ^[1-9][0-9]*$ ]] || die_usage "-j, --per-gpu and --threads take a number from 1 on, not '$number'"
 done
-[[ ! $slots || ! $per_gpu ]] || die "give one of -j and --per-gpu"
+[[ ! $slots || ! $per_gpu ]] || die_usage "give one of -j and --per-gpu"
 
 # --- Cores and GPUs ---------------------------------------------------------------------------------------------------
 

@@ -36,9 +36,13 @@ declare -A device=() # by line
 declare -A own=()    # threads of those that set them, by line
 declare -A tally=()  # jobs by status: those that need no run, and those that ended since
 
+needs_jobs() { # needs_jobs JOBS
+  [[ $1 ]] || die_usage "needs a job file, such as scripts/grid.sh prints; see ${0##*/} --help"
+}
+
 # Has the program resolve the jobs, as their configs are now.
 resolve_jobs() { # resolve_jobs JOBS
-  [[ $1 ]] || die "needs a job file, such as scripts/grid.sh prints; see ${0##*/} --help"
+  needs_jobs "$1"
   need_program
   resolved=$(sweep_jobs resolve "$sgdscope" "$1") || exit
 }
@@ -92,7 +96,8 @@ begin_log() { # begin_log LINE
 # Makes the table of what there is, of the jobs as the sweep has taken them.
 collect() { # collect JOBS
   local taken=${1%.jobs}.sweep/jobs.jsonl
-  [[ $1 && -e $taken ]] || die "no sweep of '$1' has begun, so there is nothing to collect"
+  needs_jobs "$1"
+  [[ -e $taken ]] || die "no sweep of '$1' has begun, so there is nothing to collect"
   sweep_jobs table "$taken"
 }
 

@@ -1013,11 +1013,13 @@ mkdir -p "${out%/*}" && cp -r "$MADE/${out##*/}" "$out" && cp -- "$2" "$out/conf
             (("inherent_noise/fig1", "--device", "tpu"), "invalid choice: 'tpu'"),
             (("a", "--slurm", "-j", "2"), "give one of --slurm and -j"),
             (("a", "--", "--time=1"), "there is no --slurm"),
+            (("inherent_noise/fig1", "--quick", "--out", "y", "-j", "x"), "take a number from 1 on, not 'x'"),
             (("inherent_noise/figg", "--out", "x"), "did you mean inherent_noise/fig"),
         ):
             done = self.reproduce(*arguments)
-            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(words, done.stderr)
+            self.assertNotIn("called again", done.stderr)
         shutil.move(self.program, self.root / "gone")
         self.assertIn("there is no program", self.reproduce("inherent_noise").stderr)
 

@@ -161,7 +161,7 @@ check "and become threads" grep -q '"threads": 2' threads/config.json
 check "a line beyond the array's limit" exits 1 "$slurm_sweep" high.jobs
 check "is told with a remedy" says "line 100 of high.jobs is beyond the largest task of an array here, 99 (MaxArraySize)"
 check "sbatch's refusal" exits 1 "$slurm_sweep" high.jobs -- --partition=none
-check "an unknown option" exits 1 "$slurm_sweep" threads.jobs --partition=all
+check "an unknown option" exits 2 "$slurm_sweep" threads.jobs --partition=all
 check "is sent behind the dashes" says "sbatch's own come after --"
 check "--collect before all" exits 1 "$slurm_sweep" here.job --collect
 mkdir empty && ln -s "$(command -v bash)" "$(command -v dirname)" empty

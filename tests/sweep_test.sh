@@ -433,7 +433,7 @@ check "no job file" exits 1 "$sweep" nowhere.jobs
 check "is named" says "nowhere.jobs: cannot open the file: No such file or directory"
 check "with the remedy" says "scripts/grid.sh makes a job file"
 check "a folder" exits 1 "$sweep" bin
-check "no argument" exits 1 "$sweep"
+check "no argument" exits 2 "$sweep"
 check "an empty file" refuses "refused.jobs: there are no jobs in it" "# nothing" ""
 check "another command" refuses "refused.jobs:2: a job begins with 'sgdscope run'" "$run --output a" "rm -rf /"
 check "no output" refuses "refused.jobs:1: there is no --output DIR" "$run --seed 1"
@@ -441,11 +441,11 @@ check "a shared output" refuses "refused.jobs:4: the --output of line 2 too is .
 check "an unquoted command" refuses "argument was not expected: executed)" "$run --output \$(touch executed)"
 check "an open quote" refuses "refused.jobs:1: a quotation that begins with ' never ends" "$run --output 'a"
 check "--overwrite" refuses "argument was not expected: --overwrite" "$run --output a --overwrite"
-check "-j 0" exits 1 "$sweep" cpu.jobs -j 0
-check "--threads x" exits 1 "$sweep" cpu.jobs --threads x
-check "--per-gpu 0" exits 1 "$sweep" cuda.jobs --per-gpu 0
-check "--per-gpu and -j" exits 1 "$sweep" cuda.jobs --per-gpu 2 -j 2
-check "two job files" exits 1 "$sweep" cpu.jobs cuda.jobs
+check "-j 0" exits 2 "$sweep" cpu.jobs -j 0
+check "--threads x" exits 2 "$sweep" cpu.jobs --threads x
+check "--per-gpu 0" exits 2 "$sweep" cuda.jobs --per-gpu 0
+check "--per-gpu and -j" exits 2 "$sweep" cuda.jobs --per-gpu 2 -j 2
+check "two job files" exits 2 "$sweep" cpu.jobs cuda.jobs
 check "nothing was started" equal "$(cat starts)" ""
 check "nothing was executed" absent executed
 
@@ -455,15 +455,23 @@ for call in "$grid small.json --out" "$grid small.json --out o --set" "$grid sma
   "$scripts/test.sh --preset" "$scripts/reproduce.sh inherent_noise --out" "$scripts/download_data.sh mnist" \
   "$scripts/gpu_check.sh --gather" "$scripts/gpu_check.sh libraries"; do
   read -ra words <<<"$call"
-  wrong=1
-  [[ $call != "$grid"* ]] || wrong=2
-  check "an empty value: $call" exits "$wrong" "${words[@]}" ""
+  check "an empty value: $call" exits 2 "${words[@]}" ""
   check "is told: $call" says " is empty: an unset variable?"
   [[ $call != *.sh ]] || continue # where an option may stand
-  check "an option for a value: $call" exits "$wrong" "${words[@]}" --help
+  check "an option for a value: $call" exits 2 "${words[@]}" --help
   check "is told: $call" says " needs a value, not the option --help (a file of that name is ./--help)"
 done
-check "a folder that is there" exits 1 "$scripts/gpu_check.sh" --gather bin
+# Of each script, something that it does not know, or without what it needs.
+for call in "$grid small.json --oops" "$sweep cpu.jobs --oops" "$sweep --collect" "$scripts/slurm_sweep.sh cpu.jobs --oops" \
+  "$scripts/sweep_job.sh" "$scripts/slurm_job.sh" "$scripts/setup.sh --oops" "$scripts/setup.sh --torch oops" \
+  "$scripts/setup.sh --torch" "$scripts/download_data.sh oops" "$scripts/quickstart.sh --oops" "$scripts/gpu_check.sh --oops" \
+  "$scripts/reproduce.sh --oops" "$scripts/test.sh --folder core" "$scripts/test.sh -R plot" "$scripts/test.sh --folders oops" \
+  "$repository/.ci/lint --oops"; do
+  read -ra words <<<"$call"
+  check "wrong usage: $call" exits 2 "${words[@]}"
+  check "is told: $call" says "error: "
+done
+check "a folder that is there" exits 2 "$scripts/gpu_check.sh" --gather bin
 check "is left alone" says "bin exists already; name a folder that does not"
 check "no place for temporary files" exits 1 env TMPDIR=nowhere bash -c "source '$scripts/lib.sh' && quietly true"
 check "is told with the remedy" says "cannot make anything in nowhere (the reason is above); set TMPDIR to a folder where"
