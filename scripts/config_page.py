@@ -3,11 +3,13 @@
 
     scripts/config_page.py [--check]
 
---check writes nothing and exits with 1 where the page is stale. SGDSCOPE names another program than build/release/sgdscope.
+SGDSCOPE names another program than build/release/sgdscope. Exit status: 0 written, or fresh; 1 stale, by --check; 2 wrong usage,
+or a page without the line GENERATED; 5 no program.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -17,6 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sgdscope.errors import RESOURCE, Error, exit_status_of
+
+STALE = 1  # exit status
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "configs" / "README.md"
 GENERATED = "<!-- What follows is written by scripts/config_page.py. -->\n"
@@ -133,22 +138,41 @@ def generated(schema: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    program = os.environ.get("SGDSCOPE") or str(ROOT / "build" / "release" / "sgdscope")
-    schema = json.loads(subprocess.run([program, "schema"], check=True, stdout=subprocess.PIPE).stdout)
+def schema_of(program: str) -> Schema:
+    """What the program prints of its config."""
+    try:
+        return json.loads(subprocess.run([program, "schema"], check=True, stdout=subprocess.PIPE).stdout)
+    except (OSError, subprocess.CalledProcessError) as error:
+        hint = "scripts/quickstart.sh or scripts/test.sh builds it, or set SGDSCOPE to where you have it"
+        raise Error(program, f"prints no schema: {error}", hint, RESOURCE) from None
+
+
+def update_page(check: bool) -> None:
+    """Writes the page, or says that it is stale."""
+    schema = schema_of(os.environ.get("SGDSCOPE") or str(ROOT / "build" / "release" / "sgdscope"))
     name_types_of_references(schema, schema)
     old = PAGE.read_text(encoding="utf-8")
     written, marker, _ = old.partition(GENERATED)
     if not marker:
-        print(f"{PAGE}: the line '{GENERATED.strip()}' is missing: put it where the tables belong", file=sys.stderr)
-        return 2
+        raise Error(str(PAGE), f"the line '{GENERATED.strip()}' is missing", "put it where the tables belong")
     new = written + GENERATED + generated(schema)
-    if sys.argv[1:] == ["--check"]:
-        if new != old:
-            print("configs/README.md is stale: call scripts/config_page.py", file=sys.stderr)
-        return int(new != old)
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+    if not check:
+        PAGE.write_text(new, encoding="utf-8")
+    elif new != old:
+        raise Error(str(PAGE), "is stale", "call scripts/config_page.py", STALE)
+
+
+def main() -> int:
+    """Does what the command line asks for; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="config_page.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is stale")
+    options = parser.parse_args()
+    return exit_status_of(lambda: update_page(options.check))
 
 
 if __name__ == "__main__":

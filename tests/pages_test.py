@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -352,6 +353,35 @@ class Whole(unittest.TestCase):
             command, env={**os.environ, "SGDSCOPE": PROGRAM}, stderr=subprocess.PIPE, text=True, check=False
         )
         self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_the_tables_are_written_only_where_that_is_asked_for(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+            (root / "configs").mkdir()
+            page = root / "configs" / "README.md"
+            written, marker, _ = text_of(ROOT / "configs" / "README.md").partition("<!-- What follows")
+            stale = f"{written}{marker} is written by scripts/config_page.py. -->\n"
+            page.write_text(stale, encoding="utf-8")
+
+            def call(*arguments: str, program: str = PROGRAM) -> tuple[int, str]:
+                command = [sys.executable, str(root / "scripts" / "config_page.py"), *arguments]
+                environment = {**os.environ, "SGDSCOPE": program}
+                result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+                return result.returncode, result.stdout + result.stderr
+
+            for arguments, status, words in (
+                (["--help"], 0, "scripts/config_page.py [--check]"),
+                (["--chek"], 2, "unrecognized arguments: --chek"),
+                (["--check"], 1, "README.md: is stale\n  call scripts/config_page.py"),
+            ):
+                found, said = call(*arguments)
+                self.assertEqual((found, words in said), (status, True), said)
+                self.assertEqual(text_of(page), stale)
+            found, said = call(program="/nowhere/sgdscope")
+            self.assertEqual((found, "/nowhere/sgdscope: prints no schema" in said), (5, True), said)
+            self.assertEqual(call(), (0, ""))
+            self.assertEqual(text_of(page), text_of(ROOT / "configs" / "README.md"))
 
     def test_readme_is_short(self) -> None:
         self.assertLessEqual(len(text_of(ROOT / "README.md").splitlines()), 120)
