@@ -239,6 +239,12 @@ class Examples(unittest.TestCase):
                 result = subprocess.run(["bash", "-n"], input=block, text=True, stderr=subprocess.PIPE, check=False)
                 self.assertEqual(result.returncode, 0, f"{name_of(page)}\n{block}{result.stderr}")
 
+    def test_words_with_brackets_or_braces_are_quoted(self) -> None:
+        """zsh refuses a word with brackets that matches no file, and shells take braces apart."""
+        files = [*PAGES, *ROOT.glob("configs/**/*.json")]
+        bare = {name_of(f): re.findall(r"--(?:set|vary) (?!['<])\S*[\[{]\S*", text_of(f)) for f in files}
+        self.assertEqual({name: words for name, words in bare.items() if words}, {})
+
     def test_commands_and_options_exist(self) -> None:
         count = 0
         for page in PAGES:
@@ -314,6 +320,11 @@ class References(unittest.TestCase):
                     count += 1
                     self.assertIn(name, names_of_kind(key), f"{name_of(page)}: {word}")
         self.assertGreater(count, 20)
+
+    def test_each_probe_has_its_columns_at_the_top_of_its_file(self) -> None:
+        for name in names_of_kind("probes"):
+            before = text_of(ROOT / "src" / "probes" / f"{name}.cpp").partition("namespace sgdscope")[0]
+            self.assertRegex(before, r"(?m)^// ", name)
 
     def test_papers_are_called_by_their_keys(self) -> None:
         pattern = re.compile(r"\b([a-z]+_[a-z_]+)`?,? (?:section|equation|figure|table)s? \d")
