@@ -122,19 +122,6 @@ std::unique_ptr<RunConfig> Load(const Arguments& arguments) {
   return ReadRunConfig(Overridden(ReadConfigFile(arguments.config), arguments));
 }
 
-/// Takes out what an override has set to null: a run's config says everything, so that a fork could
-/// not go back to a default otherwise.
-void EraseNulls(Json& config) {
-  for (auto entry = config.begin(); entry != config.end();) {
-    if (config.is_object() && entry->is_null()) {
-      entry = config.erase(entry);
-    } else {
-      if (entry->is_structured()) EraseNulls(*entry);
-      ++entry;
-    }
-  }
-}
-
 std::string ReasonOf(const std::exception& error) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
   return torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
@@ -178,6 +165,10 @@ int RunConfigured(RunConfig& config, const std::string& input, const Arguments& 
       std::fprintf(stderr, "%s: this run is done already\n", config.output.c_str());
     return 0;
   }
+  if (arguments.resume && !folder.earlier() && !arguments.quiet) {
+    std::fprintf(stderr, "%s: there is no run here yet: it starts from step 0\n",
+                 config.output.c_str());
+  }
   if (config.initialized && !fork && !folder.earlier()) experiment.GivenWeights();
   experiment.LoadData();
   if (fork) fork->Check(experiment);
@@ -214,7 +205,6 @@ int ForkRun(const Arguments& arguments) {
   Json json = fork.config;
   json["output"] = fork.run.string() + "_fork_" + std::to_string(arguments.at);
   json = Overridden(std::move(json), arguments);
-  EraseNulls(json);
   const auto config = ReadRunConfig(json);
   fork.CheckConfig(ResolvedConfig(*config));
   std::error_code absent;
@@ -320,7 +310,8 @@ void CheckArguments(const CLI::App& command, const std::vector<std::string>& arg
 void AddOverrides(CLI::App& command, Arguments& arguments) {
   command
       .add_option("--set", arguments.overrides,
-                  "PATH=VALUE: overrides the file, e.g. model.hidden=[64]")
+                  "PATH=VALUE: overrides the file, e.g. model.hidden=[64]; PATH=null takes the key "
+                  "out, so that its default holds")
       ->take_all()
       ->allow_extra_args(false);
   command.add_option("--seed", arguments.seed, "short for --set seed=...");
@@ -427,8 +418,8 @@ int Main(int argc, char** argv) {
   CLI::App* fork = app.add_subcommand(
       "fork",
       "go on from a checkpoint of another run, with its config and other values of --set, into a "
-      "folder of its own: RUN_fork_STEP, or --output. PATH=null goes back to the default; another "
-      "update, sampler or data set is given as a whole: 'update={\"name\": \"adam\", "
+      "folder of its own: RUN_fork_STEP, or --output. Another update, sampler or data set is given "
+      "as a whole: 'update={\"name\": \"adam\", "
       "\"learning_rate\": 0.001}'");
   fork->add_option("run", arguments.parent, "the folder of the other run")->required();
   fork->add_option("--at", arguments.at, "STEP: the step of the checkpoint")->required();

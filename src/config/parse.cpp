@@ -155,6 +155,13 @@ class PathWalker {
     return *node_;
   }
 
+  /// Takes out the key that Walk came to; an element of a list stays. Whether it was a key.
+  bool Erase() {
+    if (object_ == nullptr) return false;
+    object_->erase(key_);
+    return true;
+  }
+
  private:
   [[noreturn]] void Fail(const std::string& what) const {
     throw Error(ErrorKind::kConfig, "--set " + assignment_, what,
@@ -181,6 +188,8 @@ class PathWalker {
     rest_.remove_prefix(key.size());
     Enter(node_->is_object(), Json::object(), "an object");
     is_new_ = !node_->contains(key);
+    object_ = node_;
+    key_ = key;
     node_ = &(*node_)[key];
     done_ = JoinPath(done_, key);
   }
@@ -202,11 +211,14 @@ class PathWalker {
     }
     is_new_ = index == node_->size();
     if (is_new_) node_->push_back(nullptr);
+    object_ = nullptr;
     node_ = &(*node_)[index];
     done_ += "[" + digits + "]";
   }
 
   Json* node_;
+  Json* object_ = nullptr;  // that has node_ as the value of key_
+  std::string key_;
   const std::string& assignment_;
   std::string_view rest_;
   std::string done_;
@@ -238,7 +250,9 @@ void ApplyOverride(Json& config, const std::string& assignment) {
   }
   const std::string path = assignment.substr(0, equals);
   Json value = OverrideValue(assignment.substr(equals + 1), "--set " + assignment);
-  PathWalker(config, assignment, path).Walk() = std::move(value);
+  PathWalker walker(config, assignment, path);
+  Json& place = walker.Walk();
+  if (!value.is_null() || !walker.Erase()) place = std::move(value);
 }
 
 }  // namespace sgdscope

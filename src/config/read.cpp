@@ -67,9 +67,13 @@ class Reader : public FieldVisitor {
     for (const auto& [key, value] : object_.items()) {
       if (std::ranges::find(known_, key) != known_.end()) continue;
       const std::string meant = DidYouMean(key, known_);
+      // An override of the name alone leaves the keys of what was there before.
+      const std::string left = !path_.empty() && object_.contains("name")
+                                   ? " --set " + JoinPath(path_, key) + "=null takes it out."
+                                   : "";
       throw Error(ErrorKind::kConfig, JoinPath(path_, key),
                   "unknown key, its value is " + ShortText(value),
-                  (meant.empty() ? "" : meant + " ") + "Known keys: " + Join(known_) + ".");
+                  (meant.empty() ? "" : meant + " ") + "Known keys: " + Join(known_) + "." + left);
     }
     if (missing_) throw *missing_;
   }

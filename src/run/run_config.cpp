@@ -21,10 +21,11 @@ std::vector<std::string> LossNames() {
 
 void CheckLength(const RunConfig& config) {
   if (config.steps.has_value() != config.epochs.has_value()) return;
-  throw Error(
-      ErrorKind::kConfig, "steps",
-      config.steps ? "both steps and epochs are given" : "neither steps nor epochs is given",
-      "Give exactly one of them: it says how long the run is.");
+  const std::string hint = "Give exactly one of them: it says how long the run is.";
+  if (!config.steps)
+    throw Error(ErrorKind::kConfig, "steps", "neither steps nor epochs is given", hint);
+  throw Error(ErrorKind::kConfig, "steps", "both steps and epochs are given",
+              hint + " --set epochs=null takes out what a file has, and so does steps=null.");
 }
 
 void CheckStop(const RunConfig& config) {

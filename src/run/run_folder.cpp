@@ -170,7 +170,9 @@ void RunFolder::CheckSameConfig() const {
   if (difference.empty()) return;
   throw Error(ErrorKind::kConfig, config().string(),
               "this run was made by another config: " + difference,
-              "Resume with the same config (the saved one is one), or use another --output.");
+              "Resume with the same config (the saved one is one), use another --output, or go on "
+              "with another config from one of its checkpoints: sgdscope fork " +
+                  path_.string() + " --at STEP.");
 }
 
 }  // namespace sgdscope

@@ -131,6 +131,14 @@ TEST(ConfigOverride, SetsValues) {
   EXPECT_EQ(Overridden("{}", "a-b_C1=1"), R"({"a-b_C1":1})");
 }
 
+TEST(ConfigOverride, NullTakesAKeyOut) {
+  EXPECT_EQ(Overridden(R"({"a": 1, "m": {"h": 1, "i": 2}})", "m.h=null"), R"({"a":1,"m":{"i":2}})");
+  EXPECT_EQ(Overridden(R"({"a": 1, "m": {"h": 1}})", "m=null"), R"({"a":1})");
+  EXPECT_EQ(Overridden(R"({"a": 1})", "b=null"), R"({"a":1})");
+  EXPECT_EQ(Overridden(R"({"p": [{"e": 1, "f": 2}]})", "p[0].e=null"), R"({"p":[{"f":2}]})");
+  EXPECT_EQ(Overridden(R"({"p": [1, 2]})", "p[0]=null"), R"({"p":[null,2]})") << "which none takes";
+}
+
 TEST(ConfigOverride, WhatIsNotJsonIsAString) {
   EXPECT_EQ(Overridden("{}", "a=mnist"), R"({"a":"mnist"})");
   EXPECT_EQ(Overridden("{}", "a=x=y"), R"({"a":"x=y"})");
@@ -388,7 +396,8 @@ TEST(ConfigRead, UnknownKeys) {
                     {"probes[1].recent_lags: unknown key", "Did you mean 'recent_lag'?",
                      "Known keys: name, every, recent_lag."});
   ExpectRefusedWith("probes", R"([{"name": "plain", "every": 1}])",  // a key of another leaf
-                    {"probes[0].every: unknown key", "Known keys: name."});
+                    {"probes[0].every: unknown key", "Known keys: name.",
+                     "--set probes[0].every=null takes it out."});
   ExpectRefusedWith("a b\x1b", "1", {R"(["a b\u001b"]: unknown key)"});
 }
 

@@ -484,6 +484,17 @@ TEST(Cli, TheCommandLineWinsAndTheResolvedConfigGivesTheSameRun) {
   EXPECT_EQ(again, resolved);
 }
 
+TEST(Cli, ResumingWhereThereIsNoRunSaysThatOneStarts) {
+  TempFolder folder;
+  const std::string config = WriteConfig(folder, SmallConfig()), run = (folder / "run").string();
+  for (const std::string words :
+       {": there is no run here yet: it starts from step 0", ": this run is done already"}) {
+    const Ended ended = RunProgram({"run", config, "--output", run, "--resume"});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_NE(ended.err.find(run + words), std::string::npos) << ended.err;
+  }
+}
+
 TEST(Cli, AnExistingRunIsKeptUnlessToldOtherwise) {
   TempFolder folder;
   const std::string config = WriteConfig(folder, SmallConfig());
@@ -493,7 +504,7 @@ TEST(Cli, AnExistingRunIsKeptUnlessToldOtherwise) {
   ExpectFailure({"run", config, "--output", run.string(), "--seed", "9"}, 2,
                 {run.string(), "--resume", "--overwrite"});
   ExpectFailure({"run", config, "--output", run.string(), "--seed", "9", "--resume"}, 2,
-                {"seed is 3 there and 9 here"});
+                {"seed is 3 there and 9 here", "sgdscope fork " + run.string() + " --at STEP"});
   EXPECT_EQ(ReadFile(run / "metrics.csv"), metrics);
 
   WriteFileAtomically(run / "notes.txt", "mine");
