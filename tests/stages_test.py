@@ -19,7 +19,7 @@ from run_folders import PROGRAM, RunFolders
 
 # isort: split
 from sgdscope import plan as planning
-from sgdscope.catalogue import ROOT, jobs_of
+from sgdscope.catalogue import ROOT, jobs_of, study_of
 from sgdscope.durations import Durations
 from sgdscope.studies import read_json
 
@@ -149,7 +149,8 @@ class Stages(RunFolders):
 
 
 class Plans(RunFolders):
-    FIRST = ["random_labels"]
+    SEEDS = study_of("interventions", "adversarial_initialization", "quick").seeds
+    FIRST = f"random_labels,seed={SEEDS[0]}"
 
     def plan(self, stage: int) -> tuple[list[str], str]:
         """The names of a stage's settings in the job file, and what is told of the others."""
@@ -172,29 +173,29 @@ class Plans(RunFolders):
         self.assertEqual(noted, "")
         found, noted = self.plan(2)
         self.assertEqual(found, [])
-        self.assertIn("random_labels,seed=11 is not done", noted)
+        self.assertIn(f"{self.FIRST} is not done", noted)
         self.assertEqual(self.plan(3), ([], ""))
 
     def test_a_stages_job_file_goes_where_its_weights_go(self) -> None:
         self.plan(1)
         runs = self.root / "out/runs"
-        run = Path(self.make("out/runs/random_labels,seed=11", {"step": [0]}))
+        run = Path(self.make(f"out/runs/{self.FIRST}", {"step": [0]}))
         (run / "checkpoints").mkdir()
         for step in (9, 10):
             (run / f"checkpoints/step_{step:016d}.safetensors").touch()
         found, noted = self.plan(2)
         self.assertIn("adversarial_mean", found)
-        self.assertNotIn("random_labels,seed=11 is", noted)
+        self.assertNotIn(f"{self.FIRST} is", noted)
         self.assertEqual(self.plan(2), (found, noted))  # called again, it is the same
         words = (self.root / "out/adversarial_initialization.stage2.jobs").read_text()
-        self.assertIn(f"init.from={runs}/random_labels,seed=11/checkpoints/step_0000000000000010.safetensors", words)
+        self.assertIn(f"init.from={runs}/{self.FIRST}/checkpoints/step_0000000000000010.safetensors", words)
         shutil.rmtree(run)
         self.assertEqual(self.plan(2)[0], [])
         self.assertFalse((self.root / "out/adversarial_initialization.stage2.jobs").exists())
 
     def test_stages_take_one_time_after_the_other(self) -> None:
         jobs = jobs_of("interventions", ["adversarial_initialization"], "quick")
-        jobs = [job for job in jobs if job.name in ("random_labels", "adversarial_mean") and job.seed in (11, 12)]
+        jobs = [job for job in jobs if job.name in ("random_labels", "adversarial_mean") and job.seed in self.SEEDS[:2]]
         seconds = {"random_labels": 10.0, "adversarial_mean": 5.0}
         self.assertEqual(Durations(self.root, {}, {"quick": seconds}).of_all("quick", jobs), 15.0)
 
