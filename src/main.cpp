@@ -165,7 +165,7 @@ int RunConfigured(RunConfig& config, const std::string& input, const Arguments& 
       std::fprintf(stderr, "%s: this run is done already\n", config.output.c_str());
     return 0;
   }
-  if (arguments.resume && !folder.earlier() && !arguments.quiet) {
+  if (arguments.resume && !fork && !folder.earlier() && !arguments.quiet) {
     std::fprintf(stderr, "%s: there is no run here yet: it starts from step 0\n",
                  config.output.c_str());
   }

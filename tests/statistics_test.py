@@ -108,8 +108,8 @@ def best(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -
     )
 
 
-def optimum(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
-    """Where a curve over a grid is highest: by how much beyond its middle."""
+def few_values(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
+    """A number of which few can come out: each seed's highest point of a grid, by how much beyond its middle."""
     curve = -0.25 * (np.arange(GRID + 1) - GRID / 2 - effect)[:, None] ** 2 + noise(random, (GRID + 1, seeds))
     return claim(measurement(curve.argmax(axis=0) - GRID / 2, discrete=True))
 
@@ -157,7 +157,7 @@ def exponent_over_seeds(
     return jackknife(labels, lambda places: exponent(x, s, y[places].mean(axis=0)))
 
 
-KINDS = (difference, best, optimum, equivalence, conditions, permutation)
+KINDS = (difference, best, few_values, equivalence, conditions, permutation)
 LATER_KINDS = (chosen, fitted)  # which no earlier rule judged
 
 

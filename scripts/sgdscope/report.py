@@ -35,8 +35,8 @@ HOW_TO_READ = (
     "(by Student's t distribution).",
     "A claim 'holds' if the whole of that interval lies beyond the border, 'does not hold' if all of it lies on the other "
     f"side, and else is 'not decided'; with fewer than {FEWEST} seeds nothing is, nor where a seed's run is such that it gives no number. "
-    "Numbers of which only a few can come out, or that are equal with all seeds, say less: they decide from 6 seeds on, and from 7 "
-    "beside other such claims.",
+    "Numbers of which only a few can come out, or that are equal with all seeds, say less: they decide alone from 6 seeds on, and "
+    "beside other claims take more.",
     "Who judges many claims errs in some. The column 'Verdict' is right for all claims of a figure together in 95 of 100 cases "
     "(Holm's procedure), 'alone' is the verdict if a claim were the only one. The overview counts the former.",
 )

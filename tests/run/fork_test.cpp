@@ -584,6 +584,10 @@ TEST_F(ForkCommand, KeepsItsParentAndGoesIntoAFolderOfItsOwn) {
             child.string() + ": this run is done already\n");
   EXPECT_EQ(Run({"--set", "steps=103", "--overwrite"}).status, 0);
   EXPECT_EQ(Lines(ReadFile(child / "metrics.csv")).size(), 4u);
+  // One that --resume finds nothing of starts at its parent's step, and not from step 0.
+  const Ended anew = Run({"--set", "steps=102", "--resume", "-o", child.string() + "_anew"});
+  EXPECT_EQ(anew.status, 0) << anew.err;
+  EXPECT_EQ(anew.err.find("step 0"), std::string::npos) << anew.err;
   // Another run there is not taken for this fork.
   ended = RunProgram(
       {"fork", parent_, "--at", "150", "--set", "steps=160", "--resume", "-o", child.string()});

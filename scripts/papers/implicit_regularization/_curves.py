@@ -130,9 +130,14 @@ def curve(results: Results, settings: Sequence[Setting], quantity: Quantity, epo
     return Curve(names, np.array(values), np.array(worths), results.study.values["kept"], tuple(problems))
 
 
+def problems_of(*curves: Curve) -> tuple[str, ...]:
+    """Why numbers of these curves are missing, each reason once."""
+    return tuple(dict.fromkeys(problem for one in curves for problem in one.problems))
+
+
 def measured(of: Callable[..., float], *curves: Curve, discrete: bool = False) -> Measurement:
     """`of` the curves' values with each seed; of all seeds, since which ones are good says nothing of settings."""
-    problems = tuple(dict.fromkeys(problem for one in curves for problem in one.problems))
+    problems = problems_of(*curves)
     if problems:
         return Measurement({}, problems)
     places = {seed: [place] for place, seed in enumerate(_seeds_of(curves[0]))}
@@ -143,7 +148,7 @@ def measured(of: Callable[..., float], *curves: Curve, discrete: bool = False) -
 
 def measured_of_means(of: Callable[..., float], *curves: Curve) -> Measurement:
     """`of` the curves' means over seeds, by the jackknife."""
-    problems = tuple(dict.fromkeys(problem for one in curves for problem in one.problems))
+    problems = problems_of(*curves)
     if problems:
         return Measurement({}, problems)
     return jackknife(_seeds_of(curves[0]), lambda at: float(of(*[one.values[:, at].mean(axis=1) for one in curves])))
@@ -151,14 +156,14 @@ def measured_of_means(of: Callable[..., float], *curves: Curve) -> Measurement:
 
 def highest_lead(better: Curve, other: Curve) -> Measurement:
     """By how much the highest mean of a curve is above that of another one; its settings are all tried."""
-    problems = tuple(dict.fromkeys((*better.problems, *other.problems)))
+    problems = problems_of(better, other)
     return Measurement({}, problems) if problems else best_of_settings(_seeds_of(better), better.values, other.values)
 
 
 def part_of_the_way(first: Curve, last: Curve, part: float) -> Curve:
     """What lies so far from the one setting of the first curve to each of the last one."""
     values = (1 - part) * first.values + part * last.values
-    return Curve(last.names, values, last.worth, last.kept, tuple(dict.fromkeys((*first.problems, *last.problems))))
+    return Curve(last.names, values, last.worth, last.kept, problems_of(first, last))
 
 
 def lead_over(of: Curve, place: int) -> Measurement:
@@ -184,7 +189,7 @@ def need_inside(what: str, x: np.ndarray, *curves: Curve) -> None:
 
 def at_optimum(of: Callable[..., float], grids: Sequence[tuple[str, np.ndarray, Curve]]) -> Measurement:
     """`of` the exponents at which curves are highest; censored if one is so, in the mean over seeds, at its grid's end."""
-    problems = tuple(dict.fromkeys(problem for _, _, one in grids for problem in one.problems))
+    problems = problems_of(*[one for _, _, one in grids])
     if problems:
         return Measurement({}, problems)
     try:
