@@ -18,6 +18,8 @@ need_headers(CLI11 CLI11::CLI11 CLI/CLI.hpp)
 need_headers(nlohmann_json nlohmann_json::nlohmann_json nlohmann/json.hpp 3.11)
 need_headers(spdlog spdlog::spdlog_header_only spdlog/spdlog.h)
 find_package(ZLIB REQUIRED)
+# Loops over threads are templates in LibTorch's headers, which run on one thread, and say nothing, where this is not compiled in.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 # Highway also has a few sources, which choose the processor's instructions. Which of these there are depends on its release.
 need_headers(HWY hwy::hwy hwy/highway.h)

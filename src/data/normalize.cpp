@@ -1,5 +1,7 @@
 #include "data/normalize.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -203,10 +205,13 @@ at::Tensor Normalizer::GatherBytes(const at::Tensor& inputs, const at::Tensor& i
   std::vector<int64_t> sizes = inputs.sizes().vec();
   sizes[0] = indices.numel();
   at::Tensor out = at::empty(sizes, at::kFloat);
-  const int64_t channels = shift_.numel();
-  kernels::GatherNormalize(inputs.data_ptr<uint8_t>(), index, indices.numel(), channels,
-                           inputs.numel() / (inputs.size(0) * channels), shift_.data_ptr<float>(),
-                           scale_.data_ptr<float>(), out.data_ptr<float>());
+  constexpr int64_t kGrain = 1 << 15;  // numbers worth a thread
+  const int64_t channels = shift_.numel(), each = inputs.numel() / inputs.size(0);
+  at::parallel_for(0, indices.numel(), kGrain / each + 1, [&](int64_t begin, int64_t end) {
+    kernels::GatherNormalize(inputs.data_ptr<uint8_t>(), index + begin, end - begin, channels,
+                             each / channels, shift_.data_ptr<float>(), scale_.data_ptr<float>(),
+                             out.data_ptr<float>() + begin * each);
+  });
   return out;
 }
 

@@ -32,9 +32,26 @@ struct End {
   const double* scale = nullptr;
 };
 
+/// Its rows begin ... end - 1.
+template <class T>
+kernels::Product<T> Rows(kernels::Product<T> product, int64_t begin, int64_t end) {
+  product.a += begin * product.a_row;
+  product.c += begin * product.c_row;
+  if (product.add != nullptr) product.add += begin * product.add_row;
+  if (product.positive != nullptr) product.positive += begin * product.c_row;
+  if (product.mask != nullptr) product.mask += begin * product.c_row;
+  product.m = end - begin;
+  return product;
+}
+
+/// The columns of c are shared out over the threads, or where there are few, the rows. So are those of a
+/// product with a transposed matrix, as a weight's gradient is, in the same parts as the columns: each
+/// belongs to a unit whose outputs the same thread computed on the way forward, and will again, so that
+/// its weights stay in the cache of one core.
 template <class T>
 void ByKernel(const Matrix& a, const Matrix& b, const Matrix& out, const End& end) {
-  constexpr int64_t kPanel = 32;       // columns; a multiple of what the kernel looks at together
+  constexpr int64_t kUnits = 32;  // a multiple of the columns that the kernel looks at together
+  constexpr int64_t kRows = 4;
   constexpr int64_t kGrain = 1 << 20;  // multiplications worth a thread
   kernels::Product<T> product = {
       .a = Data<T>(a),
@@ -57,11 +74,20 @@ void ByKernel(const Matrix& a, const Matrix& b, const Matrix& out, const End& en
   if (end.mask != nullptr) product.mask = end.mask->data_ptr<T>();
   const T scale = end.scale == nullptr ? T(0) : static_cast<T>(*end.scale);
   if (end.scale != nullptr) product.scale = &scale;
-  const int64_t panels = (product.n + kPanel - 1) / kPanel;
-  const int64_t of_panel = std::max<int64_t>(product.m * product.k * kPanel, 1);
-  at::parallel_for(0, panels, kGrain / of_panel + 1, [&](int64_t first, int64_t last) {
-    kernels::Multiply(product, first * kPanel, std::min(last * kPanel, product.n));
-  });
+  const bool transposed = product.a_row == 1 && product.a_step != 1;
+  const bool by_rows = transposed ? product.m > kUnits : product.n <= kUnits;
+  const int64_t count = by_rows ? product.m : product.n;
+  const int64_t part = by_rows && !transposed ? kRows : kUnits;
+  const int64_t each = (by_rows ? product.n : product.m) * product.k * part;
+  at::parallel_for(0, (count + part - 1) / part, kGrain / std::max<int64_t>(each, 1) + 1,
+                   [&](int64_t first, int64_t last) {
+                     const int64_t from = first * part, to = std::min(last * part, count);
+                     if (by_rows) {
+                       kernels::Multiply(Rows(product, from, to), 0, product.n);
+                     } else {
+                       kernels::Multiply(product, from, to);
+                     }
+                   });
 }
 
 void ByKernel(const Matrix& a, const Matrix& b, const Matrix& out, const End& end) {

@@ -114,11 +114,13 @@ void RunConfig::Fields(FieldVisitor& visitor) {
                  .help = "type of theta; float64 for verification",
                  .allowed = {"float32", "float64"}},
                 dtype);
-  visitor.Visit({.name = "threads",
-                 .help = "CPU threads of this run; results depend on it in the last bits",
-                 .min = 1,
-                 .max = 1024},
-                threads);
+  visitor.Visit(
+      {.name = "threads",
+       .help = "CPU threads of this run, each with a core of its own or they wait for one another; "
+               "results depend on it in the last bits",
+       .min = 1,
+       .max = 1024},
+      threads);
   visitor.Visit({.name = "steps",
                  .help = "length of the run, at most; or give epochs",
                  .unit = "steps",

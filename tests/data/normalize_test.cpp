@@ -1,5 +1,6 @@
 #include "data/normalize.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -205,6 +206,18 @@ TEST(Normalize, GatherTakesTheRowsInOrder) {
     EXPECT_EQ(all.sizes().vec(), (std::vector<int64_t>{9, 1, 3, 3}));
     ExpectSameBits(normalizer.Gather(split, indices), all.index_select(0, indices));
   }
+}
+
+TEST(Normalize, GivesTheSameBitsOnAnyNumberOfThreads) {
+  const Split split = RandomBytes({150, 3, 32, 32});
+  const Normalizer normalizer("dataset", split, at::kFloat);
+  const at::Tensor indices = All(split).flip(0).contiguous();
+  at::set_num_threads(1);
+  const at::Tensor alone = normalizer.Gather(split, indices);
+  at::set_num_threads(3);
+  const at::Tensor together = normalizer.Gather(split, indices);
+  at::set_num_threads(1);
+  ExpectSameBits(together, alone);
 }
 
 TEST(Normalize, Errors) {

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <array>
+#include <vector>
+
 #include "core/rng.h"
 #include "nn/add_multiple.h"
 #include "tests/tensors.h"
@@ -141,16 +144,41 @@ TEST(ProductOfTensors, MultiplesAreAddedAsFromAPlaceBetween) {
   }
 }
 
+/// What the ways to put a product give of x [n, k], W [k, m] and d [n, m].
+std::vector<at::Tensor> AllProducts(const at::Tensor& x, const at::Tensor& weights,
+                                    const at::Tensor& d) {
+  const Matrix w = Matrix::All(weights), of_d = Matrix::All(d);
+  const at::Tensor row = d.narrow(0, 0, 1), by_w = weights.clone(), moved = weights.clone();
+  const Matrix addend = Matrix::All(row);
+  at::Tensor z;
+  const at::Tensor positive = PositiveTimes(x, w, &addend, &z);
+  const at::Tensor by_x = MaskedTimes(d, w.Transposed(), x);
+  Multiply(Matrix::All(x).Transposed(), of_d, Matrix::All(by_w), /*add=*/true);
+  AddMultipleOfProduct(Matrix::All(x).Transposed(), of_d, -0.1, Matrix::All(moved));
+  return {Times(x, w), z, positive, by_x, by_w, moved};
+}
+
+/// By columns; by rows where there are few columns, and where a matrix is transposed.
 TEST(ProductOfTensors, IsTheSameOnAnyNumberOfThreads) {
-  Stream stream(52, "threads", 0);
-  const at::Tensor x = RandomTensor(stream, {100, 300}, at::kFloat);
-  const at::Tensor flat = RandomTensor(stream, {300 * 500}, at::kFloat);
-  const Matrix matrix = Matrix::Piece(flat, 0, 300, 500);
-  const at::Tensor one = Times(x, matrix);
-  at::set_num_threads(2);
-  const at::Tensor two = Times(x, matrix);
-  at::set_num_threads(1);
-  EXPECT_TRUE(SameBits(one, two));
+  uint64_t index = 0;
+  for (const auto& [n, k, m] : std::vector<std::array<int64_t, 3>>{
+           {100, 300, 500}, {501, 777, 10}, {130, 1031, 33}, {37, 2003, 70}, {700, 101, 300}}) {
+    for (const auto dtype : {at::kFloat, at::kDouble}) {
+      Stream stream(52, "threads", index++);
+      const at::Tensor x = RandomTensor(stream, {n, k}, dtype);
+      const at::Tensor w = RandomTensor(stream, {k, m}, dtype);
+      const at::Tensor d = RandomTensor(stream, {n, m}, dtype);
+      const std::vector<at::Tensor> one = AllProducts(x, w, d);
+      for (const int threads : {2, 3, 7}) {
+        at::set_num_threads(threads);
+        const std::vector<at::Tensor> several = AllProducts(x, w, d);
+        at::set_num_threads(1);
+        for (size_t i = 0; i < one.size(); ++i) {
+          EXPECT_TRUE(SameBits(several[i], one[i])) << n << " " << k << " " << m << ", " << i;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
