@@ -75,7 +75,7 @@ LoadedData Images(const Dataset& mnist) {
 }
 
 LoadedData ColourImages() {
-  static const LoadedData data = MakeRandomImages(9600, {3, 32, 32}, 1);
+  static const LoadedData data = MakeRandomImages(16000, {3, 32, 32}, 1);
   return data;
 }
 

@@ -49,6 +49,39 @@ TEST(HugePageAllocator, SmallBlocksStayWithTheProcess) {
   for (int i = 0; i < 10; ++i) step();
   EXPECT_LT(faults() - before, 40 * 225);  // a step's pages; as malloc comes it is more
 }
+
+/// Tensors of 256 MiB and a few bytes, each with a number at its beginning; pages that the system gives are
+/// 0, and those that nobody writes cost nothing.
+std::vector<at::Tensor> LargeTensors(int count, int64_t more, int* known) {
+  std::vector<at::Tensor> tensors;
+  for (int i = 0; i < count; ++i) {
+    tensors.push_back(Bytes((256 << 20) + more));
+    auto* const first = tensors.back().data_ptr<uint8_t>();
+    *known += *first == 42 ? 1 : 0;
+    *first = 42;
+  }
+  return tensors;
+}
+
+TEST(HugePageAllocator, AllThatAStepFreesIsThereForTheNextOne) {
+  UseHugePageAllocator();
+  int known = 0;
+  for (const auto& tensor : LargeTensors(20, 0, &known)) EXPECT_TRUE(tensor.defined());
+  known = 0;
+  LargeTensors(20, 0, &known);  // 5 GiB
+  EXPECT_EQ(known, 20);
+}
+
+TEST(HugePageAllocator, HoldsTwoGiBMoreThanWereInUseAtMost) {
+  UseHugePageAllocator();
+  int known = 0;
+  LargeTensors(20, 0, &known);
+  const auto others = LargeTensors(20, 4 << 20, &known);  // nothing of the former fits
+  known = 0;
+  LargeTensors(20, 0, &known);
+  EXPECT_LE(known, 8);  // 2 GiB; the others were given back
+  EXPECT_GE(known, 7);  // what other tests left is kept, too
+}
 #endif
 
 TEST(HugePageAllocator, TensorsNeverShareMemory) {

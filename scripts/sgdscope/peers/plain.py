@@ -44,7 +44,7 @@ CHECKED = 100  # examples at most, of the step in double precision that peers ar
 # Of a peer's loss and step from those, relative. A rounded number may turn a unit of ReLU on or off or choose another maximum;
 # a step is moved by 1 % so.
 LARGEST_DIFFERENCES = {"loss": 1e-4, "step": 0.03}
-COLOUR_IMAGES = 9600
+COLOUR_IMAGES = 16000
 ROUNDING = float(np.finfo(np.float32).eps)
 
 
