@@ -23,6 +23,7 @@ from run_folders import NAN, RunFolders, csv_text
 # isort: split
 import export
 import sgdscope
+from sgdscope import errors
 from sgdscope.errors import Error
 from sgdscope.reader import Runs, flattened
 from sgdscope.runs import open_run
@@ -288,6 +289,24 @@ class Missing(Reader):
                 runs.metrics(library=library)
         with self.assert_error("library", "pandas"):
             runs.metrics(library="panda")
+
+    def test_a_python_whose_system_forbids_pip_is_not_told_to_use_it(self) -> None:
+        own = self.root / ".venv"
+        with (
+            mock.patch.object(sys, "base_prefix", sys.prefix),
+            mock.patch.object(errors.sysconfig, "get_path", return_value=str(self.root)),
+            mock.patch.object(errors, "ENVIRONMENT", own),
+        ):
+            here = f"{sys.executable} -m "
+            self.assertEqual(errors.install("pandas"), here + "pip install pandas")
+            (self.root / "EXTERNALLY-MANAGED").touch()
+            forbidden = errors.install("pandas")
+            self.assertTrue(forbidden.startswith(here + "venv --system-site-packages ENV && "), forbidden)
+            self.assertIn(" ENV/bin/python -m pip install pandas, and call this with ENV/bin/python", forbidden)
+            (own / "bin").mkdir(parents=True)
+            (own / "bin" / "python").touch()
+            python = own / "bin" / "python"
+            self.assertEqual(errors.install("pandas"), f"{python} -m pip install pandas, and call this with {python}")
 
 
 class Export(Reader):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgdscope.errors import Error
-from sgdscope.files import replacing
+from sgdscope.files import IN_CONFIGS, replacing
 from sgdscope.studies import Job, read_json, stages
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Durations:
             known[name] = round(statistics.fmean(measured), 1)
         self.machines[size], self.by_size[size] = machines[0], known
         table = {one: {"machine": self.machines[one], "seconds": self.by_size[one]} for one in self.by_size}
-        with replacing(self.file) as file:
+        with replacing(self.file, IN_CONFIGS) as file:
             file.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return len({outcome.job.name for outcome in ended})
 

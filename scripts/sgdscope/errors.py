@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -22,11 +23,23 @@ class Error(Exception):
         self.status = status
 
 
+def install(packages: str) -> str:
+    """The command by which this Python comes to have packages; where its system forbids that, another one, and that it is that."""
+    here = Path(sys.executable or "python3")
+    managed = sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
+    if not managed:
+        return f"{here} -m pip install {packages}"
+    made = (ENVIRONMENT / "bin" / "python").exists()
+    python = ENVIRONMENT / "bin" / "python" if made else Path("ENV/bin/python")
+    first = "" if made else f"{here} -m venv --system-site-packages ENV && "
+    return f"{first}{python} -m pip install {packages}, and call this with {python}"
+
+
 class MissingPeer(Exception):
     """A program to compare with that is not here, which is no error: why, and how to have it."""
 
     def __init__(self, peer: str, why: str, package: str) -> None:
-        super().__init__(f"{peer}: {why}; to have it measured: {sys.executable or 'python3'} -m pip install {package}")
+        super().__init__(f"{peer}: {why}; to have it measured: {install(package)}")
 
 
 def note(text: str) -> None:
@@ -47,9 +60,7 @@ def missing(library: str, packages: str = "numpy scipy matplotlib") -> Error:
     if here.parent != own.parent and any(ENVIRONMENT.glob(f"lib/python*/site-packages/{library}")):
         hint = f"call this with {own}, which has it"
     else:
-        hint = (
-            f"run scripts/setup.sh, which installs it and says for which Python, or: {here} -m pip install {packages}"
-        )
+        hint = f"run scripts/setup.sh, which installs it and says for which Python, or: {install(packages)}"
     return Error(library, f"this Python, {here}, has none", hint, RESOURCE)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sgdscope.catalogue import CONFIGS, ROOT, SIZES, figures, jobs_of
 from sgdscope.errors import DATA, Error, need_matplotlib
-from sgdscope.files import replacing
+from sgdscope.files import IN_CONFIGS, replacing
 from sgdscope.plan import CIFAR10_SPLIT, Reproduction
 from sgdscope.report import DATA_NAMES, of_whole_paper
 from sgdscope.results import load_outcome
@@ -113,7 +113,7 @@ def write_table(paper: str, configs: Path = CONFIGS) -> None:
     """Writes the table of a paper's page."""
     page = configs / paper / "README.md"
     head, tail = parts_of(page)
-    with replacing(page) as temporary:
+    with replacing(page, IN_CONFIGS) as temporary:
         temporary.write_text(f"{head}{BEGIN}\n\n{table(paper, configs)}\n\n{END}{tail}", encoding="utf-8")
 
 
@@ -149,7 +149,7 @@ def rows_of(file: Path) -> Rows:
 
 def write_rows(file: Path, rows: Rows) -> None:
     """Writes rows as a CSV file, of all columns that one of them has."""
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
+    with replacing(file, IN_CONFIGS) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
         columns = dict.fromkeys(column for row in rows for column in row)  # rows kept earlier may lack some
         table = csv.DictWriter(lines, list(columns), lineterminator="\n")
         table.writeheader()

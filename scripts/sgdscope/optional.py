@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
-from sgdscope.errors import RESOURCE, Error
+from sgdscope.errors import RESOURCE, Error, install
 
 
 def need(module: str, what: str, package: str = "") -> Any:
@@ -15,5 +14,5 @@ def need(module: str, what: str, package: str = "") -> Any:
         return importlib.import_module(module)
     except ImportError:
         package = package or module.split(".")[0]
-        install = f"to have it: {sys.executable or 'python3'} -m pip install {package}"
-        raise Error(package, f"this Python has none, and {what} needs it", install, RESOURCE) from None
+        hint = f"to have it: {install(package)}"
+        raise Error(package, f"this Python has none, and {what} needs it", hint, RESOURCE) from None
