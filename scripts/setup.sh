@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a machine ready to build: installs what is missing, finds LibTorch, and writes its CMake prefix to .libtorch. Installs
 # nothing when all is there. On Debian and Ubuntu it takes their packages, as root or by sudo. Without root, and elsewhere, a
-# C++20 compiler, Python 3.10 or newer, zlib's headers and Highway's folder hwy must be there; CMake, Ninja and the other libraries
-# are taken from PyPI into .venv, without GoogleTest, so that there are no tests in C++.
+# C++20 compiler with OpenMP, Python 3.10 or newer, zlib's headers and Highway's folder hwy must be there; CMake, Ninja and the
+# other libraries are taken from PyPI into .venv, without GoogleTest, so that there are no tests in C++.
 #
 #   scripts/setup.sh [--torch auto|wheel|debian] [--torch-file FILE]
 #
@@ -15,7 +15,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 torch_version=$(sed -n 's/^dependencies = .*"torch==\([0-9.]*\)".*/\1/p' pyproject.toml)
 readonly torch_version
-readonly build_packages=(g++ cmake ninja-build lld ccache git ca-certificates curl python3 python3-venv python3-pip)
+readonly build_packages=(g++ cmake ninja-build lld git ca-certificates curl python3 python3-venv python3-pip)
 readonly data_package=dataset-fashion-mnist
 
 torch=auto torch_file=$libtorch_file

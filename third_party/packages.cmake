@@ -19,7 +19,11 @@ need_headers(nlohmann_json nlohmann_json::nlohmann_json nlohmann/json.hpp 3.11)
 need_headers(spdlog spdlog::spdlog_header_only spdlog/spdlog.h)
 find_package(ZLIB REQUIRED)
 # Loops over threads are templates in LibTorch's headers, which run on one thread, and say nothing, where this is not compiled in.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(OpenMP QUIET COMPONENTS CXX)
+if(NOT OpenMP_CXX_FOUND)
+  message(FATAL_ERROR "${CMAKE_CXX_COMPILER} has no OpenMP. Remove this build folder and name g++ in CXX, or install what your "
+                      "compiler needs for it: libomp-dev for clang++.")
+endif()
 
 # Highway also has a few sources, which choose the processor's instructions. Which of these there are depends on its release.
 need_headers(HWY hwy::hwy hwy/highway.h)
