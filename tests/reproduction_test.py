@@ -782,15 +782,15 @@ class Reports(Runs):
 
     def test_borders_that_were_decided_late_are_judged_with_other_seeds(self) -> None:
         of_paper = figures("implicit_regularization")
+        found = 0
         for name in ("fig6", "fig7", "modified_flow", "variance"):
             results = Results(study_of("implicit_regularization", name, "quick"), [])
             results = Results(results.study, [load_outcome(job, self.root) for job in results.study.jobs()])
             late = [claim for claim in of_paper[name].claims(results) if claim.decided_after]
-            seen = [
-                one.says for one in late if one.decided_after.seen("quick", results.study.seeds)
-            ]  # with these very seeds
-            of_optima = ["The best λ is larger than the best learning rate (in the paper 8 times)."]
-            self.assertEqual(seen, of_optima if name == "fig6" else [], name)
+            for claim in late:
+                self.assertEqual(claim.decided_after.seen("quick", results.study.seeds), [], claim.says)
+            found += len(late)
+        self.assertGreater(found, 10)
 
     def test_results_of_other_figures_stay(self) -> None:
         for seed in (1, 2, 3, 4, 5):
