@@ -24,7 +24,7 @@ class Error(Exception):
 
 
 def install(packages: str) -> str:
-    """The command by which this Python comes to have packages; where its system forbids that, another one, and that it is that."""
+    """The command that installs packages for this Python; where its system forbids pip, for one that may have them, and its name."""
     here = Path(sys.executable or "python3")
     managed = sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
     if not managed:

@@ -1,6 +1,5 @@
 #include "data/normalize.h"
 
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,6 +10,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "tests/expect_error.h"
+#include "tests/threads.h"
 
 namespace sgdscope {
 namespace {
@@ -212,12 +212,8 @@ TEST(Normalize, GivesTheSameBitsOnAnyNumberOfThreads) {
   const Split split = RandomBytes({150, 3, 32, 32});
   const Normalizer normalizer("dataset", split, at::kFloat);
   const at::Tensor indices = All(split).flip(0).contiguous();
-  at::set_num_threads(1);
-  const at::Tensor alone = normalizer.Gather(split, indices);
-  at::set_num_threads(3);
-  const at::Tensor together = normalizer.Gather(split, indices);
-  at::set_num_threads(1);
-  ExpectSameBits(together, alone);
+  const auto gather = [&] { return normalizer.Gather(split, indices); };
+  ExpectSameBits(OnThreads(3, gather), OnThreads(1, gather));
 }
 
 TEST(Normalize, Errors) {

@@ -13,6 +13,7 @@
 #include "tests/nn/autograd_rules.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"
+#include "tests/threads.h"
 
 // Batch normalization against its definition. Its derivatives are tested in every model that has it
 // (tests/models/model_test.cpp).
@@ -216,9 +217,7 @@ TEST(BatchNormLayer, IsOffInSinglePrecisionByAFewRoundingsOnly) {
 TEST(BatchNormLayer, HasTheSameBitsOnAnyNumberOfThreads) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     const ManyValues one(dtype);
-    at::set_num_threads(3);
-    const ManyValues three(dtype);
-    at::set_num_threads(1);
+    const auto three = OnThreads(3, [&] { return ManyValues(dtype); });
     for (size_t k = 0; k < one.numbers.size(); ++k) {
       const auto& [name, expected] = one.numbers[k];
       EXPECT_TRUE(SameBits(three.numbers[k].second, expected)) << name;

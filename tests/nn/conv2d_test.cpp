@@ -10,6 +10,7 @@
 #include "tests/nn/example_rules.h"
 #include "tests/oracles.h"
 #include "tests/tensors.h"
+#include "tests/threads.h"
 
 namespace sgdscope {
 namespace {
@@ -231,10 +232,8 @@ TEST(Conv2dLayer, OfFewChannelsHasTheSameBitsOnAnyThreads) {
   const at::Tensor d = RandomTensor(stream, {33, 8, 16, 16}, at::kFloat);
   const auto alone = GradientsOf(*layer, theta, h, d);
   const at::Tensor z = layer->Forward(h, {theta});
-  at::set_num_threads(3);
-  const auto together = GradientsOf(*layer, theta, h, d);
-  EXPECT_TRUE(SameBits(layer->Forward(h, {theta}), z));
-  at::set_num_threads(1);
+  const auto together = OnThreads(3, [&] { return GradientsOf(*layer, theta, h, d); });
+  EXPECT_TRUE(SameBits(OnThreads(3, [&] { return layer->Forward(h, {theta}); }), z));
   EXPECT_TRUE(SameBits(together[0], alone[0]));
   EXPECT_TRUE(SameBits(together[1], alone[1]));
   for (const int64_t i : {0, 32}) {
@@ -396,10 +395,9 @@ double ExpectRightGradients(const Grid& grid) {
           const at::Tensor d = RandomTensor(stream, {n, kOut, extent, extent});
           const auto exact = GradientsOf(*layer, theta, h, d);
           for (const int64_t threads : grid.threads) {
-            at::set_num_threads(static_cast<int>(threads));
-            const auto single =
-                GradientsOf(*layer, theta.to(at::kFloat), h.to(at::kFloat), d.to(at::kFloat));
-            at::set_num_threads(1);
+            const auto single = OnThreads(static_cast<int>(threads), [&] {
+              return GradientsOf(*layer, theta.to(at::kFloat), h.to(at::kFloat), d.to(at::kFloat));
+            });
             for (size_t k = 0; k < exact.size(); ++k) {
               const double error = (single[k].to(at::kDouble) - exact[k]).norm().item<double>() /
                                    exact[k].norm().item<double>();

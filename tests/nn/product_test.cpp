@@ -1,6 +1,5 @@
 #include "nn/product.h"
 
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -10,6 +9,7 @@
 #include "core/rng.h"
 #include "nn/add_multiple.h"
 #include "tests/tensors.h"
+#include "tests/threads.h"
 
 namespace sgdscope {
 namespace {
@@ -170,9 +170,7 @@ TEST(ProductOfTensors, IsTheSameOnAnyNumberOfThreads) {
       const at::Tensor d = RandomTensor(stream, {n, m}, dtype);
       const std::vector<at::Tensor> one = AllProducts(x, w, d);
       for (const int threads : {2, 3, 7}) {
-        at::set_num_threads(threads);
-        const std::vector<at::Tensor> several = AllProducts(x, w, d);
-        at::set_num_threads(1);
+        const auto several = OnThreads(threads, [&] { return AllProducts(x, w, d); });
         for (size_t i = 0; i < one.size(); ++i) {
           EXPECT_TRUE(SameBits(several[i], one[i])) << n << " " << k << " " << m << ", " << i;
         }

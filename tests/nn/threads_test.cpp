@@ -1,4 +1,5 @@
-#include <ATen/Parallel.h>
+#include "tests/threads.h"
+
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -21,16 +22,13 @@ using Tensors = std::vector<at::Tensor>;
 
 void ExpectSameBitsOnAnyThreads(const std::function<Tensors(Stream&, at::ScalarType)>& compute) {
   for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
-    const auto with = [&](int threads) {
+    const auto results = [&] {
       Stream stream(61, "threads");
-      at::set_num_threads(threads);
-      const Tensors results = compute(stream, dtype);
-      at::set_num_threads(1);
-      return results;
+      return compute(stream, dtype);
     };
-    const Tensors one = with(1);
+    const Tensors one = OnThreads(1, results);
     for (const int threads : {2, 3, 5}) {
-      const Tensors several = with(threads);
+      const Tensors several = OnThreads(threads, results);
       ASSERT_EQ(several.size(), one.size());
       for (size_t i = 0; i < one.size(); ++i) {
         EXPECT_TRUE(SameBits(several[i], one[i])) << threads << " threads, number " << i;
