@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study
+from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study, wobble
 
 # isort: split
 from papers.generalization_gap import (
@@ -464,7 +464,7 @@ class Accuracies(Made):
     def make_accuracy(self, name: str, seed: int, accuracy: float, test_loss: float = 1.0) -> None:
         """A run whose last quarter of evaluations has, in the mean, these values."""
         late = np.array([0.01, -0.01])
-        rising = np.concatenate([np.linspace(0.1, 0.7, 7), accuracy + late])
+        rising = np.concatenate([np.linspace(0.1, 0.7, 7), accuracy * wobble(name, seed) + late])
         falling = np.concatenate([np.linspace(2.3, 0.5, 7), 0.25 + late])
         evaluations = {
             "step": self.EVALUATED, "test_accuracy": rising, "train_loss": falling,
@@ -507,7 +507,12 @@ class Accuracies(Made):
 
     def test_the_best_settings_are_compared(self) -> None:
         self.make_grid({"sgd": 0.90, "diagonal": 0.91, "low_rank": 0.88})
-        self.assert_verdicts(inverse_covariance.FIGURE, HOLDS, FAILS)
+        self.assert_verdicts(inverse_covariance.FIGURE, HOLDS, OPEN)  # with other ρ it might be as good
+        self.assertEqual(
+            self.judge(inverse_covariance.FIGURE)[1].reason,
+            "the best learning rate of 10 leading eigenpairs of Σ, 1.6, is at the end of those tried: add some above 1.6; "
+            "the best ρ of 10 leading eigenpairs of Σ, 0.01, is at the end of those tried: add some below 0.01",
+        )
         self.assertAlmostEqual(self.judge(inverse_covariance.FIGURE)[0].measured.summary.mean, 0.01, places=10)
         (table,) = inverse_covariance.FIGURE.tables(self.results(inverse_covariance.FIGURE))
         self.assertEqual(table.rows[0][0], "`inverse_sgd_rate0.2`")

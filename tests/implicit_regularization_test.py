@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study
+from run_folders import NAN, SEEDS, SIZES, RunFolders, named, study, wobble
 
 # isort: split
 from papers.implicit_regularization import CHANCE, fig1, fig2, fig3, fig4, fig5, fig6, fig7, modified_flow, variance
@@ -66,7 +66,9 @@ class Made(RunFolders):
         regularizer: float = 1.0,
     ) -> None:
         """A run with evaluations at EPOCHS."""
-        evaluations = {"step": EPOCHS, "epoch": EPOCHS, "test_accuracy": test, "train_accuracy": train or test}
+        factor = wobble(setting.name, seed)
+        evaluations = {"step": EPOCHS, "epoch": EPOCHS, "test_accuracy": [factor * one for one in test]}
+        evaluations["train_accuracy"] = [factor * one for one in train or test]
         evaluations["train_loss"] = [2.3, 2.0, 1.5, 1.0, loss]
         metrics = {"step": [0, 30], "epoch": [0, 30], "loss": [2.3, 0.1]}
         metrics["implicit_regularizer.regularizer"] = [9.0, regularizer]
@@ -227,7 +229,7 @@ class BestOfSeveral(Made):
         self.make_diverged(self.setting, 3)
         self.assertAlmostEqual(self.curve(ACCURACY).means()[0], (1 + CHANCE) / 2)
         self.assertTrue(math.isnan(self.curve(last("eval.train_loss")).means()[0]))
-        np.testing.assert_array_equal(self.curve(ACCURACY).best(), [[1.0, NAN]])  # which no picture shows
+        np.testing.assert_allclose(self.curve(ACCURACY).best(), [[1.0, NAN]])  # which no picture shows
 
     def test_a_missing_run_leaves_its_setting_open(self) -> None:
         self.make_run(self.setting, 1, RISING)
@@ -327,10 +329,12 @@ class Cifar10(Made):
             lambda x: {"test": 0.3 - 0.01 * x, "train": 0.9, "loss": 2.0 ** (2 * x), "regularizer": 2.0**x},
         )
         # Test accuracy falls with lambda from the first one on, and does not depend on the learning rate.
-        # So the best lambda is at the end of its grid; of equal numbers none is above the other.
-        self.assert_verdicts(fig1.FIGURE, FAILS, FAILS, HOLDS, OPEN, OPEN, OPEN, *[FAILS] * 4)
-        best = self.judge(fig1.FIGURE)[5]
-        self.assertIn("is at the end of those tried: add 2^", best.reason)
+        # So the best lambda is at the end of its grid, and smaller ones may be better; of equal numbers none is above the other.
+        self.assert_verdicts(fig1.FIGURE, FAILS, OPEN, HOLDS, OPEN, OPEN, OPEN, OPEN, *[FAILS] * 3)
+        for place in (1, 5, 6):
+            self.assertIn(
+                "the best λ, 2^-6, is at the end of those tried: add 2^-7", self.judge(fig1.FIGURE)[place].reason
+            )
         self.assert_verdicts(fig5.FIGURE, OPEN, OPEN, OPEN, HOLDS, FAILS)
 
     def test_the_report_shows_which_seeds_were_kept(self) -> None:
@@ -435,7 +439,7 @@ class FashionMnist(Made):
         for setting in study(fig7.FIGURE).settings:
             x = setting["rate"] + (0 if by_move else math.log2(setting["n"]))
             for seed in SEEDS:
-                top = peak(x, -5, 0.8, 10) + noise(seed) - cost * math.log2(setting["n"])
+                top = peak(x, -4, 0.8, 10) + noise(seed) - cost * math.log2(setting["n"])
                 self.make_run(setting, seed, [top * part for part in (0.1, 1, 1, 1, 1)])
 
     def test_fig7_alpha_decides(self) -> None:
@@ -459,8 +463,8 @@ class FashionMnist(Made):
         kept = float(np.mean([noise(seed) for seed in SEEDS[:5]]))
         for n, part in ((1, 1.0), (2, 0.95), (4, 0.8)):  # at 40, 20 and 10 epochs
             for found in (fig7.equal_updates(results, n), fig7.within(results, 1, 40 // n)):
-                np.testing.assert_allclose(found.means(), (0.8 + kept) * part, rtol=1e-12)
-        np.testing.assert_allclose(fig7.equal_epochs(results, 4).means(), 0.8 + kept, rtol=1e-12)
+                np.testing.assert_allclose(found.means(), (0.8 + kept) * part, rtol=1e-10)
+        np.testing.assert_allclose(fig7.equal_epochs(results, 4).means(), 0.8 + kept, rtol=1e-10)
 
 
 class NStep(Made):
@@ -482,8 +486,13 @@ class NStep(Made):
         self.assert_drawn(fig4.FIGURE, [3, 3, 3])
 
     def test_n_that_gains(self) -> None:
+        self.make_runs(-0.05, lambda n: -4)
+        self.assert_verdicts(fig4.FIGURE, *[FAILS] * 6)
+
+    def test_learning_rates_that_end_where_accuracy_still_rises_decide_nothing(self) -> None:
         self.make_runs(-0.05, lambda n: 0)
-        self.assert_verdicts(fig4.FIGURE, FAILS, OPEN, FAILS, OPEN, FAILS, FAILS)
+        self.assert_verdicts(fig4.FIGURE, *[OPEN] * 6)
+        self.assertEqual(self.judge(fig4.FIGURE)[0].reason, "the best α, 2^-4, is at the end of those tried: add 2^-3")
         self.assertIn("the largest one tried, 2^-4, is still stable: add 2^-3", self.judge(fig4.FIGURE)[1].reason)
 
 

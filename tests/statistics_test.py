@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from run_folders import ROOT, SEEDS
+from run_folders import NAN, ROOT, SEEDS
 
 # isort: split
 from sgdscope import statistics
@@ -35,6 +35,7 @@ from sgdscope.claims import (
     exponent,
     jackknife,
     over_seeds,
+    reasons,
 )
 
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
@@ -447,8 +448,33 @@ class Verdicts(unittest.TestCase):
             for mean in means:
                 decided = [abs(rank(mean, error) - 1) for error in (0.01, 0.1, 1, 3)]
                 self.assertEqual(decided, sorted(decided, reverse=True))
+            for error in (1e-9, 1e-3, 1.0):  # where the numbers do not differ at all, less is known: the page says so
+                self.assertGreaterEqual(abs(rank(2.0, error) - 1), abs(rank(2.0, 0.0) - 1))
         exact = [abs(order[claim([0.5 - 0.3, *[0.5] * (n - 2), 0.5 + 0.3]).verdict] - 1) for n in range(2, 30)]
         self.assertEqual(exact, sorted(exact))
+
+    def test_claims_on_the_best_on_equality_and_on_conditions_are_monotone_too(self) -> None:
+        order = {FAILS: 0, OPEN: 1, HOLDS: 2}
+        random = np.random.default_rng(8)
+        for _ in range(40):
+            seeds = int(random.integers(5, 11))
+            labels = [str(seed) for seed in range(seeds)]
+            better, other, one = (random.standard_normal((count, seeds)) for count in (3, 2, 1))
+            level = better.mean(axis=1, keepdims=True)
+            means = np.linspace(-6, 6, 25)
+            of_best = [order[claim(best_of_settings(labels, better + mean, other)).verdict] for mean in means]
+            of_all = [order[claim([measurement(one[0] + 9), measurement(better[0] + mean)]).verdict] for mean in means]
+            for found in (of_best, of_all):
+                self.assertEqual((found, {0, 2} - {*found}), (sorted(found), set()))
+            centred = one[0] - one[0].mean()
+            alike = [order[claim(centred + mean, 3.0, about=0.0).verdict] for mean in means]
+            self.assertEqual(alike[:13], sorted(alike[:13]))
+            self.assertEqual(alike[12:], sorted(alike[12:], reverse=True))
+            wider = [
+                abs(order[claim(best_of_settings(labels, 2 + level + error * (better - level), 0 * other)).verdict] - 1)
+                for error in (0.01, 0.1, 1, 3, 10)
+            ]
+            self.assertEqual(wider, sorted(wider, reverse=True))
 
     def test_fewer_than_five_seeds_decide_nothing(self) -> None:
         values = np.array([1.0, 1.001, 0.999, 1.002, 0.998])
@@ -469,6 +495,46 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(five.reason, "about 6 seeds would decide it alone, if they go on like this")
         self.assertEqual((six.verdict, six.decided[1]), (HOLDS, 2 * 0.5**6))
         self.assertEqual(claim([0.0] * 6, 0.9).verdict, FAILS)
+
+    def test_equal_leads_of_the_best_and_of_chosen_settings_say_no_more(self) -> None:
+        labels = [str(seed) for seed in range(5)]
+        best = best_of_settings(labels, np.ones((1, 5)), np.full((1, 5), 0.9))  # an accuracy of 1 over one of guessing
+        number = np.full((2, 5), 0.7)
+        chosen = at_best_of_settings(labels, number, np.array([[1.0, 1.1, 0.9, 1.0, 1.2], [0.1, 0.2, 0.0, 0.1, 0.3]]))
+        for one in (claim(best), claim([0.1 + 0.2, *[0.3] * 4])):  # the latter differs by rounding
+            self.assertEqual((one.verdict, one.decided[1]), (OPEN, 2 * 0.5**5))
+        self.assertEqual(claim(chosen).verdict, OPEN)
+        self.assertEqual(claim([0.3, 0.3 + 1e-9, 0.3, 0.3, 0.3]).verdict, HOLDS)
+
+    def test_numbers_that_are_not_finite_decide_nothing(self) -> None:
+        good = measurement([1.0, 1.1, 0.9, 1.05, 0.95])
+        for bad in (NAN, math.inf, -math.inf):
+            numbers = [1.0, bad, 1.1, 1.0, 1.2]
+            rows, labels = np.array([numbers]), list("abcde")
+            for found in (
+                over_seeds({str(i): [x] for i, x in enumerate(numbers)}, Sample), best_of_settings(labels, rows),
+                at_best_of_settings(labels, rows, np.ones((1, 5))), jackknife(labels, lambda at, rows=rows: float(rows[0, at].mean())),
+            ):  # fmt: skip
+                self.assertIn("finite", found.censored)
+                for parts in ([good, found], [found, good]):
+                    self.assertEqual((claim(parts).verdict, claim(parts).decided[1]), (OPEN, 1.0))
+        self.assertEqual(jackknife([], lambda at: 0.0).samples, {})
+
+    def test_a_grid_that_ends_too_early_takes_away_one_verdict(self) -> None:
+        labels, around = list("abcdef"), np.array([[0.01, -0.01, 0.02, -0.02, 0.0, 0.01]])
+
+        def verdicts(lead: float, ends: tuple[str, str]) -> tuple[Verdict, Verdict, str]:
+            found = best_of_settings(labels, around + lead, around[:, ::-1], ends=ends)
+            return claim(found).verdict, claim(found, 1.5, about=0.0).verdict, claim(found).reason
+
+        self.assertEqual(verdicts(1.0, ("", "")), (HOLDS, HOLDS, ""))
+        self.assertEqual(verdicts(-1.0, ("", "")), (FAILS, HOLDS, ""))
+        self.assertEqual(verdicts(1.0, ("add a", "")), (HOLDS, OPEN, ""))
+        self.assertEqual(verdicts(-1.0, ("add a", "")), (OPEN, OPEN, "add a"))
+        self.assertEqual(verdicts(1.0, ("", "add b")), (OPEN, OPEN, "add b"))
+        self.assertEqual(verdicts(-1.0, ("", "add b")), (FAILS, OPEN, ""))
+        self.assertEqual(verdicts(-9.0, ("", "add b"))[1], FAILS)  # even lower ones would not be alike
+        self.assertEqual(verdicts(-9.0, ("add a", ""))[1], OPEN)
 
     def test_rounding_is_no_effect(self) -> None:
         self.assertEqual(claim([1e-16] * 8).verdict, OPEN)
@@ -512,6 +578,7 @@ class Verdicts(unittest.TestCase):
         worlds = np.array([[1.0, 0.0, 0.1, 0.2]] * 5)
         self.assertEqual(statistics.p_of_worlds(worlds), 1 / 4**5)
         self.assertEqual(statistics.p_of_worlds(worlds[:4]), 1.0)  # 256 are too few
+        self.assertEqual(statistics.p_of_worlds(np.tile(worlds, (1, 3))[:4]), 1.0)  # as are 4 seeds
         self.assertEqual(statistics.p_of_worlds(np.tile(worlds, (3, 1))), 1 / 4**15)
         self.assertEqual(statistics.p_of_worlds(np.tile(worlds, (6, 1))), 1 / 100_000)  # drawn
         random = np.random.default_rng(1)
@@ -530,7 +597,7 @@ class Verdicts(unittest.TestCase):
     def test_seeds_that_would_decide_do(self) -> None:
         random = np.random.default_rng(5)
         one = claim(0.6 + np.array([-1, 1, -1, 1, 0.1]))
-        seeds = one.seeds_to_decide
+        seeds = one.seeds_to_decide()
         assert seeds is not None
         deviation = np.std(one.parts[0].values, ddof=1)
         found = np.mean([
@@ -539,6 +606,42 @@ class Verdicts(unittest.TestCase):
         ])  # fmt: skip
         self.assertAlmostEqual(found, statistics.POWER, delta=4 * math.sqrt(0.16 / 400))
         self.assertIn(f"about {seeds} seeds would decide", one.reason)
+
+    def test_seeds_that_would_decide_beside_other_claims(self) -> None:
+        sure, border = claim([1.0, 1.1, 0.9, 1.05, 0.95]), claim([1.0, 0.2, 0.5, 0.9, 0.6])
+        self.assertEqual(reasons([border]), [""])
+        told = reasons([sure, *[border] * 9])
+        needed = border.seeds_to_decide(statistics.LEVEL / 10)
+        assert needed is not None
+        self.assertEqual(told[0], "")
+        self.assertIn(f"decided alone, but not beside the figure's other claims: about {needed} seeds would", told[1])
+        random, weak = np.random.default_rng(6), np.array([0.6, 1.4, -0.4, 1.6, -0.2])
+        needed = claim(weak).seeds_to_decide(statistics.LEVEL / 10)
+        assert needed is not None
+        many = [
+            claim(np.mean(weak) + np.std(weak, ddof=1) * random.standard_normal(needed)).decided[1] for _ in range(400)
+        ]
+        found = np.mean(np.array(many) <= statistics.LEVEL / 10)
+        self.assertAlmostEqual(found, statistics.POWER, delta=4 * math.sqrt(0.16 / 400))
+
+    def test_seeds_that_would_tell_which_setting_is_the_best(self) -> None:
+        random = np.random.default_rng(7)
+        means = np.array([[0.0], [1.0], [0.2]])
+        few = means + 1.2 * random.standard_normal((3, 5))
+        found = at_best_of_settings(list("abcde"), np.array([[0.0], [1.0], [9.0]]), few)
+        needed = statistics.seeds_to_choose([few])
+        assert needed is not None and needed > 5
+        self.assertIn(f"about {needed} would, if they go on like this", claim(found).reason)
+        self.assertIsNone(statistics.seeds_to_choose([np.array([[0.0, 1, 0, 1, 0], [1, 0, 0, 1, 0.001]])]))
+
+    def test_the_seeds_for_the_best_are_counted_by_the_kind_that_is_to_be_above(self) -> None:
+        labels = [str(seed) for seed in range(8)]
+        around = np.random.default_rng(9).standard_normal((13, 8))
+        better, other = around[:12], around[12:]
+        (above, below) = claim(best_of_settings(labels, better, other), 50.0, about=0.0).comparisons
+        lead = [statistics.seeds_to_decide(np.array(one.measured.values) * one.sign, one.border, 0.05 / tries)
+                for one, tries in ((above, 12), (below, 1))]  # fmt: skip
+        self.assertEqual([above.seeds_to_decide(0.05), below.seeds_to_decide(0.05)], lead)
 
 
 if __name__ == "__main__":

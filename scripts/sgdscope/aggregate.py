@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from sgdscope.errors import DATA, Error
 from sgdscope.runs import Run
+from sgdscope.statistics import spread
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ def aggregate(values: Mapping[str, float], dropped: Sequence[str] = ()) -> Summa
     kept = {label: value for label, value in values.items() if label not in dropped}
     if not kept:
         raise Error("aggregate", "there is no value to take the mean of", "keep at least one run", DATA)
-    deviation = statistics.stdev(kept.values()) if len(kept) > 1 else math.nan
-    return Summary(statistics.fmean(kept.values()), deviation, tuple(kept), tuple(dropped))
+    numbers = list(kept.values())
+    return Summary(float(np.mean(numbers)), spread(numbers), tuple(kept), tuple(dropped))
 
 
 def dropped_by(count: int, worth: Mapping[str, float]) -> tuple[str, ...]:

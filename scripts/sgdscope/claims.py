@@ -9,6 +9,9 @@ number's mean over seeds lies above a border, or within so much of a value. From
   is not decided  otherwise; so, too, with fewer than FEWEST seeds, and where the number is censored: a grid of settings
                   ends too early, or a seed gives no number for a reason that lies in its run.
 
+That a grid ends where a curve is highest censors only one of the two verdicts on a difference of highest means: more
+settings could make the first one higher, of which the claim then cannot fail, or the second one, when it cannot hold.
+
 A claim about several conditions holds if it does so for each. All claims of a figure together are judged by Holm's
 procedure: `adjusted`.
 """
@@ -34,6 +37,8 @@ MIN_STEPS = 50  # fewer decide nothing
 NONE = "0: no difference"
 SAME = "1: both are the same"
 HALF = "half: no order"
+
+NO_NUMBER = f"as far as one sees no {statistics.MOST} seeds would"  # decide a claim, or tell which setting is the best
 
 
 class Verdict(Enum):
@@ -72,6 +77,10 @@ class Measurement:
     samples: Mapping[str, Sample]  # by seed
     problems: tuple[str, ...] = ()
     best: tuple[np.ndarray, np.ndarray] | None = None  # two kinds of settings, [settings, seeds]: their highest means
+    ends: tuple[str, str] = (
+        "",
+        "",
+    )  # of either kind of `best`: which settings to add where its highest may be beyond them
     # Of kinds of settings a number [first, second, ..., seeds or 1], and by what they are chosen, [settings, seeds] each.
     chosen: tuple[np.ndarray, Sequence[np.ndarray]] | None = None
     discrete: bool = False  # only a few values can come out, so that equal ones say little
@@ -99,6 +108,12 @@ class Measurement:
         return [sample.value for sample in self.samples.values()]
 
     @property
+    def chosen_of_several(self) -> bool:
+        """Whether the seeds do not tell which settings are the best that the number is chosen by."""
+        kinds = self.chosen[1] if self.chosen else ()
+        return any(len(statistics.may_be_best(by, statistics.events(kinds))) > 1 for by in kinds)
+
+    @property
     def interval(self) -> tuple[float, float]:
         """What covers the mean over seeds, or the difference of the two highest means, with probability 1 − LEVEL."""
         if self.chosen:
@@ -119,10 +134,14 @@ class Comparison:
         """By how much the number is beyond the border."""
         return self.sign * float(np.mean(self.measured.values)) - self.border
 
+    def end(self, side: int) -> str:
+        """Why the grid of the settings that speak against one side ends too early to decide for it; empty if it does not."""
+        return self.measured.ends[:: side * self.sign][1]
+
     def p(self, side: int) -> float:
         """How probable so much evidence for the comparison (side 1) or against it (−1) is, were there equality."""
         one, sign, border = self.measured, side * self.sign, side * self.border
-        if not one.samples or one.censored:
+        if not one.samples or one.censored or self.end(side):
             return 1.0
         if one.worlds is not None:
             return statistics.p_of_worlds(sign * one.worlds)
@@ -133,16 +152,16 @@ class Comparison:
             numbers, kinds = one.chosen
             return statistics.p_of_chosen(sign * numbers, kinds, border)
         found = statistics.p_above(sign * np.array(one.values), border)
-        return max(found, statistics.p_of_equal(one.seeds)) if one.discrete or np.ptp(one.values) == 0 else found
+        return max(found, statistics.p_of_equal(one.seeds)) if one.discrete else found
 
-    @property
-    def seeds_to_decide(self) -> int | None:
-        """How many seeds would decide, were mean and spread what they are."""
-        tries = len(self.measured.best[0 if self.lead > 0 else 1]) if self.measured.best else 1
+    def seeds_to_decide(self, level: float) -> int | None:
+        """How many seeds would decide at a level, were mean and spread what they are."""
+        likely = self.sign if self.lead > 0 else -self.sign  # 1 if the first kind of settings is to be above the second
+        tries = len(self.measured.best[::likely][0]) if self.measured.best else 1
         if self.measured.chosen:
             tries = statistics.events(self.measured.chosen[1])
-        found = statistics.seeds_to_decide(self.sign * np.array(self.measured.values), self.border, LEVEL / tries)
-        least = statistics.fewest_equal() if self.measured.discrete else FEWEST
+        found = statistics.seeds_to_decide(self.sign * np.array(self.measured.values), self.border, level / tries)
+        least = statistics.fewest_equal(level) if self.measured.discrete else FEWEST
         return None if found is None else max(found, least)
 
 
@@ -224,16 +243,24 @@ class Claim:
         verdict, p = self.decided
         return verdict if p <= LEVEL else Verdict.OPEN
 
-    @property
-    def seeds_to_decide(self) -> int | None:
+    def seeds_to_decide(self, level: float = LEVEL) -> int | None:
         """How many seeds would decide with probability 0.8; None if nothing is known, or no reasonable number would."""
-        if any(part.seeds < 2 or part.censored for part in self.parts):
+        if any(part.seeds < 2 or part.censored for part in self.parts) or self.ends_too_early:
             return None
-        against = [one.seeds_to_decide for one in self.comparisons if one.lead <= 0]
+        against = [one.seeds_to_decide(level) for one in self.comparisons if one.lead <= 0 and not one.end(-1)]
         if against:
             return min((seeds for seeds in against if seeds), default=None)
-        found = [one.seeds_to_decide for one in self.comparisons]
+        found = [one.seeds_to_decide(level) for one in self.comparisons]
         return None if None in found else max(seeds for seeds in found if seeds)
+
+    @property
+    def ends_too_early(self) -> str:
+        """Which settings to add where no number of seeds can decide for the more probable verdict; empty if some can."""
+        against = [one.end(-1) for one in self.comparisons if one.lead <= 0]
+        if not all(against):
+            return ""
+        ends = against or [one.end(1) for one in self.comparisons]
+        return "; ".join(dict.fromkeys(end for end in ends if end))
 
     @property
     def reason(self) -> str:
@@ -245,16 +272,19 @@ class Claim:
                 return part.censored
             if not part.samples:
                 return "; ".join(part.problems) or "no run measures it"
-        seeds, needed = min(part.seeds for part in self.parts), self.seeds_to_decide
+        if self.ends_too_early:
+            return self.ends_too_early
+        seeds, needed = min(part.seeds for part in self.parts), self.seeds_to_decide()
         for part in self.parts:
-            kinds = part.chosen[1] if part.chosen and seeds >= FEWEST else ()
-            if any(len(statistics.may_be_best(by, statistics.events(kinds))) > 1 for by in kinds):
-                return f"{seeds} seeds do not tell which setting is the best: take more"
+            if part.chosen and seeds >= FEWEST and part.chosen_of_several:
+                told = statistics.seeds_to_choose(part.chosen[1])
+                more = f"about {max(told, seeds + 1)} would, if they go on like this" if told else NO_NUMBER
+                return f"{seeds} seeds do not tell which setting is the best: {more}"
         if seeds < 2:
             return f"one seed does not tell how much seeds differ; take {FEWEST}"
         few = f"{seeds} seeds, and fewer than {FEWEST} decide nothing" if seeds < FEWEST else ""
         if needed is None:
-            return few or f"as far as one sees no {statistics.MOST} seeds would decide it"
+            return few or NO_NUMBER
         words = f"about {max(needed, seeds + 1)} seeds would decide it alone, if they go on like this"
         return f"{few}; {words}" if few else words
 
@@ -264,6 +294,19 @@ def adjusted(claims: Sequence[Claim]) -> list[Verdict]:
     decided = [claim.decided for claim in claims]
     ps = statistics.holm([p for _, p in decided])
     return [verdict if p <= LEVEL else Verdict.OPEN for (verdict, _), p in zip(decided, ps)]
+
+
+def reasons(claims: Sequence[Claim]) -> list[str]:
+    """Why each of a figure's claims is not decided beside the others, and what would decide it; empty where it is."""
+    found = []
+    for claim, verdict in zip(claims, adjusted(claims)):
+        if verdict is not Verdict.OPEN or claim.verdict is Verdict.OPEN:
+            found.append(claim.reason)
+            continue
+        needed, seeds = claim.seeds_to_decide(LEVEL / len(claims)), min(part.seeds for part in claim.parts)
+        told = f"about {max(needed, seeds + 1)} seeds would" if needed else NO_NUMBER
+        found.append(f"decided alone, but not beside the figure's other claims: {told}, if they go on like this")
+    return found
 
 
 # ------------------------------------------------------------------------------------- numbers of one run
@@ -324,12 +367,16 @@ def over_seeds(
 ) -> Measurement:
     """Measures `of(*what the seed has)` for each seed, such as its runs; censored if it is so with any of them.
 
-    It is so, too, where seeds have too little: that lies in their runs, and the others need not be like them.
+    It is so, too, where seeds have too little, or numbers that are not finite: that lies in their runs, and the others need
+    not be like them.
     """
     samples, too_little = {}, []
     for seed, found in of_seeds.items():
         try:
-            samples[seed] = of(*found)
+            sample = of(*found)
+            if not math.isfinite(sample.value):
+                raise TooLittle(f"{sample.value} is no finite number")
+            samples[seed] = sample
         except TooLittle as error:
             too_little.append(str(error))
         except Censored as error:
@@ -356,6 +403,8 @@ def jackknife(seeds: Sequence[str], of: Callable[[list[int]], float]) -> Measure
     Its pseudo-values stand for seeds. Their mean has less bias than the number, and than a mean of the numbers of each seed.
     """
     places = list(range(len(seeds)))
+    if not places:
+        return Measurement({})
     try:
         whole, values = of(places), {}
         for place in places if len(places) > 1 else []:
@@ -365,7 +414,7 @@ def jackknife(seeds: Sequence[str], of: Callable[[list[int]], float]) -> Measure
         return Measurement({}, (str(error),))
     except Censored as error:
         return Measurement({}, censored=str(error))
-    return Measurement(values or {seeds[0]: Sample(whole)})
+    return _if_finite(Measurement(values or {seeds[0]: Sample(whole)}), [sample.value for sample in values.values()])
 
 
 def at_best_of_settings(seeds: Sequence[str], numbers: np.ndarray, *kinds: np.ndarray) -> Measurement:
@@ -375,7 +424,7 @@ def at_best_of_settings(seeds: Sequence[str], numbers: np.ndarray, *kinds: np.nd
     """
     place = tuple(int(np.argmax(values.mean(axis=1))) for values in kinds)
     samples = {seed: Sample(float(value)) for seed, value in zip(seeds, np.broadcast_to(numbers[place], len(seeds)))}
-    return Measurement(samples, chosen=(numbers, kinds))
+    return _if_finite(Measurement(samples, chosen=(numbers, kinds)), numbers, *kinds)
 
 
 def at_optima(seeds: Sequence[str], of: Callable[..., float], *grids: tuple[np.ndarray, np.ndarray]) -> Measurement:
@@ -389,11 +438,25 @@ def at_optima(seeds: Sequence[str], of: Callable[..., float], *grids: tuple[np.n
 
 
 def best_of_settings(
-    seeds: Sequence[str], better: np.ndarray, other: np.ndarray | None = None, problems: Sequence[str] = ()
+    seeds: Sequence[str],
+    better: np.ndarray,
+    other: np.ndarray | None = None,
+    problems: Sequence[str] = (),
+    ends: tuple[str, str] = ("", ""),
 ) -> Measurement:
-    """The highest mean over seeds among settings less the highest of others; both [settings, seeds]."""
+    """The highest mean over seeds among settings less the highest of others; both [settings, seeds].
+
+    `ends`: of either, which settings are to be added where its highest may lie beyond those that were tried.
+    """
     if other is None:
         other = np.zeros((1, len(seeds)))
     values = statistics.of_best(better) - statistics.of_best(other)
     samples = {seed: Sample(float(value)) for seed, value in zip(seeds, values)}
-    return Measurement(samples, tuple(problems), best=(better, other))
+    return _if_finite(Measurement(samples, tuple(problems), best=(better, other), ends=ends), better, other)
+
+
+def _if_finite(found: Measurement, *numbers: np.ndarray | Sequence[float]) -> Measurement:
+    """The measurement, or a censored one where not all of the numbers behind it are finite."""
+    if all(np.isfinite(one).all() for one in numbers):
+        return found
+    return Measurement({}, found.problems, censored="a run gives a number that is not finite")

@@ -21,7 +21,7 @@ LEVEL = 0.05  # of a claim, and of all claims of a figure; half of it on either 
 FEWEST = 5  # seeds: with fewer, all of them lie on one side of the border by chance in more than LEVEL of the cases
 MIN_PERMUTATIONS = 1000  # the real one among them
 MOST_SUMS = 2_000_000  # of half of the seeds; where there are more, permutations are drawn
-ROUNDING = 1e-12  # errors below are those of arithmetic
+ROUNDING = 1e-12  # differences below are those of arithmetic, of numbers up to 1; relative ones of larger numbers
 POWER = 0.8  # with which as many seeds as are told would decide
 MOST = 1000  # seeds that are ever told
 
@@ -55,19 +55,26 @@ def interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> tupl
 
 
 def p_above(values: Sequence[float] | np.ndarray, border: float) -> float:
-    """How probable a mean so far above the border is, were the true one the border; 1 of fewer than FEWEST values."""
+    """How probable a mean so far above the border is, were the true one the border; 1 of fewer than FEWEST values.
+
+    Of values that are all equal, such as shares that are exactly 1, no more is known than on which side they lie. Student's t
+    would take them for numbers without noise.
+    """
     if len(values) < FEWEST:
         return 1.0
-    lead, error = float(np.mean(values)) - border, max(standard_error(values), ROUNDING)
-    return float(special.stdtr(len(values) - 1, -lead / error))
+    lead = float(np.mean(values)) - border
+    if are_equal(values):
+        return p_of_equal(len(values)) if lead > 0 and not are_equal([*values, border]) else 1.0
+    return float(special.stdtr(len(values) - 1, -lead / standard_error(values)))
+
+
+def are_equal(values: Sequence[float] | np.ndarray) -> bool:
+    """Whether nothing but errors of arithmetic tells the values from one another."""
+    return bool(np.ptp(values) <= ROUNDING * max(1.0, float(np.max(np.abs(values)))))
 
 
 def p_of_equal(count: int) -> float:
-    """How probable it is that all of `count` values lie beyond the border, were either side as probable.
-
-    Of values that are all equal, such as shares that are exactly 1, no more is known. Student's t would take them for numbers
-    without noise.
-    """
+    """How probable it is that all of `count` values lie beyond the border, were either side as probable."""
     return 0.5**count
 
 
@@ -84,7 +91,7 @@ def p_of_worlds(worlds: np.ndarray) -> float:
     of so many that they are not counted, 99,999 drawn ones.
     """
     seeds, count = worlds.shape
-    if count**seeds < MIN_PERMUTATIONS:
+    if seeds < FEWEST or count**seeds < MIN_PERMUTATIONS:
         return 1.0
     least = worlds[:, 0].sum() - 1e-12 * np.abs(worlds).sum()
     if count ** (seeds - seeds // 2) > MOST_SUMS:
@@ -117,12 +124,11 @@ def seeds_to_decide(values: Sequence[float] | np.ndarray, border: float, level: 
 
     By the noncentral t distribution.
     """
-    deviation = spread(values)
-    if math.isnan(deviation):
+    if len(values) < 2:
         return None
-    distance = abs(float(np.mean(values)) - border)
-    if deviation == 0:
-        return fewest_equal(level) if distance > 0 else None
+    deviation, distance = spread(values), abs(float(np.mean(values)) - border)
+    if are_equal(values):
+        return None if are_equal([*values, border]) else fewest_equal(level)
     for seeds in itertools.chain(range(FEWEST, 60), range(60, MOST + 1, 10)):
         least = special.stdtrit(seeds - 1, 1 - level / 2)
         if special.nctdtr(seeds - 1, distance / deviation * math.sqrt(seeds), least) <= 1 - POWER:
@@ -208,6 +214,16 @@ def interval_of_chosen(numbers: np.ndarray, kinds: Sequence[np.ndarray]) -> tupl
 def may_be_best(values: np.ndarray, errors: int) -> list[int]:
     """Which settings of `values` [settings, seeds] may have the highest true mean, if one of `errors` events errs so."""
     return [int(place) for place in np.flatnonzero(p_of_being_best(values) > LEVEL / 2 / errors)]
+
+
+def seeds_to_choose(kinds: Sequence[np.ndarray]) -> int | None:
+    """How many seeds would tell which setting of each kind is the best, were means and spreads what they are; None if over MOST."""
+    found: list[int | None] = []
+    for values in kinds:
+        best, others = of_best(values), len(values) - 1
+        rest = np.delete(values, int(np.argmax(values.mean(axis=1))), axis=0)
+        found += [seeds_to_decide(best - one, 0.0, LEVEL / events(kinds) / others) for one in rest]
+    return None if None in found else max((seeds for seeds in found if seeds), default=None)
 
 
 def p_of_being_best(values: np.ndarray) -> np.ndarray:

@@ -70,6 +70,23 @@ def best(results: Results, kind: str) -> Best | None:
     return max(found, key=lambda one: one.mean) if found else None
 
 
+def beyond(results: Results, kind: str) -> str:
+    """What to add where the best setting of a kind is at an end of the learning rates tried, or of ρ; empty if it is inside."""
+    found, settings = best(results, kind), results.study.curve(kind)
+    at = next((setting for setting in settings if found and setting.name == found.name), None)
+    ends = []
+    for name, words in (("rate", "learning rate"), ("rho", "ρ")):
+        if at is None or name not in at.values:
+            continue
+        tried = sorted(setting[name] for setting in settings)
+        if at[name] in (tried[0], tried[-1]):
+            add = f"{'above' if at[name] == tried[-1] else 'below'} {at[name]:g}"
+            ends.append(
+                f"the best {words} of {TITLES.get(kind, 'SGD')}, {at[name]:g}, is at the end of those tried: add some {add}"
+            )
+    return "; ".join(ends)
+
+
 def accuracies(results: Results, kind: str) -> np.ndarray:
     """Late test accuracies [settings, seeds] of the settings of a kind with which no run diverged."""
     found = [
@@ -86,7 +103,8 @@ def lead(results: Results, kind: str) -> Measurement:
         problems = [outcome.problem for setting in both for outcome in results.of(setting) if outcome.problem]
         return Measurement({}, tuple(problems))
     seeds = [str(seed) for seed in results.study.seeds]
-    found = best_of_settings(seeds, accuracies(results, kind), accuracies(results, "sgd"))
+    ends = (beyond(results, kind), beyond(results, "sgd"))
+    found = best_of_settings(seeds, accuracies(results, kind), accuracies(results, "sgd"), ends=ends)
     diverged = {one.name: sum(outcome.run is None for outcome in results.of(one)) for one in both}
     return replace(found, censored=partly("diverges", diverged, len(seeds)))
 

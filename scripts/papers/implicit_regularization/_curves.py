@@ -108,6 +108,9 @@ class Curve:
         return _of_best(self.values, self.worth, self.kept).mean(axis=1)
 
 
+Grid = tuple[str, np.ndarray, Curve]  # what varies, the exponents of 2 of its values, and the curve over them
+
+
 def _of_best(values: np.ndarray, worth_of: np.ndarray, kept: int) -> np.ndarray:
     order = np.argsort(-worth_of, axis=1, kind="stable")[:, :kept]
     return np.take_along_axis(values, order, axis=1)
@@ -154,10 +157,13 @@ def measured_of_means(of: Callable[..., float], *curves: Curve) -> Measurement:
     return jackknife(_seeds_of(curves[0]), lambda at: float(of(*[one.values[:, at].mean(axis=1) for one in curves])))
 
 
-def highest_lead(better: Curve, other: Curve) -> Measurement:
+def highest_lead(better: Grid, other: Grid) -> Measurement:
     """By how much the highest mean of a curve is above that of another one; its settings are all tried."""
-    problems = problems_of(better, other)
-    return Measurement({}, problems) if problems else best_of_settings(_seeds_of(better), better.values, other.values)
+    problems = problems_of(better[2], other[2])
+    if problems:
+        return Measurement({}, problems)
+    ends = (beyond(*better), beyond(*other))
+    return best_of_settings(_seeds_of(better[2]), better[2].values, other[2].values, ends=ends)
 
 
 def part_of_the_way(first: Curve, last: Curve, part: float) -> Curve:
@@ -166,37 +172,39 @@ def part_of_the_way(first: Curve, last: Curve, part: float) -> Curve:
     return Curve(last.names, values, last.worth, last.kept, problems_of(first, last))
 
 
-def lead_over(of: Curve, place: int) -> Measurement:
-    """By how much the highest mean of a curve is above its value at the first (0) or last (−1) setting."""
+def lead_over(what: str, x: np.ndarray, of: Curve, place: int) -> Measurement:
+    """By how much the highest mean of a curve is above its value at the first (0) or last (−1) of the exponents x.
+
+    If it is highest just there, it may be so further on: then no number of seeds says that there is no such lead.
+    """
     if of.problems:
         return Measurement({}, of.problems)
     rest = np.delete(of.values, place, axis=0)
-    return best_of_settings(_seeds_of(of), rest - of.values[place])
+    end = beyond(what, x, of) if optimum(x, of.values.mean(axis=1)) == x[place] else ""
+    return best_of_settings(_seeds_of(of), rest - of.values[place], ends=(end, ""))
 
 
 def _seeds_of(one: Curve) -> list[str]:
     return [str(place + 1) for place in range(one.values.shape[1])]
 
 
-def need_inside(what: str, x: np.ndarray, *curves: Curve) -> None:
-    """Raises Censored if the highest mean over seeds of a curve is at an end of its grid of exponents of 2."""
-    for one in curves:
-        at = optimum(x, one.values.mean(axis=1))
-        if at in (x.min(), x.max()):
-            add = at - 1 if at == x.min() else at + 1
-            raise Censored(f"the best {what}, 2^{at:g}, is at the end of those tried: add 2^{add:g}")
+def beyond(what: str, x: np.ndarray, of: Curve) -> str:
+    """What to add where the highest mean over seeds of a curve is at an end of its exponents of 2; empty if it is inside."""
+    at = optimum(x, of.values.mean(axis=1))
+    if at not in (x.min(), x.max()):
+        return ""
+    add = at - 1 if at == x.min() else at + 1
+    return f"the best {what}, 2^{at:g}, is at the end of those tried: add 2^{add:g}"
 
 
-def at_optimum(of: Callable[..., float], grids: Sequence[tuple[str, np.ndarray, Curve]]) -> Measurement:
+def at_optimum(of: Callable[..., float], grids: Sequence[Grid]) -> Measurement:
     """`of` the exponents at which curves are highest; censored if one is so, in the mean over seeds, at its grid's end."""
     problems = problems_of(*[one for _, _, one in grids])
     if problems:
         return Measurement({}, problems)
-    try:
-        for what, x, one in grids:
-            need_inside(what, x, one)
-    except Censored as error:
-        return Measurement({}, censored=str(error))
+    censored = [end for grid in grids if (end := beyond(*grid))]
+    if censored:
+        return Measurement({}, censored="; ".join(censored))
     return at_optima(_seeds_of(grids[0][2]), of, *[(x, one.values) for _, x, one in grids])
 
 
@@ -242,14 +250,15 @@ def disagreement(places: Sequence[np.ndarray], accuracies: Sequence[np.ndarray])
     return float(np.mean(distances))
 
 
-def rise_and_fall(of: Curve, what: str, place: str, rises: str, falls: str) -> list[Claim]:
-    """That the accuracy rises from its value at the smallest of `what` to a peak, and falls to that at the largest."""
+def rise_and_fall(grid: Grid, place: str, rises: str, falls: str) -> list[Claim]:
+    """That the accuracy rises from its value at the smallest of a grid to a peak, and falls to that at the largest."""
+    what, x, of = grid
     return [
         Claim(
             rises,
             place,
             f"highest mean accuracy less that at the smallest {what}",
-            lead_over(of, 0),
+            lead_over(what, x, of, 0),
             0.0,
             NONE,
             decided_after=BORDER,
@@ -258,7 +267,7 @@ def rise_and_fall(of: Curve, what: str, place: str, rises: str, falls: str) -> l
             falls,
             place,
             f"highest mean accuracy less that at the largest {what}",
-            lead_over(of, -1),
+            lead_over(what, x, of, -1),
             0.0,
             NONE,
             decided_after=BORDER,

@@ -87,6 +87,7 @@ def claims(results: Results) -> list[Claim]:
     place = "section 2.3, figure 1"
     x_rate, x_penalty = rates(results), penalties(results)
     of_rate, of_penalty = over_rates(results, ACCURACY), over_penalties(results, ACCURACY)
+    over_rate, over_penalty = ("learning rate", x_rate, of_rate), ("λ", x_penalty, of_penalty)
     without, with_it = (curve(results, [setting], mean_late(TEST)) for setting in pair(results))
     small = curve(results, [pair(results)[0]], ACCURACY)
     return [
@@ -95,22 +96,22 @@ def claims(results: Results) -> list[Claim]:
             f"{place}(a)", "mean test accuracy of the last quarter of the evaluations, less that with λ = 0",
             measured(lambda a, b: float(a[0] - b[0]), with_it, without), 0.0, NONE,
         ),
-        *rise_and_fall(of_penalty, "λ", f"{place}(b)", "Test accuracy rises with λ.", "It falls for large λ."),
+        *rise_and_fall(over_penalty, f"{place}(b)", "Test accuracy rises with λ.", "It falls for large λ."),
         *rise_and_fall(
-            of_rate, "learning rate", f"{place}(b)",
+            over_rate, f"{place}(b)",
             "Test accuracy rises with the learning rate.", "It falls for large learning rates.",
         ),
         Claim(
             "The best λ is within a factor of 4 of the best learning rate.", f"{place}(b)",
             "log2 of their ratio",
-            at_optimum(lambda p, r: p - r, [("λ", x_penalty, of_penalty), ("learning rate", x_rate, of_rate)]), FACTOR,
+            at_optimum(lambda p, r: p - r, [over_penalty, over_rate]), FACTOR,
             "a factor of 4, and half a step of the grid", about=0.0, decided_after=OPTIMA,
         ),
         Claim(
             "The best λ closes the gap in test accuracy between small and large learning rates.", f"{place}(b)",
             f"highest mean accuracy over λ less what is {1 - OPEN:.0%} of the way from that at the small learning rate to the "
             "highest over learning rates",
-            highest_lead(of_penalty, part_of_the_way(small, of_rate, 1 - OPEN)), 0.0, f"all but {OPEN:.0%} of the gap",
+            highest_lead(over_penalty, (*over_rate[:2], part_of_the_way(small, of_rate, 1 - OPEN))), 0.0, f"all but {OPEN:.0%} of the gap",
             decided_after=Late("the claim; its border before any run of a Wide-ResNet"),
         ),
         Claim(

@@ -15,7 +15,7 @@ from papers.implicit_regularization._curves import (
     table_of_best,
 )
 from papers.implicit_regularization._n_step import draw_panels
-from sgdscope.claims import NONE, Claim, Late
+from sgdscope.claims import NONE, Claim, Late, Measurement
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture
 from sgdscope.results import Results
@@ -57,6 +57,11 @@ def claims(results: Results) -> list[Claim]:
     """Whether moving n times on each batch costs stability and test accuracy."""
     place = "section 4, figure 4"
     rates, most = np.array(results.study.values["rates"]), results.study.values["ns"][-1]
+
+    def lead(*curves: Curve, x: np.ndarray = rates) -> Measurement:
+        one, many = (("α", x, of) for of in curves)
+        return highest_lead(one, many)
+
     budgets = results.study.values["budgets"]
     found = []
     for letter, words, curve_of in (("a", "epochs", equal_epochs), ("b", "numbers of moves", equal_updates)):
@@ -65,7 +70,7 @@ def claims(results: Results) -> list[Claim]:
             Claim(
                 f"After equal {words} the best test accuracy is lower, the larger n.", f"{place}({letter})",
                 f"highest test accuracy over α with n = 1 less that with n = {most}",
-                highest_lead(*ends), 0.0, NONE,
+                lead(*ends), 0.0, NONE,
             ),
             Claim(
                 f"After equal {words} smaller n are stable at larger α.", f"{place}({letter})",
@@ -75,13 +80,14 @@ def claims(results: Results) -> list[Claim]:
                 ), HALF_STEP, "half a step of the grid",
             ),
         ]  # fmt: skip
-    tuned = [curve(results, results.study.curve("budgets", n=n), ACCURACY) for n in (1, most)]
+    at_budgets = [results.study.curve("budgets", n=n) for n in (1, most)]
+    tuned = [curve(results, settings, ACCURACY) for settings in at_budgets]
     found.append(
         Claim(
             "The test accuracy is lower, the larger n, where the number of epochs is tuned, too.",
             f"{place}(c)",
             f"highest test accuracy over α and numbers of epochs with n = 1 less that with n = {most}",
-            highest_lead(*tuned),
+            lead(*tuned, x=np.array([setting["rate"] for setting in at_budgets[0]])),
             0.0,
             NONE,
             decided_after=Late("the claim"),
@@ -92,7 +98,7 @@ def claims(results: Results) -> list[Claim]:
             "The test accuracy is lower, the larger n, whatever the number of epochs.",
             f"{place}(c)",
             f"highest test accuracy over α with n = 1 less that with n = {most}, for each number of epochs",
-            [highest_lead(within(results, 1, budget), within(results, most, budget)) for budget in budgets],
+            [lead(within(results, 1, budget), within(results, most, budget)) for budget in budgets],
             0.0,
             NONE,
         )  # fmt: skip

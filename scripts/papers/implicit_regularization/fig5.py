@@ -55,17 +55,17 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "Small learning rates have not converged: the training accuracy is highest at a larger one.", f"{place}(a)",
             "highest training accuracy less that at the smallest learning rate",
-            lead_over(over_rates(results, FIT), 0), 0.0, NONE, decided_after=BORDER,
+            lead_over("learning rate", x_rate, over_rates(results, FIT), 0), 0.0, NONE, decided_after=BORDER,
         ),
         Claim(
             "Large learning rates reach a lower training accuracy.", f"{place}(a)",
             "highest training accuracy less that at the largest learning rate",
-            lead_over(over_rates(results, FIT), -1), 0.0, NONE, decided_after=BORDER,
+            lead_over("learning rate", x_rate, over_rates(results, FIT), -1), 0.0, NONE, decided_after=BORDER,
         ),
         Claim(
             "With large λ no high training accuracy is reached.", f"{place}(a)",
             "highest training accuracy less that at the largest λ",
-            lead_over(over_penalties(results, FIT), -1), 0.0, NONE, decided_after=BORDER,
+            lead_over("λ", x_penalty, over_penalties(results, FIT), -1), 0.0, NONE, decided_after=BORDER,
         ),
         Claim(
             "Large learning rates and equally large λ reach similar training accuracies.", place,

@@ -43,27 +43,27 @@ def draw(results: Results) -> dict[str, Picture]:
 def claims(results: Results) -> list[Claim]:
     """Whether lambda acts as the learning rate does, and whether ratios to the batch size decide."""
     place = "appendix D, figure 6"
-    of_rate, of_penalty = over_rates(results, ACCURACY), over_penalties(results, ACCURACY)
-    x_rate, x_penalty = rates(results), penalties(results)
+    over_rate = ("learning rate", rates(results), over_rates(results, ACCURACY))
+    over_penalty = ("λ", penalties(results), over_penalties(results, ACCURACY))
     return [
         *rise_and_fall(
-            of_rate, "learning rate", f"{place}(a)",
+            over_rate, f"{place}(a)",
             "With a larger learning rate the test accuracy rises at first.",
             "It falls where the learning rate is too large.",
         ),
         *rise_and_fall(
-            of_penalty, "λ", f"{place}(a)", "With a larger explicit regularizer it rises at first.",
+            over_penalty, f"{place}(a)", "With a larger explicit regularizer it rises at first.",
             "It falls where the regularizer is too large.",
         ),
         Claim(
             "The regularizer makes up for a small learning rate.", f"{place}(a)",
             "highest mean accuracy over λ less that over learning rates",
-            highest_lead(of_penalty, of_rate), -PEAK, f"all but {PEAK:.1%} of accuracy",
+            highest_lead(over_penalty, over_rate), -PEAK, f"all but {PEAK:.1%} of accuracy",
         ),
         Claim(
             "The best λ is larger than the best learning rate (in the paper 8 times).", f"{place}(a)",
             "log2 of their ratio",
-            at_optimum(lambda p, r: p - r, [("λ", x_penalty, of_penalty), ("learning rate", x_rate, of_rate)]), HALF_STEP,
+            at_optimum(lambda p, r: p - r, [over_penalty, over_rate]), HALF_STEP,
             "half a step of the grid", decided_after=OPTIMA,
         ),
         *claims_of_ratio(results, "rates_by_batch", "rate", "ε", f"{place}(b)", PEAK),

@@ -70,12 +70,11 @@ def better_by_move(results: Results, curves: list[Curve]) -> Measurement:
 
 def alike_at_optimum(results: Results) -> list[Measurement]:
     """The difference between the accuracies of two n at their best learning rates, for each pair and budget."""
-    pairs = list(itertools.combinations(ns_of(results), 2))
-    return [
-        highest_lead(within(results, one, budget), within(results, other, budget))
-        for budget in results.study.values["budgets"]
-        for one, other in pairs
-    ]
+    rates, found = np.array(results.study.values["rates"]), []
+    for budget in results.study.values["budgets"]:
+        grids = [("α", rates, within(results, n, budget)) for n in ns_of(results)]
+        found += [highest_lead(one, other) for one, other in itertools.combinations(grids, 2)]
+    return found
 
 
 def claims(results: Results) -> list[Claim]:

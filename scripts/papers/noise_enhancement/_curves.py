@@ -136,8 +136,8 @@ def seeds_of(one: Curve) -> list[str]:
     return [str(place + 1) for place in range(one.steps.shape[1])]
 
 
-def need_best_inside(one: Curve, varied: str, both: bool = True) -> None:
-    """Raises Censored if the best setting, in the mean over seeds, is at an end of the grid.
+def beyond(one: Curve, varied: str, both: bool = False) -> str:
+    """What to add where the best setting, in the mean over seeds, is at an end of the grid; empty if it is inside.
 
     Unless `both`, only the end with the most noise counts: small batches or large alpha.
     """
@@ -147,15 +147,25 @@ def need_best_inside(one: Curve, varied: str, both: bool = True) -> None:
         add = f"above {best:g}" if best == max(values) else f"below {best:g}"
         where = f" with α = {one.settings[0]['alpha']:g}" if varied == "batch" else ""
         words = {"batch": "batch size", "alpha": "α"}[varied]
-        raise Censored(f"the best {words}{where}, {best:g}, is at the end of those tried: add some {add}")
+        return f"the best {words}{where}, {best:g}, is at the end of those tried: add some {add}"
+    return ""
+
+
+def need_best_inside(one: Curve, varied: str, both: bool = True) -> None:
+    """Raises Censored if the best setting is at an end of the grid, of which `both` may count."""
+    if end := beyond(one, varied, both):
+        raise Censored(end)
 
 
 # ----------------------------------------------------------------------------------- numbers of curves
 
 
-def gain(plain: Curve, enhanced: Curve) -> Measurement:
-    """By how much noise enhancement raises the highest test accuracy."""
-    return best_of_settings(seeds_of(plain), enhanced.accuracy, plain.accuracy)
+def gain(plain: Curve, enhanced: Curve, ends: tuple[str, str] = ("", "")) -> Measurement:
+    """By how much noise enhancement raises the highest test accuracy.
+
+    `ends`: with and without it, which settings to add where the highest accuracy may be beyond those that were tried.
+    """
+    return best_of_settings(seeds_of(plain), enhanced.accuracy, plain.accuracy, ends=ends)
 
 
 def gain_at_best_batches(plain: Curve, enhanced: Curve) -> Measurement:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from papers.noise_enhancement._curves import Curve, Means, add_legend, by_seed, curve, gain, judged
+from papers.noise_enhancement._curves import Curve, Means, add_legend, beyond, by_seed, curve, gain, judged
 from papers.noise_enhancement.fig3 import TIMES, effective, pair, tables, time_over_alphas
 from sgdscope.claims import NONE, Claim, Measurement
 from sgdscope.figure import Figure
@@ -48,6 +48,11 @@ def of_equal_noise(results: Results) -> list[tuple[Curve, Curve]]:
     return [(curve(results, [smaller[effective(one)]]), curve(results, [one])) for one in enhanced]
 
 
+def gain_of_some_alpha(plain: Curve, enhanced: Curve) -> Measurement:
+    """By how much the best alpha raises the test accuracy; larger ones than were tried may raise it more."""
+    return gain(plain, enhanced, (beyond(enhanced, "alpha"), ""))
+
+
 def claims(results: Results) -> list[Claim]:
     """Whether enhanced noise is good for large batches, and does what smaller batches do."""
     large = results.study.values["large"]
@@ -63,7 +68,7 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "Noise enhancement improves generalization without a change of learning rate and batch size.", "abstract; equation 6",
             f"highest test accuracy with α = {alphas} less that with α = 1 (B = {large})",
-            judged(gain, curve(results, [plain]), curve(results, enhanced)), 0.0, NONE,
+            judged(gain_of_some_alpha, curve(results, [plain]), curve(results, enhanced)), 0.0, NONE,
         ),
         Claim(
             "Large batches with noise enhancement are better than smaller ones whose noise has the same covariance.",
