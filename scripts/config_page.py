@@ -4,7 +4,7 @@
     scripts/config_page.py [--check]
 
 SGDSCOPE names another program than build/release/sgdscope. Exit status: 0 written, or fresh; 1 stale, by --check; 2 wrong usage,
-or a page without the line GENERATED; 5 no program.
+or a page without the line GENERATED; 5 no program, or no place to write.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdscope.errors import RESOURCE, Error, exit_status_of
+from sgdscope.files import replacing
 
 STALE = 1  # exit status
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,9 +143,21 @@ def schema_of(program: str) -> Schema:
     """What the program prints of its config."""
     try:
         return json.loads(subprocess.run([program, "schema"], check=True, stdout=subprocess.PIPE).stdout)
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
         hint = "scripts/quickstart.sh or scripts/test.sh builds it, or set SGDSCOPE to where you have it"
         raise Error(program, f"prints no schema: {error}", hint, RESOURCE) from None
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="config_page.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is stale")
+    return parser.parse_args()
 
 
 def update_page(check: bool) -> None:
@@ -157,22 +170,15 @@ def update_page(check: bool) -> None:
         raise Error(str(PAGE), f"the line '{GENERATED.strip()}' is missing", "put it where the tables belong")
     new = written + GENERATED + generated(schema)
     if not check:
-        PAGE.write_text(new, encoding="utf-8")
+        with replacing(PAGE, "make room, or call this where you may write") as file:
+            file.write_text(new, encoding="utf-8")
     elif new != old:
         raise Error(str(PAGE), "is stale", "call scripts/config_page.py", STALE)
 
 
 def main() -> int:
     """Does what the command line asks for; the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="config_page.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is stale")
-    options = parser.parse_args()
-    return exit_status_of(lambda: update_page(options.check))
+    return exit_status_of(lambda: update_page(parse_arguments().check))
 
 
 if __name__ == "__main__":

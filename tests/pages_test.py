@@ -391,7 +391,11 @@ class Whole(unittest.TestCase):
                 self.assertEqual(text_of(page), stale)
             found, said = call(program="/nowhere/sgdscope")
             self.assertEqual((found, "/nowhere/sgdscope: prints no schema" in said), (5, True), said)
-            self.assertEqual(call(), (0, ""))
+            found, said = call(program="/bin/echo")
+            self.assertEqual((found, "/bin/echo: prints no schema: Expecting value" in said), (5, True), said)
+            with page.open(encoding="utf-8") as before:
+                self.assertEqual(call(), (0, ""))
+                self.assertEqual(before.read(), stale)  # who reads meanwhile has one page or the other
             self.assertEqual(text_of(page), text_of(ROOT / "configs" / "README.md"))
 
     def test_readme_is_short(self) -> None:
