@@ -159,8 +159,8 @@ def do(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the command line asks for; the exit status."""
-    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    return exit_status_of(lambda: do(options))
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_status_of(lambda: do(parse_arguments(given)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ The folder of a sweep, mine.sweep, stands for all its runs. A setting is what th
 and threads left aside; --by names the fields that tell settings apart instead. What counts of a run is its last value of the column.
 Runs that are not done are counted and left out. A setting is `behind` the best where Student's t over the seeds that both have says
 so, with 95 % certainty for all pairs of settings together (Bonferroni), as any of them might have come out as the best. Exit status:
-0 said, 2 wrong usage, 3 unusable data.
+0 said, 2 wrong usage, 3 unusable data, 5 no library, or standard output cannot be written.
 """
 
 from __future__ import annotations

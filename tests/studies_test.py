@@ -362,6 +362,18 @@ class Grid(Studies):
             "--output my/rate0.1,seed=1\n", self.grid("mine.study.json", "--size", "full", "--out", "my/").stdout
         )
 
+    def test_a_full_disk_is_told(self) -> None:
+        with open("/dev/full", "w") as full:
+            command = [str(ROOT / "scripts/grid.sh"), "c.json", "--out", "o", "--seeds", "1"]
+            environment = {**os.environ, "SGDSCOPE": PROGRAM}
+            done = subprocess.run(
+                command, cwd=self.root, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertRegex(
+            done.stderr, r"^error: standard output: cannot be written: No space left on device\n  [^\n]+\n$"
+        )
+
     def test_settings_that_begin_from_weights_of_others_are_refused(self) -> None:
         curves = {"one": {"values": {"kind": "one"}}, "two": {"values": {"kind": "two"}, "after": "one"}}
         self.write({"config": "c.json", "seeds": [1], "name": "{kind}", "curves": curves})

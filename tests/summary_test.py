@@ -6,6 +6,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 import unittest
 from pathlib import Path
 
@@ -15,10 +18,14 @@ from run_folders import NAN, RunFolders
 
 # isort: split
 import summary
+from sgdscope.catalogue import ROOT
+from sgdscope.errors import exit_status_of
 from sgdscope.statistics import LEVEL, interval
 
 
-class Summary(RunFolders):
+class Made(RunFolders):
+    """Runs that are made up."""
+
     def add(
         self, rate: float, seed: int, accuracy: float, status: str = "done", folder: str = "", threads: int = 1
     ) -> str:
@@ -28,6 +35,8 @@ class Summary(RunFolders):
         name = folder or f"rate{rate},seed={seed}"
         return self.make(name, metrics, evaluations, config=config, manifest={"status": status})
 
+
+class Summary(Made):
     def say(self, *arguments: str, runs: str = "*") -> tuple[int, list[str], str]:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -139,6 +148,53 @@ class Summary(RunFolders):
         status, _, err = self.say()
         self.assertEqual(status, 3)
         self.assertRegex(err, "no run has an end to compare: 1 running")
+
+
+class Output(Made):
+    """Where the words of a tool go, of which this is one."""
+
+    def call(
+        self, *arguments: str, tool: str = "summary.py", out: str | int = subprocess.PIPE, **environment: str
+    ) -> tuple[int, bytes, str]:
+        """Exit status, standard output, which may go to a file, and standard error of a process of its own."""
+        command = [sys.executable, str(ROOT / "scripts" / tool), *(arguments or [f"{self.root}/rate*"])]
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        with contextlib.nullcontext(out) if isinstance(out, int) else open(out, "wb") as stdout:
+            done = subprocess.run(
+                command, env={**variables, **environment}, stdout=stdout, stderr=subprocess.PIPE, check=False
+            )
+        return done.returncode, done.stdout, done.stderr.decode()
+
+    def test_a_full_disk_is_told(self) -> None:
+        self.add(0.1, 1, 0.8)
+        told = (
+            "error: standard output: cannot be written: No space left on device\n"
+            "  make room where it goes, or send it elsewhere\n"
+        )
+        for arguments, environment in (((), {}), ((), {"PYTHONUNBUFFERED": "1"}), (("--help",), {})):
+            self.assertEqual(self.call(*arguments, out="/dev/full", **environment), (5, None, told))
+        for tool in ("config_page.py", "reproduce.py"):
+            self.assertEqual(self.call("--help", tool=tool, out="/dev/full"), (5, None, told))
+
+    def test_a_closed_output_gets_nothing(self) -> None:
+        self.add(0.1, 1, 0.8)
+        call = ["bash", "-c", '"$@" >&-', "bash", sys.executable, summary.__file__, f"{self.root}/rate*"]
+        done = subprocess.run(call, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_a_letter_that_the_terminal_lacks_is_a_question_mark(self) -> None:
+        self.add(0.1, 1, 0.8)
+        self.add(0.1, 2, 0.9)
+        status, out, err = self.call(PYTHONIOENCODING="latin-1")
+        self.assertEqual((status, err), (0, ""))
+        self.assertRegex(out.decode("latin-1"), r"0.85 ± 0.05 +0.214\d+ \? 1.48\d+ +2 seeds")
+        self.assertEqual(self.call("--help", PYTHONIOENCODING="ascii")[0], 0)
+
+    def test_names_of_files_keep_their_bytes(self) -> None:
+        written = io.BytesIO()
+        with contextlib.redirect_stdout(io.TextIOWrapper(written, encoding="utf-8")):
+            self.assertEqual(exit_status_of(lambda: print(os.fsdecode(b"\xff \xe2\x80\xa6"))), 0)
+            self.assertEqual(written.getvalue(), b"\xff \xe2\x80\xa6\n")
 
 
 if __name__ == "__main__":

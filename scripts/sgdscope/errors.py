@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import io
 import os
 import sys
 import sysconfig
@@ -75,16 +77,43 @@ def need_matplotlib() -> None:
 
 def exit_status_of(work: Callable[[], None]) -> int:
     """Does the work; says what was wrong, if anything was, and returns the exit status."""
+    _take_any_text(sys.stdout)
     try:
-        work()
-        sys.stdout.flush()
+        try:
+            work()
+        except SystemExit:  # of argparse, which may have printed its help
+            _flush()
+            raise
+        _flush()
     except Error as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
     except BrokenPipeError:  # whoever reads has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        _drop_the_rest()
         return BROKEN_PIPE
     except OSError as error:
+        if error.filename is None:  # no file that was opened by its name
+            _drop_the_rest()
+            what = f"cannot be written: {error.strerror}"
+            print(f"error: standard output: {what}\n  make room where it goes, or send it elsewhere", file=sys.stderr)
+            return RESOURCE
         print(f"error: {error.filename}: {error.strerror}\n  make the file readable", file=sys.stderr)
         return DATA
     return 0
+
+
+def _take_any_text(stream: object) -> None:
+    """Has a stream refuse no text: a file's name that is not UTF-8 keeps its bytes, a letter that another encoding lacks becomes '?'."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+        stream.reconfigure(errors="surrogateescape" if utf8 else "replace")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as it is where the caller has closed it
+        sys.stdout.flush()
+
+
+def _drop_the_rest() -> None:
+    """Has what was not written yet go nowhere: else Python would tell of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
