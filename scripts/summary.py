@@ -7,8 +7,10 @@
 The folder of a sweep, mine.sweep, stands for all its runs. A setting is what the configs of its runs have in common, seed, names
 and threads left aside; --by names the fields that tell settings apart instead. What counts of a run is its last value of the column.
 Runs that are not done are counted and left out. A setting is `behind` the best where Student's t over the seeds that both have says
-so, with 95 % certainty for all pairs of settings together (Bonferroni), as any of them might have come out as the best. Exit status:
-0 said, 2 wrong usage, 3 unusable data, 5 no library, or standard output cannot be written.
+so, with 95 % certainty for all pairs of settings together (Bonferroni), as any of them might have come out as the best. Numbers that
+are equal with all seeds, as accuracies of few examples may be, have no spread to judge by: an interval of them is told from 6 seeds
+on, and a lead that is equal with all seeds takes 6, and more where there are more than two settings. Exit status: 0 said, 2 wrong
+usage, 3 unusable data, 5 no library, or standard output cannot be written.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import sgdscope
 from sgdscope.errors import DATA, Error, exit_status_of, note
 from sgdscope.reader import check_seeds
 from sgdscope.runs import Run
-from sgdscope.statistics import LEVEL, ROUNDING, interval, standard_error
+from sgdscope.statistics import LEVEL, ROUNDING, fewest_equal, interval, standard_error
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -67,9 +69,9 @@ class Result:
         if len(values) == 1:
             return [f"{values[0]:.6g}", "", f"1 seed{others}"]
         low, high = interval(values)
-        error = standard_error(values)
-        error = error if error > ROUNDING else 0
-        return [f"{self.mean:.6g} ± {error:.2g}", f"{low:.6g} … {high:.6g}", f"{len(values)} seeds{others}"]
+        error = 0 if are_equal(values) else standard_error(values)
+        told = "" if are_equal(values) and len(values) < fewest_equal() else f"{low:.6g} … {high:.6g}"
+        return [f"{self.mean:.6g} ± {error:.2g}", told, f"{len(values)} seeds{others}"]
 
 
 def result_of(keys: Sequence[str], setting: tuple[Any, ...], runs: Sequence[Run], column: str) -> Result:
@@ -91,21 +93,30 @@ def result_of(keys: Sequence[str], setting: tuple[Any, ...], runs: Sequence[Run]
     return Result(setting, {run.config.get("seed"): value for run, value in counted}, others)
 
 
-def compared(best: Result, other: Result, pairs: int) -> str:
-    """Whether `other` is behind the best, as one of so many pairs."""
+def are_equal(values: Sequence[float]) -> bool:
+    """Whether nothing but rounding tells the values apart."""
+    return bool(np.ptp(values) <= ROUNDING)
+
+
+def compared(best: Result, other: Result, sign: int, pairs: int) -> str:
+    """Whether `other` is behind the best, as one of so many pairs; with the sign -1 the lowest value is the best."""
     seeds = [seed for seed in best.values if seed in other.values]
     if len(seeds) < 2:
         return "not decided: fewer than 2 seeds in common"
-    low, high = interval([best.values[seed] - other.values[seed] for seed in seeds], LEVEL / pairs)
-    return "behind" if low > ROUNDING or high < -ROUNDING else "not told from it"
+    leads, level = [sign * (best.values[seed] - other.values[seed]) for seed in seeds], LEVEL / pairs
+    if not interval(leads, level)[0] > ROUNDING:
+        return "not told from it"
+    if are_equal(leads) and len(leads) < fewest_equal(level):
+        return f"not told from it: a lead that is equal with all seeds takes {fewest_equal(level)}"
+    return "behind"
 
 
-def table_of(keys: Sequence[str], results: Sequence[Result], column: str) -> str:
+def table_of(keys: Sequence[str], results: Sequence[Result], column: str, sign: int) -> str:
     """A line for each setting, the best first."""
     pairs = len(results) * (len(results) - 1) // 2
     rows = [[*keys, column, "95 % interval", "", ""]]
     for i, result in enumerate(results):
-        verdict = "best" if i == 0 else compared(results[0], result, pairs) if result.values else ""
+        verdict = "best" if i == 0 else compared(results[0], result, sign, pairs) if result.values else ""
         rows.append([*(str(value) for value in result.setting), *result.cells(), verdict])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
@@ -124,9 +135,9 @@ def summarize(options: argparse.Namespace) -> str:
         raise Error(
             ", ".join(options.runs), f"no run has an end to compare: {told or 'no runs'}", "wait for them", DATA
         )
-    sign = 1 if options.lowest else -1
-    results.sort(key=lambda result: (not result.values, sign * result.mean if result.values else 0))
-    return table_of(keys, results, options.column)
+    sign = -1 if options.lowest else 1
+    results.sort(key=lambda result: (not result.values, -sign * result.mean if result.values else 0))
+    return table_of(keys, results, options.column, sign)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -74,6 +74,40 @@ class Summary(Made):
                 self.add(rate, seed, 0.1)
         self.assertRegex(self.say()[1][2], r"^0.2 .* not told from it$")
 
+    def test_who_is_better_with_the_seeds_that_both_have_is_not_behind(self) -> None:
+        for accuracies, other, order in (
+            ((0.99, 0.80, 0.81), (0.85, 0.8601), ()),
+            ((0.1, 0.6, 0.61), (0.55, 0.5599), ("--lowest",)),
+        ):
+            for seed, accuracy in enumerate(accuracies):
+                self.add(0.1, seed, accuracy, folder=f"{order}/rate0.1,seed={seed}")
+            for seed, accuracy in enumerate(other, 1):
+                self.add(0.2, seed, accuracy, folder=f"{order}/rate0.2,seed={seed}")
+            _, lines, _ = self.say(*order, runs=f"{order}/*")
+            self.assertRegex(lines[1], "^0.1 .* best$")
+            self.assertRegex(lines[2], "^0.2 .* not told from it$")
+
+    def test_leads_that_are_equal_with_all_seeds_say_no_more_than_who_leads(self) -> None:
+        for seed in range(5):
+            self.add(0.1, seed, 0.905 + 0.005 * seed)  # of 200 examples
+            self.add(0.2, seed, 0.9 + 0.005 * seed)
+        self.assertRegex(self.say()[1][2], "^0.2 .* not told from it: a lead that is equal with all seeds takes 6$")
+        self.add(0.1, 5, 0.9)
+        self.add(0.2, 5, 0.895)
+        self.assertRegex(self.say()[1][2], "^0.2 .* behind$")
+        self.add(0.3, 0, 0.5)  # with it there are three pairs
+        self.assertRegex(self.say()[1][2], "^0.2 .* not told from it: a lead that is equal with all seeds takes 7$")
+        self.add(0.4, 0, 0.905)
+        self.add(0.4, 1, 0.91)  # the same as 0.1
+        self.assertRegex(self.say(runs="rate0.[14],seed=[01]")[1][2], "^0.4 .* not told from it$")
+
+    def test_values_that_are_equal_have_no_interval(self) -> None:
+        for seed in range(5):
+            self.add(0.1, seed, 0.1 + 0.2 if seed else 0.3)
+        self.assertRegex(self.say()[1][1], "^0.3 ± 0 +5 seeds +best$")
+        self.add(0.1, 5, 0.3)
+        self.assertRegex(self.say()[1][1], "^0.3 ± 0 +0.3 … 0.3 +6 seeds +best$")
+
     def test_what_is_not_done_is_counted_and_left_out(self) -> None:
         for seed in range(3):
             self.add(0.1, seed, 0.8)
