@@ -24,7 +24,7 @@ import plot
 from papers.inherent_noise._sums import COLUMNS, draw_sums
 from sgdscope.catalogue import ROOT
 from sgdscope.plots.density import draw_densities
-from sgdscope.plots.lines import Line, batch_loss, make_lines, make_x_axis, thin_out
+from sgdscope.plots.lines import Line, batch_loss, make_lines, make_x_axis, smooth, thin_out
 from sgdscope.plots.panels import draw_columns
 from sgdscope.runs import label_runs, open_run
 
@@ -198,6 +198,15 @@ class Lines(Plots):
         ((line,),) = self.lines([folder], ["p.v"], smooth=3)
         np.testing.assert_allclose(line.y, [1.5, 3, 7, 7, 7.5])
         self.assertEqual(line.x.tolist(), [0, 2, 3, 5, 6])
+
+    def test_a_mean_knows_nothing_of_values_beside_its_rows(self) -> None:
+        np.testing.assert_array_equal(smooth(np.array([1e17, 2, 2, 2, 2, 2]), 2), [1e17, 5e16, 2, 2, 2, 2])
+        random = np.random.default_rng(1)
+        for size in (0, 1, 2, 7, 8, 100):
+            values = random.standard_normal(size)
+            for rows in (1, 2, 3, 8, 33, 250):
+                windows = [values[max(0, i - rows // 2) : i + (rows + 1) // 2] for i in range(size)]
+                np.testing.assert_allclose(smooth(values, rows), [part.mean() for part in windows], atol=1e-15)
 
     def test_thinning_keeps_what_can_be_seen(self) -> None:
         random = np.random.default_rng(1)
