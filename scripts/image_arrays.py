@@ -63,9 +63,9 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def images_in(folder: Path, endings: Sequence[str]) -> list[Path]:
-    """The images of a class, by name, also in folders within its folder."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in endings and not path.name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    """The images of a class, by name, also in folders within its folder; hidden files and folders are passed over."""
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file()]
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def refuse_loss(path: Path, image: Any) -> None:

@@ -120,6 +120,8 @@ class Images(Arrays):
         for i in range(6):
             self.save(f"dog/{i}.png", (5, 4), (i, 20, 30))
             self.save(f"cat/deep/{i}.bmp", (5, 4), (200, 100 + i, 0))
+        for hidden in ("cat/.checkpoints/6.png", "cat/deep/.cache/deep/7.png", "dog/.8.png", ".trash/9.png"):
+            self.save(hidden, (3, 3), (0, 0, 0))
         (self.root / "photos" / "cat" / "notes.txt").write_text("")
         status, printed, errors = self.call()
         self.assertEqual((status, printed), (0, f"{self.root}/out/train_inputs.npy\n"), errors)
