@@ -395,6 +395,12 @@ class Pictures(Plots):
         self.assertEqual(status, 3)
         self.assertIn("has no spectral density of a probe 'curvature'", message)
         self.assertIn("density_samples", message)
+        self.write_snapshot(folder, 0, np.arange(3.0))  # of a probe `snapshot`
+        shutil.copy(Path(folder, "snapshots/step_0.safetensors"), Path(folder, "snapshots/step_0.kept.safetensors"))
+        for label in ("", "kept"):
+            status, _, message = self.call(folder, "--density", label)
+            self.assertEqual(status, 3)
+            self.assertIn(f"has no spectral density of a probe '{label}'", message)
         status, _, message = self.call(folder, "--density", "hessian", "--columns", "loss")
         self.assertEqual((status, "is given together with --columns" in message), (2, True))
 

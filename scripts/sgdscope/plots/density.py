@@ -31,7 +31,7 @@ def draw_densities(runs: Sequence[Run], label: str, title: str | None) -> Pictur
 
 def _draw_run(axes: Axes, run: Run, label: str) -> None:
     files = {step: run.snapshot(step, label) for step in run.snapshot_steps(label)}
-    if not files:
+    if not files or any("nodes" not in found.arrays for found in files.values()):  # as of a probe `snapshot`
         hint = 'give the probe "density_samples", and its label to --density: hessian if it has no other'
         raise Error(str(run.folder / "snapshots"), f"has no spectral density of a probe '{label}'", hint, DATA)
     nodes = np.concatenate([found["nodes"].ravel() for found in files.values()])
