@@ -32,6 +32,7 @@ from sgdscope.libraries import numpy  # noqa: F401
 # isort: split
 from sgdscope import watching
 from sgdscope.errors import RESOURCE, Error, exit_status_of
+from sgdscope.runs import is_pattern
 
 PAGE = Path(watching.__file__).with_name("watch.html")
 ADDRESS, PORT = "127.0.0.1", 8420
@@ -58,7 +59,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if not 0 <= options.port <= 65535:
         raise Error("--port", f"found {options.port}, expected 0 to 65535", f"say --port {PORT}")
     for name in options.runs:
-        if not watching.is_pattern(name) and not os.path.isdir(name):
+        if not is_pattern(name) and not os.path.isdir(name):
             hint = "give the folder that `sgdscope run` wrote or one that holds such; for runs to come, a pattern in quotes"
             raise Error(name, "is no folder" if os.path.exists(name) else "no such folder", hint)
     return options

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import math
 import os
 import struct
@@ -78,6 +79,14 @@ class Folders(Reader):
         self.assertEqual([run.folder.name for run in found], ["a", "b", "c"])
         self.assertIsInstance(found[1:], Runs)
         self.assertEqual(repr(found), "<3 runs: 3 done; left out: 0>")
+
+    def test_a_folder_whose_name_is_like_a_pattern_is_itself(self) -> None:
+        for name in ("probes[0]=1", "probes0=1", "x[1].sweep/a*"):
+            self.run_of(name, 1, 0.1, [0.5])
+        sweep = self.root / "x[1].sweep"
+        (sweep / "jobs.jsonl").write_text(json.dumps({"line": 1, "output": str(sweep / "a*")}))
+        for pattern, name in (("probes[0]=1", "probes[0]=1"), ("x[1].sweep", "a*"), ("probes[0]=*", "probes0=1")):
+            self.assertEqual([run.folder.name for run in sgdscope.read(self.root / pattern)], [name])
 
     def test_what_cannot_be_read_is_told(self) -> None:
         self.run_of("fc64", 1, 0.1, [0.5])

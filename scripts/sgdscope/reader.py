@@ -20,7 +20,7 @@ import numpy as np
 
 from sgdscope.errors import DATA, Error, suggestion
 from sgdscope.optional import need
-from sgdscope.runs import NotBegun, Run, Table, open_run
+from sgdscope.runs import NotBegun, Run, Table, is_pattern, open_run
 from sgdscope.statistics import half_width, standard_errors
 
 LIBRARIES = ("pandas", "polars")
@@ -249,7 +249,7 @@ def _begun(folders: Sequence[str]) -> list[str]:
 
 def _folders(pattern: str, left_out: dict[str, str]) -> list[str]:
     """The run folders that the pattern matches, or those of a sweep if it is the sweep's folder, x.sweep."""
-    if glob.has_magic(pattern):
+    if is_pattern(pattern):
         return _begun(sorted(glob.glob(pattern, recursive=True)))
     jobs = Path(pattern) / "jobs.jsonl"
     if not jobs.is_file():

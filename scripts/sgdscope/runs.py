@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import glob
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -253,6 +254,11 @@ def open_run(path: str) -> Run:
         Table.open(folder / "metrics.csv", ["step", "epoch", "loss"]),
         Table.open(evaluations, ["step", "epoch"]) if evaluations.is_file() else None,
     )
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for any that match it; a folder of that very name comes first."""
+    return glob.has_magic(name) and not os.path.isdir(name)
 
 
 def _folder_hint(parent: Path, name: str = "") -> str:

@@ -22,7 +22,7 @@ import numpy as np
 
 from sgdscope.errors import Error
 from sgdscope.plots.lines import visible
-from sgdscope.runs import EVAL_PREFIX, READ_BYTES, Table, parse, read_manifest
+from sgdscope.runs import EVAL_PREFIX, READ_BYTES, Table, is_pattern, parse, read_manifest
 
 X_AXES = ("step", "epoch", "loss")
 PLACES = ("step", "epoch")  # columns that say where a row is, and are not drawn
@@ -366,11 +366,6 @@ def folders_of(patterns: Sequence[str]) -> Iterator[Path]:
     for pattern in patterns:
         for found in glob.glob(pattern, recursive=True) if is_pattern(pattern) else [pattern]:
             yield from _runs_in(Path(os.path.abspath(found)), DEPTH)
-
-
-def is_pattern(name: str) -> bool:
-    """Whether a name stands for any that match it; a folder of that very name comes first."""
-    return glob.has_magic(name) and not os.path.isdir(name)
 
 
 def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
