@@ -946,6 +946,10 @@ class DurationsOfRuns(Runs):
         self.assertEqual(set(self.record().by_size["quick"]), {"fc64", "fc8000"})
         self.measured(1, cpu="another")
         self.assertIn("several machines", self.refused(self.record))
+        self.measured(2, cpu="another", threads=3)
+        message = self.refused(self.record)
+        self.assertIn("numbers of threads: cpu: another, 1 thread a run; cpu: another, 3 threads a run", message)
+        self.assertIn("the same -j and --threads", message)
         self.measured(2, cpu="another")
         self.assertEqual(set(self.record().by_size["quick"]), {"fc8000"})
 

@@ -61,9 +61,12 @@ class Durations:
         if not ended:
             raise Error(size, "no run has ended, so there is nothing to record", "make the runs first")
         machines = list(dict.fromkeys(outcome.machine for outcome in ended))
-        if len(machines) > 1:
+        if len({(outcome.manifest["device"], outcome.manifest["cpu"]) for outcome in ended}) > 1:
             hint = "record the runs of one machine, in a folder of their own (--out)"
             raise Error(size, f"the runs were made on several machines: {'; '.join(machines)}", hint)
+        if len(machines) > 1:
+            hint = "make them anew, in a folder of their own (--out), each time with the same -j and --threads"
+            raise Error(size, f"the runs had different numbers of threads: {'; '.join(machines)}", hint)
         known = self.by_size.get(size, {}) if self.machines.get(size) == machines[0] else {}
         for name in dict.fromkeys(outcome.job.name for outcome in ended):
             measured = [outcome.manifest["wall_seconds"] for outcome in ended if outcome.job.name == name]
