@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from sgdscope.errors import RESOURCE, Error, exit_status_of
-from sgdscope.studies import Job, Study, expand, load_study, plain
+from sgdscope.studies import MOST_IN_NAME, Job, Study, expand, load_study, plain
 
 STUDY = ".study.json"
 HELP = "see scripts/grid.sh --help"
@@ -83,7 +83,7 @@ def _values_of(option: str, rest: list[str]) -> Iterator[str]:
 
 
 def _new_path(path: str, found: CommandLine) -> str:
-    if not path[:1].isascii() or not (path[:1].isalpha() or path[:1] == "_") or "=" in path:
+    if not path[:1].isascii() or not (path[:1].isalpha() or path[:1] == "_") or re.search("[=/{}]", path):
         raise Error(path, "is no PATH of a field, such as update.learning_rate", HELP)
     if path in found.sets or path in found.varies:
         raise Error(path, "is given twice", "name each field once")
@@ -101,6 +101,7 @@ def study_of(line: CommandLine) -> Study:
         last = path.rpartition(".")[2]
         labels.append(path if last in labels else last)
         _refuse_twins(path, labels[-1], values)
+    _refuse_long_names(zip(labels, line.varies.values()))
     every = {"config": [line.file], **{path: [value] for path, value in line.sets.items()}, **line.varies}
     names = {path: f"value{i}" for i, path in enumerate(every)}
     raw: dict[str, Any] = {
@@ -138,6 +139,15 @@ def _refuse_twins(path: str, label: str, values: Iterable[str]) -> None:
         shown[plain(value)] = value
 
 
+def _refuse_long_names(labelled: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """Labels with values after which a folder cannot be named."""
+    name = ",".join(f"{label}={max(map(plain, values), key=len)}" for label, values in labelled)
+    if len(name) > MOST_IN_NAME:
+        what = f"a run's folder would have a name of {len(name)} characters, and at most {MOST_IN_NAME} are allowed: {name}"
+        hint = 'write a study, whose "name" may be a word for each value: scripts/sgdscope/studies.py tells how'
+        raise Error("--vary", what, hint)
+
+
 def _refuse_stages(study: Study, file: str) -> None:
     """Settings that begin from weights which other runs of the study have yet to make."""
     for setting in study.settings:
@@ -167,12 +177,16 @@ def lines_of(jobs: Iterable[Job], out: str) -> Iterator[str]:
 def _refuse_invalid(program: str, lines: Sequence[str]) -> None:
     """Has the program check the jobs. Of those that are refused for one cause, the words of the first are told."""
     text = "".join(f"{line}\n" for line in lines)
-    resolve = [program, "resolve", "--jobs", "/dev/stdin"]
-    found = subprocess.run(resolve, input=text, capture_output=True, encoding="utf-8", errors="surrogateescape")
-    refused = [record for record in map(json.loads, found.stdout.splitlines()) if "error" in record]
-    if found.returncode and not refused:
+    resolve, hint = [program, "resolve", "--jobs", "/dev/stdin"], f"see whether it runs: {quote(program)} --version"
+    try:
+        found = subprocess.run(resolve, input=text, capture_output=True, encoding="utf-8", errors="surrogateescape")
+        records = [json.loads(record) for record in found.stdout.split("\n") if record]  # other breaks may be in names
+        refused = [record for record in records if "error" in record]
+    except (OSError, ValueError, TypeError) as error:
+        raise Error(program, f"could not check the jobs: {error}", hint, RESOURCE) from None
+    if len(records) < len(lines) or (found.returncode and not refused):
         what = f"could not check the jobs (exit status {found.returncode}): {found.stderr.strip() or 'it said nothing'}"
-        raise Error(program, what, f"see whether it runs: {quote(program)} --version", RESOURCE)
+        raise Error(program, what, hint, RESOURCE)
     causes: dict[str, list[dict[str, Any]]] = {}
     for record in refused:  # in what is wrong, the values differ
         causes.setdefault(re.sub(r"[\w.+-]*\d[\w.+-]*", "0", record["error"]), []).append(record)

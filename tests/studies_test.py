@@ -338,9 +338,9 @@ def stand_in(data: dict[str, Any]) -> dict[str, Any]:
 class Grid(Studies):
     """scripts/grid.sh on studies; on command lines tests/sweep_test.sh has it."""
 
-    def grid(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def grid(self, *arguments: str, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
         """Calls it in the temporary folder."""
-        environment = {**os.environ, "SGDSCOPE": PROGRAM}
+        environment = {**os.environ, "SGDSCOPE": program}
         command = [str(ROOT / "scripts/grid.sh"), *arguments]
         return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
 
@@ -394,6 +394,34 @@ class Grid(Studies):
             done = self.grid(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
             self.assertIn(words, done.stderr)
+
+    def test_names_that_no_folder_can_have(self) -> None:
+        widths = json.dumps(list(range(100, 180)))
+        done = self.grid("c.json", "--out", "o", "--vary", "model.hidden", "[8]", widths, "--seeds", "1", "23")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertRegex(
+            done.stderr, r"--vary: a run's folder would have a name of 334 characters.*hidden=100_.*_179,seed=23\n"
+        )
+        self.assertIn("  write a study, ", done.stderr)
+        done = self.grid("c.json", "--out", "o\u2028", "--seeds", "1")  # a break of lines to Python alone
+        self.assertEqual((done.returncode, done.stdout.count("\n")), (0, 2), done.stderr)
+        for path in ("model/hidden", "a{b}"):
+            done = self.grid("c.json", "--out", "o", "--vary", path, "1")
+            self.assertIn(f"{path}: is no PATH of a field", done.stderr)
+
+    def test_a_program_that_checks_nothing(self) -> None:
+        broken = self.write("no program", "broken")
+        broken.chmod(0o755)
+        for program, said in (
+            ("/bin/echo", "Expecting value"),
+            (str(broken), "Exec format error"),
+            ("/bin/true", "it said nothing"),
+        ):
+            done = self.grid("c.json", "--out", "o", "--seeds", "1", program=program)
+            self.assertEqual((done.returncode, done.stdout), (5, ""), done.stderr)
+            self.assertRegex(
+                done.stderr, rf"^error: {program}: could not check the jobs.*{said}.*\n  see whether it runs"
+            )
 
 
 if __name__ == "__main__":
