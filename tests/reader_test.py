@@ -88,6 +88,17 @@ class Folders(Reader):
         for pattern, name in (("probes[0]=1", "probes[0]=1"), ("x[1].sweep", "a*"), ("probes[0]=*", "probes0=1")):
             self.assertEqual([run.folder.name for run in sgdscope.read(self.root / pattern)], [name])
 
+    def test_a_sweep_whose_list_of_runs_is_damaged(self) -> None:
+        jobs = self.root / "x.sweep" / "jobs.jsonl"
+        jobs.parent.mkdir()
+        for text in ("", '{"line": 1, "out', '{"line": 1}\n', "1\n"):
+            jobs.write_text(text)
+            with self.assert_error(f"{jobs}: is not what scripts/sweep.sh wrote", "call scripts/sweep.sh"):
+                sgdscope.read(jobs.parent)
+        folder = self.run_of("one\u2028run", 1, 0.1, [0.5])  # a break of lines to Python alone
+        jobs.write_text(json.dumps({"line": 1, "output": folder}, ensure_ascii=False) + "\n", encoding="utf-8")
+        self.assertEqual([str(run.folder) for run in sgdscope.read(jobs.parent)], [folder])
+
     def test_what_cannot_be_read_is_told(self) -> None:
         self.run_of("fc64", 1, 0.1, [0.5])
         with self.assert_error("no such folder", "fc64"):

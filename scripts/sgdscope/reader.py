@@ -254,7 +254,13 @@ def _folders(pattern: str, left_out: dict[str, str]) -> list[str]:
     jobs = Path(pattern) / "jobs.jsonl"
     if not jobs.is_file():
         return [pattern]
-    found = [json.loads(line)["output"] for line in jobs.read_text(encoding="utf-8").splitlines()]
+    try:
+        found = [json.loads(line)["output"] for line in jobs.read_text(encoding="utf-8").split("\n") if line]
+        if not found:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        hint = "call scripts/sweep.sh with its job file again, which writes it anew"
+        raise Error(str(jobs), "is not what scripts/sweep.sh wrote", hint, DATA) from None
     begun = _begun(found)
     if not begun:
         what = f"none of its {len(found)} runs is here, say {found[0]}"
