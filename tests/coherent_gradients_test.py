@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 import math
@@ -38,6 +39,7 @@ from sgdscope.claims import Claim, TooLittle, Verdict
 from sgdscope.durations import Durations
 from sgdscope.figure import Figure
 from sgdscope.plots.style import house_style
+from sgdscope.results import Results
 from sgdscope.runs import Run, open_run
 from sgdscope.studies import read_json
 
@@ -311,6 +313,17 @@ class Coherence(Made):
         seen = dict(zip(line.get_xdata(), line.get_ydata()))
         for step, share in ((0, 0.9), (8, 0.9), (10, 0.4), (1000, 0.4), (3000, 0.5)):
             self.assertAlmostEqual(seen[step + 1], share, delta=0.01)
+
+    def test_fig3_has_a_line_for_every_seed(self) -> None:
+        self.make_runs({25: 0.9, 50: 0.65, 75: 0.4}, {25: 0.4, 50: 0.3, 75: 0.2}, 0.8, 0.1)
+        results = self.results(fig3.FIGURE)
+        for seeds in (5, 7):
+            some = [outcome for outcome in results.outcomes if outcome.job.seed in range(1, seeds + 1)]
+            with house_style():
+                (picture,) = fig3.draw(Results(results.study, some)).values()
+            for axes in picture.axes:
+                looks = collections.Counter((line.get_color(), line.get_linestyle()) for line in axes.lines)
+                self.assertEqual(list(looks.values()), [seeds] * 2)  # pristine and corrupt
 
     def test_the_paper_s_sample_beside_the_exact_shares(self) -> None:
         # With 50 % noise the sample leads to the other side at first, from 0.3 to −0.1.

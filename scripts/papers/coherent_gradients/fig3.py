@@ -13,13 +13,14 @@ from sgdscope.claims import NONE, Claim, Late, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
 from sgdscope.plots.panels import draw_lines
-from sgdscope.plots.style import DASHES, Axes, Picture, Stroke
+from sgdscope.plots.style import Axes, Picture, Stroke
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
 OF = "batch."  # the probe's columns
 PARTS = ("i_p", "i_c")
 FIRST = 10  # steps
+THIN = 0.8  # of a line, of which there is one for each seed
 
 
 def first_steps(run: Run, name: str) -> np.ndarray:
@@ -43,9 +44,9 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def _draw_panel(axes: Axes, runs: Sequence[Run], world: str) -> None:
-    for part, look in zip(PARTS, LOOKS):
+    for part, look in zip(PARTS, LOOKS, strict=True):
         lines = [Line(np.arange(1, FIRST + 1), first_steps(run, column(OF, world, part))) for run in runs]
-        draw_lines(axes, lines, [Stroke(look.label, look.colour, dash, look.width) for dash in DASHES[: len(runs)]])
+        draw_lines(axes, lines, [Stroke(look.label, look.colour, look.dash, THIN)] * len(runs))
 
 
 # -------------------------------------------------------------------------------------------- the claims
@@ -98,7 +99,7 @@ FIGURE = Figure(
     "all weights in place of a sample.",
     shows={
         "fig3": "First row: the real designations. Other rows: three worlds in which it is random who is called corrupt, "
-        "in the scale of the real ones. One seed is drawn in full lines, the other dashed."
+        "in the scale of the real ones. Each line is one seed."
     },
     departures=(
         "The paper samples 400 examples and 600 weights. The picture has all weights and all examples of each batch, the claims "
