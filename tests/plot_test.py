@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import json
@@ -25,7 +26,8 @@ from papers.inherent_noise._sums import COLUMNS, draw_sums
 from sgdscope.catalogue import ROOT
 from sgdscope.plots.density import draw_densities
 from sgdscope.plots.lines import Line, batch_loss, make_lines, make_x_axis, smooth, thin_out
-from sgdscope.plots.panels import draw_columns
+from sgdscope.plots.panels import draw_columns, draw_lines
+from sgdscope.plots.style import new_figure, strokes
 from sgdscope.runs import label_runs, open_run
 
 
@@ -236,6 +238,33 @@ class Lines(Plots):
         self.assertEqual((status, "column p.v has no measured value" in errors), (3, True))
         status, _, errors = self.call(full, empty, "--columns", "p.v")
         self.assertEqual((status, f"p.v has no measured value in {empty}" in errors), (0, True))
+
+
+class Looks(unittest.TestCase):
+    LISTS = {"COLOURS", "DASHES", "LOOKS"}
+
+    def test_a_line_without_a_look_is_an_error(self) -> None:
+        lines = [Line(np.arange(2.0), np.arange(2.0))] * 3
+        axes = new_figure(2, 2).subplots()
+        draw_lines(axes, lines, strokes(("a", "b", "c")))
+        self.assertEqual(len(axes.lines), 3)
+        with self.assertRaises(ValueError):
+            draw_lines(axes, lines, strokes(("a", "b")))
+
+    def test_no_picture_leaves_out_what_there_is_no_look_for(self) -> None:
+        # zip ends where its shortest argument does: of looks there must be as many, or they must return.
+        for folder in ("papers", "sgdscope/plots"):
+            for file in sorted((ROOT / "scripts" / folder).rglob("*.py")):
+                for call in ast.walk(ast.parse(file.read_text())):
+                    if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "zip" and not call.keywords:
+                        fixed = [ast.unparse(argument) for argument in call.args if self.is_fixed(argument)]
+                        self.assertEqual(fixed, [], f"{file}:{call.lineno}: add strict=True, or itertools.cycle")
+
+    def is_fixed(self, argument: ast.expr) -> bool:
+        """Whether it is of a list of looks that is as long as it is."""
+        cycles = isinstance(argument, ast.Call) and ast.unparse(argument.func) == "itertools.cycle"
+        names = {node.id for node in ast.walk(argument) if isinstance(node, ast.Name)}
+        return bool(names & self.LISTS) and not cycles
 
 
 class Errors(Plots):

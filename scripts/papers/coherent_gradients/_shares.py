@@ -35,7 +35,7 @@ def share(run: Run, world: str, part: str, of: tuple[str, str] = OF) -> Line:
 def draw_shares(axes: Axes, runs: Sequence[Run], world: str, of: tuple[str, str] = OF) -> None:
     """Draws the shares of pristine and corrupt examples over the steps, counted from 1."""
     axes.axhline(0.5, color="#999999", linewidth=0.8, zorder=1)
-    for part, look in zip(PARTS, LOOKS):
+    for part, look in zip(PARTS, LOOKS, strict=True):
         lines = [share(run, world, part, of) for run in runs]
         draw_lines(axes, [Line(line.x + 1, line.y) for line in lines], [look] * len(runs))
 

@@ -63,10 +63,10 @@ def _draw_groups(results: Results) -> Picture:
     figure = new_figure(7.6, 5.0)
     noisy = [percent for percent in NOISE if percent > 0]
     grid = figure.subplots(2, len(noisy), sharex=True, sharey="row")
-    dashes = dict(zip(PERCENTILES, ("-", (0, (3, 1.2)))))
+    dashes = dict(zip(PERCENTILES, ("-", (0, (3, 1.2))), strict=True))
     for panels, percent, *names in zip(grid.T, noisy, PLAIN[NOISY], CLIPPED[NOISY]):
         panels[0].set_title(f"{percent} % noise")
-        for dash, name in zip(dashes.values(), names):
+        for dash, name in zip(dashes.values(), names, strict=True):
             for run in results.runs(name):
                 lines = [from_step_1(evaluated(run, column)) for column in (PRISTINE, CORRUPT)]
                 draw_lines(panels[0], lines, [Stroke("", look.colour, dash, look.width) for look in GROUPS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -31,7 +32,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2)
     right.axhline(1, color=RED, linewidth=1.0)
-    for curve, colour in zip(PHASES, COLOURS):
+    for curve, colour in zip(PHASES, itertools.cycle(COLOURS)):
         for outcome in results.of(setting_of(results, curve)):
             if run := run_of(outcome):
                 left.plot(run.metrics["step"], run.metrics["loss"], color=colour, linewidth=0.8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from papers.edge_of_stability import TOP, course, late, late_share, setting_of, share_of_threshold
@@ -33,7 +35,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2)
     left.axhline(1, color=RED, linewidth=1.0)
-    for curve, colour in zip(CURVES, COLOURS):
+    for curve, colour in zip(CURVES, itertools.cycle(COLOURS)):
         for outcome in results.of(setting_of(results, curve)):
             if outcome.run:
                 left.plot(*share_of_threshold(outcome.run, TOP), color=colour, linewidth=0.8)

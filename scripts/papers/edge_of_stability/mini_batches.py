@@ -10,7 +10,7 @@ import numpy as np
 from papers.edge_of_stability import BATCH, TOP, late, late_share, share_of_threshold
 from sgdscope.claims import NONE, Claim, Measurement, Sample
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
+from sgdscope.plots.style import RED, Picture, new_figure, strokes
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
@@ -25,11 +25,13 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(9.0, 3.8)
     for axes, (column, label) in zip(figure.subplots(1, 2), COLUMNS.items()):
         axes.axhline(1, color=RED, linewidth=1.0)
-        for setting, colour in zip(results.study.curve("batches"), COLOURS):
+        settings = results.study.curve("batches")
+        for setting, look in zip(settings, strokes([f"batches of {setting['batch']}" for setting in settings])):
             for outcome in results.of(setting):
                 if outcome.run:
-                    axes.plot(*share_of_threshold(outcome.run, column), color=colour, linewidth=0.6)
-            axes.plot([], [], color=colour, label=f"batches of {setting['batch']}")
+                    x, y = share_of_threshold(outcome.run, column)
+                    axes.plot(x, y, color=look.colour, linestyle=look.dash, linewidth=0.6)
+            axes.plot([], [], color=look.colour, linestyle=look.dash, label=look.label)
         axes.set(ylabel=label, xlabel="step", ylim=(0, 1.5))
         axes.legend(fontsize=8, loc="lower right")
     return {"mini_batches": figure}

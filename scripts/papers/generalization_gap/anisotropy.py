@@ -55,7 +55,7 @@ def draw(results: Results) -> dict[str, Picture]:
     looks = {
         (count, moment): Stroke(f"{count} gradients, {words}", colour, dash, 1.0)
         for count, dash in ((FEW, (0, (3, 1.2))), (MANY, "-"))
-        for (moment, words), colour in zip(MOMENTS.items(), COLOURS[::4])
+        for (moment, words), colour in zip(MOMENTS.items(), COLOURS[::4], strict=True)
     }
     place = np.arange(1, SPECTRUM + 1)
     for (count, moment), look in looks.items():

@@ -32,7 +32,7 @@ def draw(results: Results) -> dict[str, Picture]:
     results.runs(*names(results))
     figure = new_figure(8.6, 3.8)
     for axes, what, label in zip(figure.subplots(1, 2), (TEST, GAP), ("test accuracy", "test − training loss")):
-        for (kind, look), shift in zip(LOOKS.items(), (1 / SHIFT, SHIFT, 1)):
+        for (kind, look), shift in zip(LOOKS.items(), (1 / SHIFT, SHIFT, 1), strict=True):
             draw_over_rates(axes, results, results.study.curve(kind), what, look, shift)
         axes.set_ylabel(label)
     add_header(figure, None, list(LOOKS.values()))

@@ -30,7 +30,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(5.6, 3.8)
     axes = figure.subplots()
     axes.axhline(0, color=RED, linewidth=1.0)
-    for (moment, words), colour, shift in zip(MOMENTS.items(), COLOURS, (0.95, 1.05)):
+    for (moment, words), colour, shift in zip(MOMENTS.items(), COLOURS[:2], (0.95, 1.05), strict=True):
         for setting in results.study.curve("batches"):
             values = [kurtosis(moment)(outcome.run) for outcome in results.of(setting) if outcome.run]
             places = np.full(len(values), shift * setting["batch"])

@@ -30,7 +30,7 @@ def draw(results: Results) -> dict[str, Picture]:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, kind in zip(panels, TITLES):
         of_rho = results.study.by(kind, "rho").items()
-        for (rho, settings), colour, shift in zip(of_rho, (COLOURS[4], COLOURS[2]), (1 / SHIFT, SHIFT)):
+        for (rho, settings), colour, shift in zip(of_rho, (COLOURS[4], COLOURS[2]), (1 / SHIFT, SHIFT), strict=True):
             draw_over_rates(axes, results, settings, TEST, Stroke(f"ρ = {rho:g}", colour), shift, lowest)
         draw_over_rates(axes, results, curves["sgd"], TEST, Stroke("SGD", COLOURS[0]), 1, lowest)
         rates = sorted({setting["rate"] for setting in (*curves["sgd"], *curves[kind])})

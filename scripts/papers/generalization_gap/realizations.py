@@ -58,7 +58,7 @@ def draw(results: Results) -> dict[str, Picture]:
         "average": Stroke("average form η tr Σ/N", COLOURS[0]),
         "correction": Stroke("correction of section 4", COLOURS[2]),
     }
-    for place, (examples, name, dash, marker) in enumerate(zip(EXAMPLES, NAMES, DASHES, "os")):
+    for place, (examples, name, dash, marker) in enumerate(zip(EXAMPLES, NAMES, DASHES[:2], "os", strict=True)):
         runs = results.runs(name)
         ratios = [of_known(run) for run in runs]
         left.plot(np.full(len(ratios), place), ratios, "o", color="#999999", markersize=3, alpha=0.6)

@@ -68,7 +68,7 @@ def draw(results: Results) -> dict[str, Picture]:
 def _draw_training(axes: Axes, results: Results) -> None:
     """Test accuracy over epochs, every seed a line."""
     small, chosen = (results.study.values[name] for name in ("small", "chosen"))
-    for setting, look, label in zip(pair(results), (RATE, PENALTY), ("λ = 0", f"λ = 2$^{{{chosen}}}$")):
+    for setting, look, label in zip(pair(results), (RATE, PENALTY), ("λ = 0", f"λ = 2$^{{{chosen}}}$"), strict=True):
         runs = [outcome.run for outcome in results.of(setting) if outcome.run]
         for run in runs:
             table, name = run.find(TEST)

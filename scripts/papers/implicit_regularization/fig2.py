@@ -24,7 +24,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(8.4, 5.0)
     grid = figure.subplots(2, 2, sharey="row", sharex=True)
     for column, name, title in zip(grid.T, results.study.curves, ("(a) λ = 0", f"(b) λ = 2$^{{{chosen}}}$")):
-        for axes, quantity, colour in zip(column, (FIT, ACCURACY), (COLOURS[1], COLOURS[0])):
+        for axes, quantity, colour in zip(column, (FIT, ACCURACY), (COLOURS[1], COLOURS[0]), strict=True):
             drawn = over_rates(results, quantity, name)
             draw_curve(axes, rates(results), drawn, Stroke("", colour))
         column[0].set_title(title, loc="left")

@@ -32,7 +32,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(8.6, 3.9)
     by_epoch, by_loss = figure.subplots(1, 2, sharey=True)
     looks = [Stroke(look.label, look.colour, width=0.9) for look in strokes(NETWORKS[::-1])]
-    for look, name in zip(looks, NAMES[::-1]):
+    for look, name in zip(looks, NAMES[::-1], strict=True):
         for run in results.runs(name):
             epoch, train, test = evaluated(run)
             least = test.argmin()

@@ -8,7 +8,7 @@ from papers.inherent_noise.fig1 import RECENT, UPDATING, share_larger
 from sgdscope.claims import HALF, Claim, Sample
 from sgdscope.document import Table
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Picture, Stroke, add_header, new_figure
+from sgdscope.plots.style import Picture, add_header, new_figure, strokes
 from sgdscope.results import Results
 from sgdscope.runs import Run
 from sgdscope.statistics import spread
@@ -51,7 +51,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(9.6, 3.6)
     left, right = figure.subplots(1, 2, sharey=True)
     places = {name: place for place, name in enumerate(reversed(NETWORKS))}
-    looks = [Stroke(DATA[name], colour) for name, colour in zip(data, COLOURS)]
+    looks = strokes([DATA[name] for name in data])
     for setting in results.study.settings:
         place = places[setting["network"]] + 0.16 * (data.index(setting["data"]) - (len(data) - 1) / 2)
         look = {"color": looks[data.index(setting["data"])].colour, "markersize": 3.5}

@@ -63,7 +63,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(8.6, 3.9)
     for axes, (curve, value, label, quantities, y_label) in zip(figure.subplots(1, 2), PANELS):
         settings = results.study.curve(curve)
-        for colour, (words, of) in zip(COLOURS[::2], quantities):
+        for colour, (words, of) in zip(itertools.cycle(COLOURS[::2]), quantities):
             for seed in results.study.seeds:
                 points = [
                     (setting[value], of(outcome.run))

@@ -31,7 +31,7 @@ def draw(results: Results) -> dict[str, Picture]:
     """For both widths the stand-in over the exact penalty, and the penalty of coarser blocks over that of weights."""
     figure = new_figure(8.6, 7.4)
     grid = figure.subplots(2, 2)
-    batches = [Stroke(words, look.colour) for words, look in zip(BATCHES.values(), strokes(("",) * 3))]
+    batches = [Stroke(words, look.colour) for words, look in zip(BATCHES.values(), strokes(("",) * 3), strict=True)]
     for column, units in enumerate(UNITS):
         runs = results.runs(f"separate_fc{units}")
         grid[0, column].set_title(f"{units} units")
@@ -55,7 +55,10 @@ def _scatter(axes: Axes, runs: list[Run], looks: list[Stroke]) -> None:
 
 
 def _shares(axes: Axes, runs: list[Run]) -> None:
-    looks = [Stroke(words, look.colour, "-", 0.9) for words, look in zip(BLOCKS.values(), strokes(("",) * 6)[3:])]
+    looks = [
+        Stroke(words, look.colour, "-", 0.9)
+        for words, look in zip(BLOCKS.values(), strokes(("",) * 6)[3:], strict=True)
+    ]
     for block, look in zip(BLOCKS, looks):
         draw_lines(axes, [_share_line(run, block) for run in runs], [look] * len(runs))
         axes.plot([], [], color=look.colour, label=look.label)

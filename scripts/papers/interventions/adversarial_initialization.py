@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -95,7 +96,7 @@ def draw(results: Results) -> dict[str, Picture]:
     for axes, of, words in (
         (middle, overfit, f"overfit at a training accuracy of {LEVEL:g}"), (right, test_at_end, "test accuracy at the end")
     ):  # fmt: skip
-        for begin, colour, shift in zip(BEGINS, COLOURS, (-0.12, 0.12)):
+        for begin, colour, shift in zip(BEGINS, COLOURS[:2], (-0.12, 0.12), strict=True):
             rows = [(told, results.measure(of, setting(begin, rule))) for rule, told in RULES.items()]
             draw_means(axes, rows, colour, shift)
         axes.set_xlabel(words)
@@ -104,8 +105,8 @@ def draw(results: Results) -> dict[str, Picture]:
 
 
 def _draw_courses(axes: Axes, results: Results) -> None:
-    for begin, colour in zip(BEGINS, COLOURS):
-        for rule, dash in zip(COURSES, DASHES):
+    for begin, colour in zip(BEGINS, itertools.cycle(COLOURS)):
+        for rule, dash in zip(COURSES, DASHES[:3], strict=True):
             for place, run in enumerate(results.runs(setting(begin, rule))):
                 x, y = evaluated(run, "train_accuracy"), evaluated(run, "overfit")
                 words = f"{BEGINS[begin]}, {RULES[rule]}" if place == 0 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from sgdscope.aggregate import measured_values
 from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle
 from sgdscope.document import Table
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Axes, Picture, Stroke, add_header, new_figure
+from sgdscope.plots.style import COLOURS, Axes, Picture, add_header, new_figure, strokes
 from sgdscope.results import Results
 from sgdscope.runs import Run
 
@@ -61,19 +62,19 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(10.0, 3.8)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1.1, 1.2))
     for axes, of in ((left, accuracy), (middle, regularizer)):
-        for drawn, colour, shift in zip(DRAWN, COLOURS, (-0.12, 0.12)):
+        for drawn, colour, shift in zip(DRAWN, COLOURS[:2], (-0.12, 0.12), strict=True):
             rows = [(label, results.measure(of, f"{drawn}_{rule}")) for rule, label in RULES.items()]
             draw_means(axes, rows, colour, shift)
     left.set_xlabel("highest test accuracy")
     middle.set_xlabel(f"log₂ C_reg at a training loss of {LEVEL:g}")
     middle.set_yticklabels([])
-    add_header(figure, None, [Stroke(words, colour) for words, colour in zip(DRAWN.values(), COLOURS)])
+    add_header(figure, None, strokes(list(DRAWN.values())))
     _draw_regularizers(right, results)
     return {"finite_steps": figure}
 
 
 def _draw_regularizers(axes: Axes, results: Results) -> None:
-    for rule, colour in zip(("sgd", SMALL, MOVES, SDE), COLOURS):
+    for rule, colour in zip(("sgd", SMALL, MOVES, SDE), itertools.cycle(COLOURS)):
         for place, run in enumerate(results.runs(f"drawn_anew_{rule}")):
             loss, found = (measured_values(run, f"implicit_regularizer.{name}") for name in ("loss", "regularizer"))
             axes.plot(loss, found, color=colour, linewidth=0.7, label=RULES[rule] if place == 0 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -78,16 +79,19 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2)
     (orders,) = results.study.curve("orders")
-    for (rule, words), colour in zip(RULES.items(), COLOURS):
+    colours = dict(zip(RULES, itertools.cycle(COLOURS)))
+    for rule, words in RULES.items():
         for i, run in enumerate(results.runs(orders.name)):
             for to, dash in (("plain", ":"), (rule, "-")):
                 label = words if to == rule and i == 0 else ""
-                left.plot(*distances(run, f"{rule}_to_{to}"), color=colour, linestyle=dash, linewidth=0.9, label=label)
+                left.plot(
+                    *distances(run, f"{rule}_to_{to}"), color=colours[rule], linestyle=dash, linewidth=0.9, label=label
+                )
     left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="distance after an epoch")
     left.set_ylim(bottom=left.get_ylim()[0] / 1000)  # room for the legend
     left.legend(fontsize=8, ncols=2, loc="lower right")
     right.axhline(0, color="#999999", linewidth=0.8)
-    for rule, colour in zip(ADAPTIVE, COLOURS[2:]):
+    for rule in ADAPTIVE:
         found: dict[str, list[tuple[float, float, float]]] = {}
         for setting in results.study.curve("factors"):
             for outcome in results.of(setting):
@@ -96,8 +100,8 @@ def draw(results: Results) -> dict[str, Picture]:
                     found.setdefault(str(outcome.job.seed), []).append(point)
         for i, points in enumerate(found.values()):
             epsilon, measured, theory = zip(*points)
-            right.plot(epsilon, theory, color=colour, linewidth=0.8, label=RULES[rule] if i == 0 else "")
-            right.plot(epsilon, measured, color=colour, linestyle="", marker=".", markersize=4)
+            right.plot(epsilon, theory, color=colours[rule], linewidth=0.8, label=RULES[rule] if i == 0 else "")
+            right.plot(epsilon, measured, color=colours[rule], linestyle="", marker=".", markersize=4)
     right.set(xscale="log", xlabel="ε", ylabel="factor of the one-norm's gradient")
     right.legend(fontsize=8)
     return {"memory_rules": figure}

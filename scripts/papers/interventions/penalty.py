@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -50,7 +51,7 @@ def draw(results: Results) -> dict[str, Picture]:
     centres = (np.arange(PIECES) + 0.5) / PIECES
     for axes, (network, words) in zip(figure.subplots(1, 2, sharey=True), NETWORKS.items()):
         axes.axhline(1, color="#999999", linewidth=0.8)
-        for (rule, label), colour in zip(RULES.items(), COLOURS):
+        for (rule, label), colour in zip(RULES.items(), itertools.cycle(COLOURS)):
             for i, run in enumerate(results.runs(f"{network}_{rule}")):
                 shares = [share(run, k / PIECES, (k + 1) / PIECES).value for k in range(PIECES)]
                 axes.plot(centres, shares, color=colour, linewidth=0.8, label="" if i else label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from papers.noise_enhancement._curves import add_legend, best_batches, claims_over_batches, curve, draw_over_batches
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
-from sgdscope.plots.style import COLOURS, Picture, Stroke, new_figure
+from sgdscope.plots.style import Picture, new_figure, strokes
 from sgdscope.results import Results
 
 
@@ -15,8 +15,9 @@ def draw(results: Results) -> dict[str, Picture]:
     networks = list(results.study.curves)
     figure = new_figure(8.4, 3.4 * len(networks) + 0.2)
     for panels, network in zip(figure.subplots(len(networks), 2, squeeze=False), networks):
-        for (alpha, settings), colour in zip(results.study.by(network, "alpha").items(), COLOURS):
-            draw_over_batches(panels, curve(results, settings), Stroke(f"α = {alpha:g}", colour))
+        by_alpha = results.study.by(network, "alpha")
+        for settings, look in zip(by_alpha.values(), strokes([f"α = {alpha:g}" for alpha in by_alpha])):
+            draw_over_batches(panels, curve(results, settings), look)
         panels[0].set_title(network, loc="left")
         add_legend(panels[1])
     return {"fig2": figure}

@@ -24,7 +24,7 @@ def draw(results: Results) -> dict[str, Picture]:
     figure = new_figure(8.4, 3.6)
     panels = figure.subplots(1, 2)
     labels = ("smaller batches, α = 1", f"α varies, B = {results.study.values['large']}")
-    for arm, label, colour, marker in zip(pair(results, NETWORK), labels, COLOURS, "o^"):
+    for arm, label, colour, marker in zip(pair(results, NETWORK), labels, COLOURS[:2], "o^", strict=True):
         sizes = [effective(setting) for setting in arm.settings]
         for axes, values in zip(panels, (arm.accuracy, arm.steps) if sizes else ()):
             axes.plot(sizes, values, color=colour, linewidth=0.6, alpha=0.5)

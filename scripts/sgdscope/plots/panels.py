@@ -30,8 +30,8 @@ OUTERMOST = 0.002  # the share of a cloud's values, at each end, that do not set
 
 
 def draw_lines(axes: Axes, lines: Sequence[Line], looks: Sequence[Stroke]) -> None:
-    """Draws lines into a panel; a line of one point becomes a dot."""
-    for line, look in zip(lines, looks):
+    """Draws lines into a panel, each with its look; a line of one point becomes a dot. ValueError if a look is missing."""
+    for line, look in zip(lines, looks, strict=True):
         seen = thin_out(line)
         marker = "o" if line.x.size == 1 else ""
         axes.plot(
