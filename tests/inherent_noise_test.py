@@ -20,6 +20,7 @@ from papers.inherent_noise import (
     fig4,
     fig5,
     fig6,
+    lags,
     normalization,
     perturbation,
 )
@@ -30,6 +31,7 @@ from sgdscope.durations import Durations
 from sgdscope.figure import Figure
 from sgdscope.plots.style import house_style
 from sgdscope.runs import Run, open_run
+from sgdscope.statistics import interval
 from sgdscope.studies import read_json
 
 ON_IMAGES = tuple(one.FIGURE for one in (fig1_cifar10, fig2_cifar10, fig4, fig5, fig6))
@@ -242,6 +244,25 @@ class TwoHiddenLayers(Made):
         with house_style():
             pictures = fig3_two_hidden.FIGURE.draw(results)
         self.assertEqual(set(pictures), set(fig3_two_hidden.FIGURE.shows))
+
+
+class LagsDrawn(Made):
+    def test_bars_are_students_intervals_over_the_seeds(self) -> None:
+        step = np.arange(300)
+        probe = {"label": "near", "batches": ["updating", "recent"], "recent_lag": 1, "long_ago_lag": 3}
+        for name, seed in itertools.product(lags.NAMES, SEEDS):
+            columns = {
+                "near.updating.penalty": np.full(300, -2.0),
+                "near.recent.penalty": np.full(300, -1.0 - 0.01 * seed),
+            }
+            rows = {"step": step, "epoch": step, "loss": step, **columns}
+            self.make(f"runs/{name},seed={seed}", rows, config={"probes": [probe]})
+        with house_style():
+            (picture,) = lags.draw(self.results(lags.FIGURE)).values()
+        self.assertIn("Student's 95 % intervals", picture.get_supxlabel())
+        (bar,) = picture.axes[2].collections  # of mean penalties over those of the updating batch
+        ratios = [(1 + 0.01 * seed) / 2 for seed in SEEDS]
+        np.testing.assert_allclose(bar.get_segments()[0][:, 1], interval(ratios))
 
 
 class Normalization(Made):

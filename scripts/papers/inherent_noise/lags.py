@@ -14,6 +14,7 @@ from sgdscope.figure import Figure
 from sgdscope.plots.style import STYLE, Axes, Picture, Stroke, add_header, new_figure, shades
 from sgdscope.results import Results
 from sgdscope.runs import Run
+from sgdscope.statistics import half_width
 
 UNITS = (64, 2000)
 NAMES = tuple(f"lags_fc{units}" for units in UNITS)
@@ -127,8 +128,11 @@ def draw(results: Results) -> dict[str, Picture]:
                 axes.set_title(f"{units} units")
         row[0].set_ylim(*scale)
         row[0].set_ylabel(label, fontsize=10.5)
-    figure.supxlabel("lag: how many steps ago the other batch was the updating one\n(bars: two standard errors)",
-                     fontsize=STYLE["axes.labelsize"])  # fmt: skip
+    figure.supxlabel(
+        "lag: how many steps ago the other batch was the updating one\n"
+        "(bars: Student's 95 % intervals of the means over seeds)",
+        fontsize=STYLE["axes.labelsize"],
+    )
     figure.align_ylabels()
     add_header(figure, None, looks)
     return {"lags": figure}
@@ -145,12 +149,12 @@ def _words(stage: Stage, last: float) -> str:
 
 
 def _draw_points(axes: Axes, measured: Mapping[int, Measurement], look: Stroke, shift: float) -> None:
-    """Points with their errors, moved aside a little so that those of several stages do not hide one another."""
+    """Points with their 95 % intervals, moved aside a little so that those of several stages do not hide one another."""
     known = {lag: one for lag, one in measured.items() if one.samples}
     axes.errorbar(
         [lag * shift for lag in known], [one.summary.mean for one in known.values()],
-        [2 * one.error for one in known.values()], color=look.colour, linewidth=1.0, marker="o", markersize=3.5,
-        elinewidth=0.8,
+        [half_width(one.seeds) * one.error for one in known.values()], color=look.colour, linewidth=1.0, marker="o",
+        markersize=3.5, elinewidth=0.8,
     )  # fmt: skip
 
 
@@ -186,8 +190,9 @@ FIGURE = Figure(
     shows={
         "lags": "Each line is a stage of training. First row: how often the updating batch pays at least the penalty "
         "of a batch of so many steps ago. Second row: the means of the two. Third row: how often the penalty of a lag "
-        "is at least that of a longer lag, mean over the longer ones. On the dashed lines there is no order. A lag is "
-        "missing from stages at whose first step there is no batch so long ago."
+        "is at least that of a longer lag, mean over the longer ones. Bars are Student's 95 % intervals of the means over "
+        "seeds. On the dashed lines there is no order. A lag is missing from stages at whose first step there is no batch so "
+        "long ago."
     },
     departures=("A question of ours; the paper has no such figure.",),
     draw=draw,
