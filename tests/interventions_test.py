@@ -21,6 +21,7 @@ from sgdscope.claims import TooLittle, Verdict
 from sgdscope.figure import Figure
 from sgdscope.plots.style import house_style
 from sgdscope.runs import open_run
+from sgdscope.statistics import interval
 from sgdscope.studies import Setting
 
 HOLDS, FAILS = Verdict.HOLDS, Verdict.FAILS
@@ -220,7 +221,11 @@ class FiniteSteps(OfFigures):
             picture: Any = self.FIGURE.draw(results)["finite_steps"]
         dots = [line for line in picture.axes[0].lines if line.get_marker() == "."]
         self.assertEqual(len(dots), 2 * len(finite_steps.RULES))
-        self.assertEqual(len(self.FIGURE.tables(results)[0].rows), len(dots))
+        rows = self.FIGURE.tables(results)[0].rows
+        self.assertEqual(len(rows), len(dots))
+        accuracies = dots[0].get_xdata()
+        expected = "{:.4f} ({:.4f} … {:.4f})".format(np.mean(accuracies), *interval(accuracies))
+        self.assertEqual(rows[0][2], expected)
 
 
 SGD_TRACES = np.array([4.0, 1.0, 0.001])

@@ -12,6 +12,14 @@ from sgdscope.plots.style import COLOURS, Axes
 Row = tuple[str, Measurement]
 
 
+def with_interval(measured: Measurement, form: str) -> str:
+    """The mean over seeds and its 95 % interval, as text; a dash of fewer than two seeds."""
+    if measured.seeds < 2:
+        return "–"
+    low, high = measured.interval
+    return f"{measured.summary.mean:{form}} ({low:{form}} … {high:{form}})"
+
+
 def draw_means(axes: Axes, rows: Sequence[Row], colour: str = COLOURS[0], shift: float = 0.0) -> None:
     """The seeds as dots and their mean with its 95 % interval, from top to bottom; rows without a seed stay empty."""
     for place, (_, measured) in enumerate(rows):

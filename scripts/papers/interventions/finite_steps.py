@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from papers.interventions._means import draw_means
+from papers.interventions._means import draw_means, with_interval
 from sgdscope.aggregate import measured_values
 from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle
 from sgdscope.document import Table
@@ -87,16 +87,12 @@ def _draw_regularizers(axes: Axes, results: Results) -> None:
 
 def tables(results: Results) -> list[Table]:
     """The numbers of all settings."""
-
-    def cell(measured: Measurement, form: str) -> str:
-        return f"{measured.summary.mean:{form}} ± {measured.error:{form}}" if measured.seeds > 1 else "–"
-
     rows = []
     for drawn, words in DRAWN.items():
         for rule, label in RULES.items():
             by_number = [results.measure(of, f"{drawn}_{rule}") for of in (accuracy, regularizer)]
-            rows.append([words, label, *(cell(one, form) for one, form in zip(by_number, (".4f", ".2f")))])
-    return [Table(["Batches", "Rule", "Highest test accuracy", "log₂ C_reg at equal loss"], rows)]
+            rows.append([words, label, *(with_interval(one, form) for one, form in zip(by_number, (".4f", ".2f")))])
+    return [Table(["Batches", "Rule, with 95 % intervals", "Highest test accuracy", "log₂ C_reg at equal loss"], rows)]
 
 
 # -------------------------------------------------------------------------------------------- the claims

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from papers.interventions._means import draw_means
+from papers.interventions._means import draw_means, with_interval
 from sgdscope.aggregate import measured_values
 from sgdscope.claims import NONE, Claim, Late, Measurement, Sample, TooLittle, mean
 from sgdscope.document import Table
@@ -94,10 +94,9 @@ def tables(results: Results) -> list[Table]:
     for name, label in NOISES.items():
         found = [results.measure(of, name) for of in (accuracy, time, kurtosis)]
         if all(one.seeds > 1 for one in found):
-            rows.append([label, *(f"{one.summary.mean:.4f} ± {one.error:.4f}" for one in found)])
-    return (
-        [Table(["Noise", "Test accuracy at L**", "log₂ of the steps to L**", "Excess kurtosis"], rows)] if rows else []
-    )
+            rows.append([label, *(with_interval(one, ".4f") for one in found)])
+    header = ["Noise, with 95 % intervals", "Test accuracy at L**", "log₂ of the steps to L**", "Excess kurtosis"]
+    return [Table(header, rows)] if rows else []
 
 
 # -------------------------------------------------------------------------------------------- the claims
