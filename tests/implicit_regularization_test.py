@@ -584,6 +584,19 @@ class Variance(Made):
         self.assertGreater(probe["sequences"], 1)
 
 
+class Late(Made):
+    def test_claims_that_came_when_quick_results_were_known_say_so(self) -> None:
+        late = {claim.says: claim.decided_after for figure in (fig3, fig6) for claim in self.judge(figure.FIGURE)}
+        for says, what in (
+            (
+                "The gradients of batches are diverse, so that the second term of equation 22 dominates.",
+                "the claim and its border",
+            ),
+            ("At equal λ/B smaller batches have slightly higher accuracies.", "the claim"),
+        ):
+            self.assertEqual((late[says].what, late[says].seen("quick", range(1, 11))), (what, [1, 2, 3, 4, 5]))
+
+
 class Missing(Made):
     def test_without_runs_nothing_is_decided(self) -> None:
         for figure in FIGURES:

@@ -10,7 +10,7 @@ from papers.implicit_regularization import UNJUDGED, _batches
 from papers.implicit_regularization._batches import claims_of_ratio, draw_ratios
 from papers.implicit_regularization._curves import Quantity, curve, finish, measured, table_of_best
 from sgdscope.aggregate import measured_values
-from sgdscope.claims import Claim, TooLittle
+from sgdscope.claims import Claim, Late, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture, new_figure
 from sgdscope.results import Results
@@ -63,7 +63,7 @@ def claims(results: Results) -> list[Claim]:
             "log2 of the mean squared error of a batch's gradient over the squared gradient of all at the last epoch's "
             "beginning, mean over learning rates, for each batch size",
             [measured(mean_of_trained, one) for one in of_batches], math.log2(MUCH),
-            f"'≫' is a factor of {MUCH}",
+            f"'≫' is a factor of {MUCH}", decided_after=Late("the claim and its border"),
         ),
     ]  # fmt: skip
 
