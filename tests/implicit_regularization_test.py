@@ -64,8 +64,10 @@ class Made(RunFolders):
         train: Sequence[float] | None = None,
         loss: float = 0.1,
         regularizer: float = 1.0,
+        product: float = 0.01,
+        cosine: float = 0.02,
     ) -> None:
-        """A run with evaluations at EPOCHS."""
+        """A run with evaluations at EPOCHS; in batches of 16, with mean products and cosines of their pairs."""
         factor = wobble(setting.name, seed)
         evaluations = {"step": EPOCHS, "epoch": EPOCHS, "test_accuracy": [factor * one for one in test]}
         evaluations["train_accuracy"] = [factor * one for one in train or test]
@@ -73,7 +75,11 @@ class Made(RunFolders):
         metrics = {"step": [0, 30], "epoch": [0, 30], "loss": [2.3, 0.1]}
         metrics["implicit_regularizer.regularizer"] = [9.0, regularizer]
         metrics |= {"implicit_regularizer.batch_error": [2.0, 40.0], "implicit_regularizer.squared_norm": [2.0, 2.0]}
-        config = {"data": {"name": "cifar10", "path": "somewhere"}}
+        metrics |= {
+            "covariance.m_coherence": [1 + 15 * 2 * product, 1.0],
+            "covariance.stiffness_cos": [0.0, 2 * cosine],
+        }
+        config = {"data": {"name": "cifar10", "path": "somewhere"}, "batch_size": 16}
         self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations, config=config, manifest=MANIFEST)
 
     def make_diverged(self, setting: Setting, seed: int) -> None:
@@ -444,16 +450,49 @@ class FashionMnist(Made):
 
     def test_fig7_alpha_decides(self) -> None:
         self.make_n_step(by_move=True)
-        self.assert_verdicts(fig7.FIGURE, HOLDS, HOLDS, HOLDS)
+        self.assert_verdicts(fig7.FIGURE, HOLDS, HOLDS, HOLDS, HOLDS)
         self.assert_drawn(fig7.FIGURE, [3, 3, 3])
 
     def test_fig7_n_alpha_decides(self) -> None:
         self.make_n_step(by_move=False)
-        self.assert_verdicts(fig7.FIGURE, FAILS, FAILS, HOLDS)
+        self.assert_verdicts(fig7.FIGURE, FAILS, FAILS, HOLDS, HOLDS)
 
     def test_fig7_what_differs_by_as_much_as_the_effect_is_not_similar(self) -> None:
         self.make_n_step(by_move=True, cost=0.004)  # 0.8 % from n = 1 to n = 4
-        self.assert_verdicts(fig7.FIGURE, HOLDS, HOLDS, FAILS)
+        self.assert_verdicts(fig7.FIGURE, HOLDS, HOLDS, FAILS, HOLDS)
+
+    def make_pairs(self, product: float, cosine: float, untrained: float) -> None:
+        """Runs with n = 1 whose gradients have such means over pairs; of other runs and without training `untrained`."""
+        for setting in study(fig7.FIGURE).settings:
+            fits = setting["n"] == 1 and setting["rate"] != -3
+            for seed in SEEDS:
+                test = [(0.8 + noise(seed)) * part for part in RISING] if fits else [0.1] * len(RISING)
+                of_pairs = (product, cosine) if fits else (untrained, untrained)
+                self.make_run(setting, seed, test, product=of_pairs[0] + noise(seed), cosine=of_pairs[1] + noise(seed))
+
+    def test_fig7_orthogonal_gradients(self) -> None:
+        for product, cosine, verdict in (
+            (0.02, 0.05, HOLDS), (0.05, -0.05, HOLDS), (0.2, 0.05, FAILS), (0.05, 0.2, FAILS), (-0.2, 0.0, FAILS),
+            (0.117, 0.05, OPEN),
+        ):  # fmt: skip
+            with self.subTest(product=product, cosine=cosine):
+                self.root = self.root / "next"
+                self.make_pairs(product, cosine, untrained=0.9)
+                claim = self.judge(fig7.FIGURE)[-1]
+                mean = np.mean([noise(seed) for seed in SEEDS])
+                found = [part.summary.mean for part in claim.parts]
+                np.testing.assert_allclose(found, [product + mean, cosine + mean], atol=1e-12)
+                self.assertEqual(claim.verdict, verdict, claim)
+
+    def test_fig7_learning_rates_that_train_with_no_seed_say_nothing_of_gradients(self) -> None:
+        with self.assertRaisesRegex(TooLittle, "no learning rate trained"):
+            fig7.mean_of_trained(np.full(3, CHANCE), np.zeros(3))
+
+    def test_fig7_gradients_are_compared_in_all_its_runs_as_in_those_that_figure_6_shares(self) -> None:
+        for size in SIZES:
+            for job in unique_jobs([job for figure in (fig6, fig7) for job in study(figure.FIGURE, size).jobs()]):
+                (probe,) = json.loads(dict(word.split("=", 1) for word in job.overrides)["probes"])
+                self.assertEqual((probe["name"], probe["gram"]), ("covariance", True))
 
     def test_fig7_shorter_trainings_are_the_beginning_of_longer_ones(self) -> None:
         for setting in study(fig7.FIGURE).settings:
