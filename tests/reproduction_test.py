@@ -37,7 +37,7 @@ from sgdscope import kept, report
 from sgdscope import plan as planning
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
 from sgdscope.catalogue import figures, papers, sizes_of_paper, study_file, study_of, unique_jobs
-from sgdscope.claims import MIN_STEPS, Claim, Late, Sample, TooLittle, Verdict, columns_of, over_seeds
+from sgdscope.claims import MIN_STEPS, Claim, Late, Measurement, Sample, TooLittle, Verdict, columns_of, over_seeds
 from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.durations import Durations
 from sgdscope.errors import Error
@@ -850,6 +850,27 @@ class Reports(Runs):
         lines = kept.table("paper", self.root).splitlines()
         self.assertIn("| fig9 | It is so. |  | 1.5 | > 0 | 1 | none |  |  |", lines)
         self.assertIn("No verdicts on fig9: one seed.", lines)
+
+    def test_a_report_names_the_paper_as_its_page_does(self) -> None:
+        for key, paper in papers().items():
+            page = (ROOT / "configs" / key / "README.md").read_text(encoding="utf-8")
+            page = re.sub(r"\s+", " ", page.replace("*", ""))
+            for source in paper.sources:
+                self.assertIn(source, page)
+                self.assertRegex(source, r"arXiv:\d{4}\.\d{5}")
+            self.assertTrue(paper.sources)
+        self.call("report", str(self.out))
+        self.assertIn("- Arushi Gupta. Inherent Noise in Gradient Based Methods.", (self.out / "report.md").read_text())
+
+    def test_numbers_of_several_conditions_are_told_apart(self) -> None:
+        parts = [Measurement({str(seed): Sample(value + seed) for seed in (1, 2, 3, 4, 5)}) for value in (1, 7)]
+        for measured, words in (
+            (parts[0], r"4\.00 \("),
+            (parts, r"condition 1: 4\.00 \(.*; condition 2: 10\.00 \("),
+            (parts[:1] * 2, r"4\.00 \("),
+        ):
+            claim = Claim("It is so.", "nowhere", "a number", measured, 0, "0")
+            self.assertRegex(report._numbers(claim)[3], f"^{words}")
 
     def test_the_pages_tables_are_those_of_the_results_that_are_kept(self) -> None:
         for page in (ROOT / "configs").glob("*/README.md"):

@@ -23,7 +23,7 @@ from sgdscope.catalogue import ROOT, jobs_of, study_of
 from sgdscope.durations import Durations
 from sgdscope.studies import read_json
 
-PAPER = 'from sgdscope.figure import Paper\n\nPAPER = Paper(about="a test", departures=(), sizes={})\n'
+PAPER = 'from sgdscope.figure import Paper\n\nPAPER = Paper(about="a test", sources=(), departures=(), sizes={})\n'
 FIGURE = """
 from sgdscope.claims import Claim, Sample
 from sgdscope.figure import Figure

@@ -22,6 +22,7 @@ class Paper:
     """What the figures of a paper have in common."""
 
     about: str  # in one line
+    sources: tuple[str, ...]  # authors, title, where and when: of the paper, or of those that its figures are about
     departures: tuple[str, ...]  # of all figures, from what the paper did
     sizes: Mapping[str, str]  # what a size leaves out, in words; nothing of those that are the paper's own
 

@@ -37,6 +37,8 @@ HOW_TO_READ = (
     f"side, and else is 'not decided'; with fewer than {FEWEST} seeds nothing is, nor where a seed's run is such that it gives no number. "
     "Numbers of which only a few can come out, or that are equal with all seeds, say less: they decide alone from 6 seeds on, and "
     "beside other claims take more.",
+    "A claim may be about several conditions, such as shares of noise, of which each must be so. 'What is measured' names them, and "
+    "their numbers stand one after the other.",
     "Who judges many claims errs in some. The column 'Verdict' is right for all claims of a figure together in 95 of 100 cases "
     "(Holm's procedure), 'alone' is the verdict if a claim were the only one. The overview counts the former.",
 )
@@ -106,7 +108,8 @@ def _document(
 ) -> Iterable[Block]:
     paper = papers()[reproduction.paper]
     yield Heading(1, title)
-    yield Paragraph(f"The paper: {paper.about}.")
+    yield Paragraph(f"What it is about: {paper.about}.")
+    yield Bullets(paper.sources)
     yield Table(["", ""], _facts(reproduction, outcomes))
     yield Heading(2, "Overview")
     yield Table(["Figure", "", *(verdict.value for verdict in Verdict)], [_overview(chapter) for chapter in chapters])
@@ -132,17 +135,18 @@ def _facts(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[list
     seconds = sum(outcome.manifest["wall_seconds"] for outcome in finished)
     return [
         ["Size", reproduction.size],
-        ["Data", _distinct(_data_of(o.run) for o in finished if o.run)],
-        ["Program", _distinct(o.program for o in finished)],
-        ["LibTorch", _distinct(o.manifest["versions"]["libtorch"] for o in finished)],
-        ["BLAS", _distinct(o.manifest["versions"]["blas"] for o in finished)],
-        ["Processor", _distinct(o.machine for o in finished)],
+        ["Data", distinct(_data_of(o.run) for o in finished if o.run)],
+        ["Program", distinct(o.program for o in finished)],
+        ["LibTorch", distinct(o.manifest["versions"]["libtorch"] for o in finished)],
+        ["BLAS", distinct(o.manifest["versions"]["blas"] for o in finished)],
+        ["Processor", distinct(o.machine for o in finished)],
         ["Runs", f"{len(finished)} of {len(outcomes)} finished, {in_words(seconds)} in all"],
         ["Report of", datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")],
     ]
 
 
-def _distinct(words: Iterable[str]) -> str:
+def distinct(words: Iterable[str]) -> str:
+    """Words of finished runs, each once."""
     return "; ".join(dict.fromkeys(words)) or "no run is finished"
 
 
@@ -239,7 +243,10 @@ def _decided_after(chapter: Chapter) -> Iterable[Block]:
 
 def _numbers(claim: Claim) -> list[str]:
     """What is measured, and what the claim says of it."""
-    here = "; ".join(dict.fromkeys(_measured(part) for part in claim.parts))
+    found = [_measured(part) for part in claim.parts]
+    here = found[0]
+    if len(set(found)) > 1:
+        here = "; ".join(f"condition {number}: {words}" for number, words in enumerate(found, 1))
     if claim.about is None:
         border = f"> {claim.border:g}"
     else:

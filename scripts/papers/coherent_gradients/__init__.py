@@ -19,6 +19,10 @@ CORRUPT = "train_corrupt_accuracy"
 HALF = 0.5  # of the examples of a group: learned
 PAPER = Paper(
     about="gradients of similar examples add up, so what many examples have in common is learned first, and generalizes",
+    sources=(
+        "Satrajit Chatterjee. Coherent Gradients: An Approach to Understanding Generalization in Gradient "
+        "Descent-based Optimization. ICLR, 2020; arXiv:2002.10657.",
+    ),
     departures=(
         "The paper says 'Xavier' and not which. Here: its uniform form, with biases 0.",
         "It does not say how pixels are scaled, nor how batches are drawn. Here: to 0 … 1, and without replacement within "

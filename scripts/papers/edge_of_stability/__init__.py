@@ -14,6 +14,17 @@ from sgdscope.studies import Setting
 
 PAPER = Paper(
     about="full-batch training drives the Hessian's largest eigenvalue to the rule's threshold and holds it there",
+    sources=(
+        "Jeremy M. Cohen, Simran Kaur, Yuanzhi Li, J. Zico Kolter, Ameet Talwalkar. Gradient Descent on Neural "
+        "Networks Typically Occurs at the Edge of Stability. ICLR, 2021; arXiv:2103.00065.",
+        "Aitor Lewkowycz, Yasaman Bahri, Ethan Dyer, Jascha Sohl-Dickstein, Guy Gur-Ari. The large learning rate "
+        "phase of deep learning: the catapult mechanism. arXiv:2003.02218, 2020.",
+        "Jeremy M. Cohen, Behrooz Ghorbani, Shankar Krishnan, Naman Agarwal, Sourabh Medapati, Michal Badura, Daniel "
+        "Suo, David Cardoze, Zachary Nado, George E. Dahl, Justin Gilmer. Adaptive Gradient Methods at the Edge of "
+        "Stability. arXiv:2207.14484, 2022.",
+        "Arseniy Andreyev, Pierfrancesco Beneventano. Edge of Stochastic Stability: Revisiting the Edge of Stability "
+        "for SGD. arXiv:2412.20553, 2024.",
+    ),
     departures=(
         "No figure is a copy of one of the papers: networks, data and rates are ours, and so are the borders.",
         "Rates and lengths were tried with seed 1. The seeds that are judged are others, and the borders were set before any of their runs.",

@@ -12,6 +12,10 @@ from sgdscope.runs import Run
 
 PAPER = Paper(
     about="a step on a batch opens a gap between test and training loss, which SGD regularizes by decorrelating its steps",
+    sources=(
+        "Daniel A. Roberts. SGD Implicitly Regularizes Generalization Error. NeurIPS Workshop on Integration of Deep "
+        "Learning Theories, 2018; arXiv:2104.04874, 2021.",
+    ),
     departures=(
         "The paper has formulas and no experiments. Pictures, networks, data and thresholds are ours.",
         "The claims and their borders were written before any result of their figure was seen, but for what is said below a figure's claims.",

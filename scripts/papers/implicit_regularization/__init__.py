@@ -21,6 +21,10 @@ UNJUDGED = {"quick": "an MLP stands in for the paper's Wide-ResNet, with two see
 
 PAPER = Paper(
     about="SGD with a finite learning rate follows the gradient flow of a loss with a penalty on the batch gradients' norms",
+    sources=(
+        "Samuel L. Smith, Benoit Dherin, David G. T. Barrett and Soham De. On the Origin of Implicit Regularization "
+        "in Stochastic Gradient Descent. ICLR, 2021; arXiv:2101.12176.",
+    ),
     departures=(
         "The paper's text names the optimal learning rates and regularizers, not which others it took. Here: powers of 2 "
         "around those optima.",

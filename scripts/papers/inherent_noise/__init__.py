@@ -11,6 +11,7 @@ from sgdscope.results import Results
 
 PAPER = Paper(
     about="all weights move at once, each by a gradient that does not know of the others' moves",
+    sources=("Arushi Gupta. Inherent Noise in Gradient Based Methods. arXiv:2005.12743, 2020.",),
     departures=(
         "Of its experiments on MNIST the paper states neither batch size nor length, of those on CIFAR-10 not the length, "
         "of none the initialization. Here: on MNIST 100 examples and 10 epochs; on CIFAR-10 its batches of 150 examples, "

@@ -6,6 +6,16 @@ from sgdscope.figure import Paper
 
 PAPER = Paper(
     about="experiments that decide between the papers' explanations",
+    sources=(
+        "Avrajit Ghosh, He Lyu, Xitong Zhang, Rongrong Wang. Implicit Regularization in Heavy-Ball Momentum "
+        "Accelerated Stochastic Gradient Descent. ICLR, 2023; arXiv:2302.00849.",
+        "Matias D. Cattaneo, Jason M. Klusowski, Boris Shigida. On the Implicit Bias of Adam. ICML, 2024; "
+        "arXiv:2309.00079.",
+        "Matias D. Cattaneo, Boris Shigida. How Memory in Optimization Algorithms Implicitly Modifies the Loss. "
+        "arXiv:2502.02132, 2025.",
+        "Shengchao Liu, Dimitris Papailiopoulos, Dimitris Achlioptas. Bad Global Minima Exist and SGD Can Reach Them. "
+        "NeurIPS, 2020; arXiv:1906.02613.",
+    ),
     departures=("All of it is ours: no paper shows these figures.",),
     sizes={
         "quick": "`penalty`: 5,000 images of MNIST, smaller networks and 400 steps in place of 50,000 and 6,000; `finite_steps`: "

@@ -6,6 +6,7 @@ from sgdscope.figure import Paper
 
 PAPER = Paper(
     about="a second minibatch enhances SGD's noise at a fixed batch size, and networks generalize better",
+    sources=("Takashi Mori and Masahito Ueda. Improved Generalization by Noise Enhancement. arXiv:2009.13094, 2020.",),
     departures=(
         "The paper does not say how the training loss that reaches L* and L** is measured. Here: the mean of the batches' "
         "losses over each epoch, at its end. So convergence times are whole epochs.",
