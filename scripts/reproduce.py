@@ -22,9 +22,9 @@ from pathlib import Path
 from sgdscope.libraries import numpy, scipy  # noqa: F401
 
 # isort: split
-from sgdscope.catalogue import ROOT, choose, figures, jobs_of, papers, sizes_of_paper, study_of, with_size
+from sgdscope.catalogue import ROOT, choose, figures, jobs_of, papers, sizes_of_paper, study_of, time_of, with_size
 from sgdscope.claims import Verdict
-from sgdscope.durations import CORES, Durations, in_words
+from sgdscope.durations import CORES, Durations
 from sgdscope.errors import Error, exit_status_of, need_matplotlib
 from sgdscope.kept import keep
 from sgdscope.plan import Reproduction, default_folder, open_reproduction, plan
@@ -47,19 +47,10 @@ def show_list() -> None:
         width = max(len(row[0]) for row in rows)
         print(f"  {'':{width}} {' '.join(f'{size:>9}' for size in sizes)}")
         for target, title, names in rows:
-            times = (f"{_time(durations, key, names, size):>9}" for size in sizes)
+            times = (f"{time_of(durations, key, names, size):>9}" for size in sizes)
             print(f"  {target:{width}} {' '.join(times)}  {title}")
             for line in _measured_here(key, names, sizes):
                 print(f"  {'':{width}}  {line}")
-
-
-def _time(durations: Durations, paper: str, names: Sequence[str], size: str) -> str:
-    """How long the figures' runs take; a question mark where that was never measured, a dash where there are none."""
-    having = with_size(paper, names, size)
-    if not having:
-        return "–"
-    seconds = durations.of_all(size, jobs_of(paper, having, size))
-    return "?" if seconds is None else in_words(seconds)
 
 
 def _measured_here(paper: str, names: Sequence[str], sizes: Sequence[str]) -> Iterator[str]:

@@ -36,7 +36,7 @@ from sgdscope import durations as durations_of
 from sgdscope import kept, report
 from sgdscope import plan as planning
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
-from sgdscope.catalogue import figures, papers, sizes_of_paper, study_file, study_of, unique_jobs
+from sgdscope.catalogue import figures, papers, sizes_of_paper, study_file, study_of, time_of, unique_jobs
 from sgdscope.claims import MIN_STEPS, Claim, Late, Measurement, Sample, TooLittle, Verdict, columns_of, over_seeds
 from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.durations import Durations
@@ -690,10 +690,11 @@ class Reports(Runs):
         configs = self.root / "configs"
         (configs / "inherent_noise" / "results").mkdir(parents=True)
         (configs / "inherent_noise" / "results" / "before.csv").write_text(
-            "size,figure,claim,before\n"
-            "quick,fig1,A recent batch pays a larger penalty than one of long ago.,holds: it was said\n"
-            "quick,fig1,Penalties are green.,not decided\n"
-            "full,fig2,Dots are large.,holds\n"
+            "size,figure,claim,before,why\n"
+            "quick,fig1,A recent batch pays a larger penalty than one of long ago.,holds: it was said,Nobody looked.\n"
+            "quick,fig1,The updating batch pays a larger penalty than a recent one.,not decided: it was dark,\n"
+            "quick,fig1,Penalties are green.,not decided,They have no colour.\n"
+            "full,fig2,Dots are large.,holds,\n"
         )
         page = configs / "inherent_noise" / "README.md"
         page.write_text(f"# It\n\n{kept.BEGIN}\n{kept.END}\n\nThe rest.\n")
@@ -704,21 +705,21 @@ class Reports(Runs):
             "\\|−L̂ʰ(Bₐ)\\| | holds: it was said | 0.667 (",
             text,
         )
-        self.assertIn("| fig1 | Penalties are green. | not decided |  |  |  | not asked any more |  |  |", text)
-        self.assertIn("Of the size full:", text)
-        self.assertIn("| fig2 | Dots are large. | holds |  |", text)
+        whys = [line.split(" | ") for line in text.splitlines() if line.endswith((" Nobody looked. |", " colour. |"))]
+        self.assertEqual([row[2:4] for row in whys if "Nobody" in row[-1]], [["holds: it was said", "not decided"]] * 2)
+        self.assertIn("| fig1 | Penalties are green. | not decided | not asked any more | They have no colour. |", text)
+        self.assertEqual(text.count("not decided: it was dark"), 2)  # nor is it now, in two ways of measuring it
+        self.assertIn("At the size full nothing was run for the present rule.", text)
+        self.assertIn("| fig2 | Dots are large. | holds |\n", text)
         self.assertIn("![fig1](results/quick/fig1.png)", text)
         picture = configs / "inherent_noise/results/quick/fig1.png"
         self.assertTrue(picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size <= kept.LARGEST)
         self.assertTrue(text.startswith("# It\n") and text.endswith("\n\nThe rest.\n"))
         kept.write_table("inherent_noise", configs)
         self.assertEqual(page.read_text(), text)
-        self.assertTrue(
-            (configs / "inherent_noise/results/quick/machine.txt").read_text().startswith("cpu: a processor")
-        )
         self.assertRegex(
             text,
-            r"Of the size quick \(cpu: a processor.*; MNIST; runs: sgdscope 9.8.7 \(commit abcdef0\); judged and kept by the checkout .+\):",
+            r"\n\| fig1 \| cpu: a processor, 1 thread a run \| MNIST \| sgdscope 9.8.7 \(commit abcdef0\) \| \S.* \|\n",
         )
         self.assertIn(
             "Of these 4 judged claims 4 or their borders were decided when results were known already: 4 with", text
@@ -811,7 +812,8 @@ class Reports(Runs):
         kept.write_rows(folder / "claims.csv", rows)
         for name in ("fig1", "fig2", "gone"):
             (folder / f"{name}.png").write_bytes(b"old")
-        (folder / "machine.txt").write_text("another machine\n")
+        made_by = dict.fromkeys(kept.MADE_BY, "another") | {"figures": "fig1 fig2 no"}
+        kept.write_rows(folder / "runs.csv", [made_by])
         kept.keep(open_reproduction(self.out), configs)
         found = [(row["figure"], row["claim"] == "Old.") for row in kept.rows_of(folder / "claims.csv")]
         self.assertEqual(found, [("fig1", False)] * 4 + [("fig2", True)])
@@ -819,13 +821,12 @@ class Reports(Runs):
             {file.name: file.read_bytes() == b"old" for file in folder.glob("*.png")},
             {"fig1.png": False, "fig2.png": True},
         )
-        machines = (folder / "machine.txt").read_text().splitlines()
-        self.assertEqual(machines, ["another machine", "cpu: a processor, 1 thread a run"])
+        machines = [(row["figures"], row["machine"]) for row in kept.rows_of(folder / "runs.csv")]
+        self.assertEqual(machines, [("fig1", "cpu: a processor, 1 thread a run"), ("fig2", "another")])
         kept.write_rows(folder / "claims.csv", rows[:1])
         kept.keep(open_reproduction(self.out), configs)
-        self.assertEqual(
-            (folder / "machine.txt").read_text().splitlines(), machines[1:]
-        )  # of no other there is a claim
+        machines = [(row["figures"], row["machine"]) for row in kept.rows_of(folder / "runs.csv")]
+        self.assertEqual(machines, [("fig1", "cpu: a processor, 1 thread a run")])  # of no other there is a claim
         self.assertEqual([file.name for file in folder.glob("*.png")], ["fig1.png"])
 
     def test_a_picture_too_large_loses_points(self) -> None:
@@ -842,14 +843,52 @@ class Reports(Runs):
         row = dict.fromkeys(report.COLUMNS, "") | {
             "figure": "fig9",
             "claim": "It is so.",
+            "quantity": "a number",
             "seeds": "1",
             "reason": "one seed",
         }
         row |= {"mean": "1.5", "border": "0"}
         (folder / "claims.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
         lines = kept.table("paper", self.root).splitlines()
-        self.assertIn("| fig9 | It is so. |  | 1.5 | > 0 | 1 | none |  |  |", lines)
+        self.assertIn("| fig9 | It is so. Measured: a number |  | 1.5 | > 0 | 1 | none |  |  |", lines)
         self.assertIn("No verdicts on fig9: one seed.", lines)
+
+    def test_every_verdict_that_changed_says_why(self) -> None:
+        found = 0
+        for file in (ROOT / "configs").glob("*/results/before.csv"):
+            before = kept.rows_of(file)
+            for size in dict.fromkeys(row["size"] for row in before):
+                claims = kept.rows_of(file.parent / size / "claims.csv")
+                if claims:
+                    changed = kept.changes(claims, [row for row in before if row["size"] == size])
+                    self.assertEqual([row for row in changed if not row[-1].endswith(".")], [], file)
+                    found += len(changed)
+        self.assertGreater(found, 50)
+
+    def test_kept_figures_say_once_by_what_they_were_made(self) -> None:
+        for file in (ROOT / "configs").glob("*/results/*/claims.csv"):
+            figures_of = {row["figure"] for row in kept.rows_of(file)}
+            named = [name for row in kept.rows_of(file.parent / "runs.csv") for name in row["figures"].split()]
+            self.assertEqual(sorted(named), sorted(figures_of), file)
+
+    def test_a_page_tells_how_long_the_desk_size_takes(self) -> None:
+        paper, folder = "inherent_noise", self.root / "inherent_noise" / "results" / "desk"
+        folder.mkdir(parents=True)
+        row = dict.fromkeys(report.COLUMNS, "") | {"figure": "fig2", "border": "0", "reason": "one seed"}
+        kept.write_rows(folder / "claims.csv", [row])
+        lines = kept.table(paper, self.root).splitlines()
+        durations = Durations.load(paper)
+        one, three, both = (
+            time_of(durations, paper, names, "desk") for names in (["fig1"], ["fig3"], ["fig1", "fig3"])
+        )
+        self.assertIn(f"| fig1 | {one}, all of it runs of fig3 | not run |", lines)
+        self.assertIn(f"| fig2 | {one}, all of it runs of fig1 | yes |", lines)
+        self.assertIn(f"| fig3 | {three} | not run |", lines)
+        self.assertIn(f"| all, each run once | {both} |  |", lines)
+        self.assertIn(f"How long the size desk takes ({durations.machines['desk']}):", lines)
+        machine = Durations.load("noise_enhancement").machines["quick"]
+        self.assertIn(f"How long the size desk takes ({machine}, by hand: ", kept.table("noise_enhancement", self.root))
+        self.assertNotIn("How long the size desk takes", kept.table("edge_of_stability", self.root))
 
     def test_a_report_names_the_paper_as_its_page_does(self) -> None:
         for key, paper in papers().items():

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sgdscope.durations import Durations
+from sgdscope.durations import Durations, in_words
 from sgdscope.errors import Error, suggestion
 from sgdscope.figure import Figure, Paper
 from sgdscope.studies import Job, Study, load_study, sizes_of
@@ -75,6 +75,15 @@ def jobs_of(paper: str, names: Iterable[str], size: str) -> list[Job]:
     jobs = unique_jobs([job for name in names for job in study_of(paper, name, size).jobs()])
     durations = Durations.load(paper)
     return sorted(jobs, key=lambda job: -(durations.seconds(size, job.name) or 0))
+
+
+def time_of(durations: Durations, paper: str, names: Iterable[str], size: str) -> str:
+    """How long the figures' runs take, in words; a question mark where that was never measured, a dash where there are none."""
+    having = with_size(paper, names, size)
+    if not having:
+        return "–"
+    seconds = durations.of_all(size, jobs_of(paper, having, size))
+    return "?" if seconds is None else in_words(seconds)
 
 
 def unique_jobs(jobs: Sequence[Job]) -> list[Job]:

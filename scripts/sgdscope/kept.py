@@ -1,36 +1,50 @@
-"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures, machine, data and program; the paper's page shows them.
+"""Results that are kept: configs/PAPER/results/SIZE/ has claims.csv, pictures and runs.csv; the paper's page shows them.
 
-Beside them lies configs/PAPER/results/before.csv: what an earlier rule said of claims, by size, figure and claim.
+runs.csv says of which machine, data, program and checkout they are, a row for the figures that have these in common. Beside the
+sizes lies configs/PAPER/results/before.csv: what an earlier rule said of claims, by size, figure and claim, and why it is no
+longer so where another verdict is kept.
 """
 
 from __future__ import annotations
 
 import csv
 import subprocess
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import CONFIGS, ROOT, SIZES, figures, jobs_of
+from sgdscope.catalogue import CONFIGS, ROOT, SIZES, figures, jobs_of, time_of, with_size
+from sgdscope.document import Table, markdown
+from sgdscope.durations import Durations
 from sgdscope.errors import DATA, Error, need_matplotlib
 from sgdscope.files import IN_CONFIGS, replacing
 from sgdscope.plan import CIFAR10_SPLIT, Reproduction
-from sgdscope.report import DATA_NAMES, of_whole_paper
+from sgdscope.report import DATA_NAMES, distinct, of_whole_paper
 from sgdscope.results import load_outcome
 from sgdscope.runs import Run
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
 LARGEST = 150_000  # bytes of a picture
 COLOURS = 64  # of a picture that is kept
+DESK = "desk"  # the size whose times the page tells
 NONE_KEPT = "No results are kept yet. `scripts/reproduce.sh PAPER --quick` makes some, and their report."
+HOW_TO_READ = (
+    "How a claim is judged, and how often a verdict errs, stands in [scripts/VERDICTS.md](../../scripts/VERDICTS.md). 'Here' is the "
+    "mean over seeds, and in\nbrackets what covers it in 95 of 100 cases; of a claim about several conditions the row shows the one "
+    "that speaks the least for it.\n'Verdict' is right for all claims of a figure together in 95 of 100 cases, 'alone' if a claim were "
+    "the figure's only one."
+)
 BEFORE = (
-    "'Before' is the verdict of an earlier rule on earlier runs: a mean beyond the border by two standard errors, "
-    "whatever the number of seeds.\n`scripts/VERDICTS.md` says why this is no evidence. Why verdicts are others here: "
-    "'none' is explained below the table. 'Not\ndecided' beside a verdict alone is owed to the number of claims, else to "
-    "Student's interval, to conditions each of which must be so, or to\na grid's end, as the last column says. Runs are "
-    "others, too, and some numbers and borders, which the report lists below each figure."
+    "'Before' is the verdict of an earlier rule on earlier runs: a mean beyond the border by two standard errors, whatever the number "
+    "of seeds,\nwhich is no evidence. Where the verdict is another one now, a second table says why."
 )
 COLUMNS = ("figure", "claim", "before", "here", "border", "seeds", "verdict", "alone", "what would decide")
+MADE_BY = {
+    "figures": "figures",
+    "machine": "machine",
+    "data": "data",
+    "program": "program of the runs",
+    "checkout": "judged and kept by the checkout",
+}
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -38,7 +52,7 @@ Rows = Sequence[Mapping[str, str]]
 def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
     """Keeps what a reproduction's report came to beside the paper's configs, and writes the page's table anew.
 
-    What is kept of the paper's other figures at this size stays, with the machines and data of all that was kept.
+    What is kept of the paper's other figures at this size stays, with what is known of its runs.
     """
     new = rows_of(reproduction.folder / "claims.csv")
     if not new:
@@ -59,19 +73,34 @@ def keep(reproduction: Reproduction, configs: Path = CONFIGS) -> Path:
     for picture in sorted(reproduction.folder.glob("*.png")):
         if picture.stem not in of_others:
             keep_picture(picture, folder / picture.name)
-    jobs = jobs_of(reproduction.paper, names, reproduction.size)
-    made = [(one, one.run) for one in (load_outcome(job, reproduction.runs_folder) for job in jobs) if one.run]
-    programs = dict.fromkeys(outcome.program for outcome, _ in made)
-    provenance = {
-        "machine.txt": [outcome.machine for outcome, _ in made],
-        "data.txt": [data_of(run) for _, run in made],
-        "program.txt": [f"runs: {', '.join(programs)}", f"judged and kept by the checkout {checkout()}"],
-    }
-    for file, lines in provenance.items():
-        earlier = lines_of(folder / file) if stay else []
-        (folder / file).write_text("".join(f"{line}\n" for line in dict.fromkeys([*earlier, *lines])), encoding="utf-8")
+    others = _of_figures(rows_of(folder / "runs.csv"), {row["figure"] for row in stay})
+    runs = [*others, *made_by(reproduction, names)]
+    write_rows(folder / "runs.csv", sorted(runs, key=lambda row: row["figures"]))
     write_table(reproduction.paper, configs)
     return folder
+
+
+def made_by(reproduction: Reproduction, names: Iterable[str]) -> Rows:
+    """Of which machine, data, program and checkout results of figures are: a row for those that have all of these in common."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in sorted(names):
+        jobs = jobs_of(reproduction.paper, [name], reproduction.size)
+        made = [(one, one.run) for one in (load_outcome(job, reproduction.runs_folder) for job in jobs) if one.run]
+        facts = (
+            distinct(outcome.machine for outcome, _ in made),
+            distinct(data_of(run) for _, run in made),
+            distinct(outcome.program for outcome, _ in made),
+        )
+        found.setdefault(facts, []).append(name)
+    return [dict(zip(MADE_BY, (" ".join(those), *facts, checkout()))) for facts, those in found.items()]
+
+
+def _of_figures(rows: Rows, names: set[str]) -> Iterator[Mapping[str, str]]:
+    """Those rows of runs.csv, and of each that part, which are of figures with these names."""
+    for row in rows:
+        left = [name for name in row["figures"].split() if name in names]
+        if left:
+            yield {**row, "figures": " ".join(left)}
 
 
 def checkout() -> str:
@@ -127,16 +156,22 @@ def parts_of(page: Path) -> tuple[str, str]:
 
 
 def table(paper: str, configs: Path = CONFIGS) -> str:
-    """What is kept of a paper, as Markdown: for each size the verdicts beside the earlier ones, and the pictures."""
+    """What is kept of a paper, as Markdown: for each size the verdicts beside the earlier ones, why they changed, and the pictures."""
     folder = configs / paper / "results"
     before = rows_of(folder / "before.csv")
     sizes = {file.parent.name for file in folder.glob("*/claims.csv")}
-    parts = [] if sizes else [NONE_KEPT.replace("PAPER", paper)]
+    parts = [HOW_TO_READ] if sizes else [NONE_KEPT.replace("PAPER", paper)]
     parts += [BEFORE] if before else []
     for size in sorted({*sizes, *(row["size"] for row in before)}, key=lambda size: [*SIZES, size].index(size)):
         earlier = [row for row in before if row["size"] == size]
-        parts += _of_size(folder / size, rows_of(folder / size / "claims.csv"), earlier)
-    return "\n\n".join(parts)
+        if size in sizes:
+            parts += _of_size(folder / size, rows_of(folder / size / "claims.csv"), earlier)
+        else:
+            parts.append(
+                f"At the size {size} nothing was run for the present rule. Of earlier runs the earlier one said:"
+            )
+            parts.append(_markdown(("figure", "claim", "before"), [_key(row) + [row["before"]] for row in earlier]))
+    return "\n\n".join([*parts, *_times(paper, rows_of(folder / DESK / "claims.csv"))])
 
 
 def rows_of(file: Path) -> Rows:
@@ -156,22 +191,25 @@ def write_rows(file: Path, rows: Rows) -> None:
         table.writerows(rows)
 
 
-def lines_of(file: Path) -> list[str]:
-    """The lines of a file; none where there is no such file."""
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown([Table(header, rows)]).strip()
+
+
+def _key(row: Mapping[str, str]) -> list[str]:
+    return [row["figure"], row["claim"]]
 
 
 def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
-    on = "; ".join(line for name in ("machine", "data", "program") for line in lines_of(folder / f"{name}.txt"))
-    yield f"Of the size {folder.name} ({on}):" if on else f"Of the size {folder.name}:"
-    said = {(row["figure"], row["claim"]): row["before"] for row in earlier}
-    times = Counter((row["figure"], row["claim"]) for row in claims)
-    lines = [_cells(row, said, times[row["figure"], row["claim"]] == 1) for row in claims]
-    made = {(row["figure"], row["claim"]) for row in claims}
-    gone = "not asked any more" if claims else ""
-    lines += [[*key, words, *[""] * 3, gone, "", ""] for key, words in said.items() if key not in made]
-    cells = [COLUMNS, ["---"] * len(COLUMNS), *lines]
-    yield "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells)
+    yield f"Of the size {folder.name}:"
+    runs = rows_of(folder / "runs.csv")
+    if runs:
+        yield _markdown(list(MADE_BY.values()), [[row[column] for column in MADE_BY] for row in runs])
+    said = {tuple(_key(row)): row["before"] for row in earlier}
+    yield _markdown(COLUMNS, [_cells(row, said.get(tuple(_key(row)), "")) for row in claims])
+    changed = changes(claims, earlier)
+    if changed:
+        yield "Verdicts that are others than before:"
+        yield _markdown(("figure", "claim", "before", "now", "why"), changed)
     for reason in dict.fromkeys(row["reason"] for row in claims if not row["verdict"]):
         names = dict.fromkeys(row["figure"] for row in claims if not row["verdict"] and row["reason"] == reason)
         yield f"No verdicts on {', '.join(names)}: {reason}."
@@ -196,10 +234,29 @@ def _decided_late(judged: Rows) -> list[str]:
     ]
 
 
-def _cells(row: Mapping[str, str], said: Mapping[tuple[str, str], str], alone: bool) -> list[str]:
-    """A row of the table; of a claim that is measured in several ways, also in which."""
-    before = said.get((row["figure"], row["claim"]), "")
-    claim = row["claim"] if alone else f"{row['claim']} Measured: {row['quantity']}"
+def changes(claims: Rows, earlier: Rows) -> list[list[str]]:
+    """Figure, claim, earlier and present verdict, and why, of the claims that have another verdict, or are not asked any more."""
+    found = []
+    for row in earlier:
+        now = [claim for claim in claims if _key(claim) == _key(row)]
+        if not now:
+            found.append([*_key(row), row["before"], "not asked any more", row["why"]])
+        for claim in now:
+            verdict = claim["verdict"]
+            if verdict and row["before"].startswith(verdict):
+                continue
+            shown = _measured(claim) if len(now) > 1 else claim["claim"]
+            alone = f"; alone: {claim['alone']}" if claim["alone"] != verdict else ""
+            found.append([row["figure"], shown, row["before"], f"{verdict}{alone}" if verdict else "none", row["why"]])
+    return found
+
+
+def _measured(row: Mapping[str, str]) -> str:
+    return f"{row['claim']} Measured: {row['quantity']}"
+
+
+def _cells(row: Mapping[str, str], before: str) -> list[str]:
+    """A row of the table."""
     here = f"{float(row['mean']):.3g}" if row["mean"] else "–"
     if row["low"]:
         here += f" ({float(row['low']):.3g} … {float(row['high']):.3g})"
@@ -207,4 +264,21 @@ def _cells(row: Mapping[str, str], said: Mapping[tuple[str, str], str], alone: b
     if row["about"]:
         border = f"within {float(row['border']):.3g} of {float(row['about']):g}"
     judged = [row["verdict"], row["alone"], row["reason"]] if row["verdict"] else ["none", "", ""]
-    return [row["figure"], claim, before, here, border, row["seeds"], *judged]
+    return [row["figure"], _measured(row), before, here, border, row["seeds"], *judged]
+
+
+def _times(paper: str, claims: Rows) -> Iterator[str]:
+    """How long the figures of the size desk take, and of which of them results are kept; nothing where there is no such size."""
+    names, durations = with_size(paper, figures(paper), DESK), Durations.load(paper)
+    if not names:
+        return
+    machine = durations.machines.get(DESK, "").replace("the same", next(iter(durations.machines.values()), ""), 1)
+    runs = {name: {job.folder for job in jobs_of(paper, [name], DESK)} for name in names}
+    done, rows = {row["figure"] for row in claims}, []
+    for name in names:
+        larger = [other for other in names if runs[name] < runs[other] or (runs[name] == runs[other] and other < name)]
+        time = time_of(durations, paper, [name], DESK) + (f", all of it runs of {larger[0]}" if larger else "")
+        rows.append([name, time, "yes" if name in done else "not run"])
+    rows.append(["all, each run once", time_of(durations, paper, names, DESK), ""])
+    yield f"How long the size {DESK} takes ({machine}):".replace("*", "\\*")
+    yield _markdown(("figure", "time on two cores", "kept"), rows)
