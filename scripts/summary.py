@@ -31,7 +31,7 @@ import sgdscope
 from sgdscope.errors import DATA, Error, exit_status_of, note
 from sgdscope.reader import check_seeds
 from sgdscope.runs import Run
-from sgdscope.statistics import LEVEL, ROUNDING, fewest_equal, interval, standard_error
+from sgdscope.statistics import LEVEL, ROUNDING, are_equal, fewest_equal, interval, standard_error
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -91,11 +91,6 @@ def result_of(keys: Sequence[str], setting: tuple[Any, ...], runs: Sequence[Run]
             others["without a value"] += 1
     check_seeds(keys, setting, [run for run, _ in counted])
     return Result(setting, {run.config.get("seed"): value for run, value in counted}, others)
-
-
-def are_equal(values: Sequence[float]) -> bool:
-    """Whether nothing but rounding tells the values apart."""
-    return bool(np.ptp(values) <= ROUNDING)
 
 
 def compared(best: Result, other: Result, sign: int, pairs: int) -> str:

@@ -16,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import unittest
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
@@ -36,12 +37,12 @@ from sgdscope import durations as durations_of
 from sgdscope import kept, report
 from sgdscope import plan as planning
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
-from sgdscope.catalogue import figures, papers, sizes_of_paper, study_file, study_of, time_of, unique_jobs
+from sgdscope.catalogue import figures, jobs_of, papers, sizes_of_paper, study_file, study_of, time_of, unique_jobs
 from sgdscope.claims import MIN_STEPS, Claim, Late, Measurement, Sample, TooLittle, Verdict, columns_of, over_seeds
 from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.durations import Durations
 from sgdscope.errors import Error
-from sgdscope.plan import check_data_paths, data_overrides, open_reproduction, plan
+from sgdscope.plan import Reproduction, check_data_paths, data_overrides, open_reproduction, plan
 from sgdscope.plots.lines import refined_loss
 from sgdscope.results import Results, load_outcome
 from sgdscope.runs import Run, open_run
@@ -365,6 +366,35 @@ class Plans(Runs):
         state = json.loads((self.out / "reproduction.json").read_text())
         self.assertEqual(state["figures"][0], "fig1")
         self.assertLessEqual({"fig1", "fig2", "fig3", "lags"}, set(state["figures"]))
+
+    def test_calls_at_the_same_time_do_not_forget_one_another(self) -> None:
+        names = ("fig1", "fig2", "fig3", "lags", "sequential")
+        calls = [threading.Thread(target=self.plan, args=(f"inherent_noise/{name}",)) for name in names]
+        for call in calls:
+            call.start()
+        for call in calls:
+            call.join()
+        state = json.loads((self.out / "reproduction.json").read_text())
+        self.assertEqual(set(state["figures"]), set(names))
+        self.assertEqual(set(state["runs"]), {job.folder for job in jobs_of("inherent_noise", names, "quick")})
+
+    def test_a_refused_plan_leaves_no_folder(self) -> None:
+        with self.assertRaises(Error):
+            plan("inherent_noise/fig1", "quick", self.out, [self.root / "absent"])
+        self.assertFalse(self.out.exists())
+
+    def test_a_figure_that_was_not_asked_for_is_no_absent_data(self) -> None:
+        self.plan("inherent_noise/fig1")
+        of_all = Reproduction(
+            self.out, "inherent_noise", "quick", ["fig1", "sequential"], open_reproduction(self.out).runs
+        )
+        report.write_report(of_all)
+        text = (self.out / "report.md").read_text()
+        self.assertNotIn("was not found", text)
+        self.assertIn("runs were not asked for in this folder yet: scripts/reproduce.sh makes them.", text)
+        synthetic = Reproduction(self.root / "none", "implicit_regularization", "quick", ["modified_flow"], {})
+        synthetic.folder.mkdir()
+        report.write_report(synthetic)  # of no data set that is looked for
 
     def test_words_survive_quotes_and_spaces(self) -> None:
         words = self.plan()[0]

@@ -6,11 +6,13 @@ remembers them, and the words of every run, so that no run is ever taken for ano
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +88,15 @@ def plan(
     is no such file.
     """
     paper, names = choose(target, size)
-    reproduction = _take_folder(out or default_folder(paper, size), paper, size)
+    folder = out or default_folder(paper, size)
+    with _alone_in(folder):
+        return _plan(_take_folder(folder, paper, size), names, data_paths, device, stage)
+
+
+def _plan(
+    reproduction: Reproduction, names: list[str], data_paths: Sequence[Path], device: str | None, stage: int
+) -> Path:
+    paper, size = reproduction.paper, reproduction.size
     configs = {job: config_of(job) for job in jobs_of(paper, names, size)}
     of_stage = dict(enumerate(stages(configs), 1)).get(stage, [])
     check_data_paths(data_paths, configs.values())
@@ -113,6 +123,25 @@ def plan(
     else:
         file.unlink(missing_ok=True)
     return file
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits until no other call plans in a folder, which it makes; so none forgets another's runs. Removes it if it stays empty."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    except OSError:  # what is wrong is said by who reads or writes in it
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _take_folder(folder: Path, paper: str, size: str) -> Reproduction:

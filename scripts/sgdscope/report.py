@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sgdscope.catalogue import figures, jobs_of, papers, study_of
-from sgdscope.claims import Claim, Measurement, TooLittle, Verdict, adjusted
+from sgdscope.claims import Claim, Measurement, TooLittle, Verdict, adjusted, reasons
 from sgdscope.document import Block, Bullets, Code, Heading, Link, Paragraph, Picture, Table, html_page, markdown
 from sgdscope.durations import in_words
 from sgdscope.figure import Figure
 from sgdscope.files import replacing
-from sgdscope.plan import CIFAR10_SPLIT, Reproduction, config_of
+from sgdscope.plan import CIFAR10_SPLIT, LOOKED_FOR, Reproduction, config_of
 from sgdscope.plots.style import FORMATS, house_style, write
 from sgdscope.results import Outcome, Results, load_outcome
 from sgdscope.runs import Run
@@ -157,14 +157,21 @@ def _data_of(run: Run) -> str:
 
 
 def _absent_data(reproduction: Reproduction, outcomes: Sequence[Outcome]) -> list[str]:
-    """Data sets that were not found when the runs were planned; what lacks its first weights is not planned either."""
+    """Data sets that were not found when the runs were planned, and runs of other data that no call has planned.
+
+    What lacks its first weights is not planned either.
+    """
     done = {"", *(outcome.job.folder for outcome in outcomes if outcome.run)}
     unplanned = [outcome.job for outcome in outcomes if outcome.job.folder not in reproduction.runs]
-    jobs = [job for job in unplanned if job.after in done]
-    names = sorted({config_of(job)["data"]["name"] for job in jobs})
-    return [
-        f"{DATA_NAMES[name]} was not found: its runs are missing, and claims on them not decided." for name in names
+    names = [config_of(job)["data"]["name"] for job in unplanned if job.after in done]
+    there = {config_of(outcome.job)["data"]["name"] for outcome in outcomes if outcome.job.folder in reproduction.runs}
+    absent = sorted({name for name in names if name in LOOKED_FOR and name not in there})
+    found = [
+        f"{DATA_NAMES[name]} was not found: its runs are missing, and claims on them not decided." for name in absent
     ]
+    if others := sum(name not in absent for name in names):
+        found.append(f"{others} runs were not asked for in this folder yet: scripts/reproduce.sh makes them.")
+    return found
 
 
 def _data_departures(outcomes: Sequence[Outcome]) -> list[str]:
@@ -222,7 +229,7 @@ def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
         yield Table(HEADER, [_numbers(claim) for claim in chapter.claims])
     else:
         header = [*HEADER, "Verdict", "alone", "What would decide"]
-        yield Table(header, [_row(claim, verdict) for claim, verdict in zip(chapter.claims, chapter.verdicts)])
+        yield Table(header, [_row(*one) for one in zip(chapter.claims, chapter.verdicts, reasons(chapter.claims))])
     yield from _decided_after(chapter)
     yield from chapter.tables
     yield Paragraph("Departures of this figure:")
@@ -254,11 +261,8 @@ def _numbers(claim: Claim) -> list[str]:
     return [claim.says, claim.place, claim.quantity, here, f"{border} ({claim.why})"]
 
 
-def _row(claim: Claim, verdict: Verdict) -> list[str | Verdict]:
-    what = claim.reason
-    if verdict is Verdict.OPEN and not what:
-        what = "decided alone, but not among the figure's other claims: take more seeds"
-    return [*_numbers(claim), verdict, claim.verdict, what]
+def _row(claim: Claim, verdict: Verdict, reason: str) -> list[str | Verdict]:
+    return [*_numbers(claim), verdict, claim.verdict, reason]
 
 
 def _measured(part: Measurement) -> str:
@@ -300,14 +304,14 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for chapter in chapters:
-        for claim, verdict in zip(chapter.claims, chapter.verdicts):
+        for claim, verdict, reason in zip(chapter.claims, chapter.verdicts, reasons(chapter.claims)):
             numbers: list[object] = [0, "", "", "", ""]
             part = claim.weakest
             if part.samples:
                 of_seeds = [part.summary.deviation, *part.interval] if part.seeds > 1 else ["", "", ""]
                 numbers = [part.seeds, part.summary.mean, *of_seeds]
             about = "" if claim.about is None else claim.about
-            judged = [claim.decided[1], verdict.value, claim.verdict.value, claim.reason]
+            judged = [claim.decided[1], verdict.value, claim.verdict.value, reason]
             if chapter.unjudged:
                 judged = ["", "", "", chapter.unjudged]
             size, seeds, late = chapter.study.size, chapter.study.seeds, claim.decided_after
