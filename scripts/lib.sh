@@ -37,6 +37,9 @@ needs_value() { # needs_value OPTION [VALUE]...
 # The comment at the top of the running script is its help.
 help() { sed -n '2,/^$/s/^#[ ]\{0,1\}//p' "$(absolute "$0")"; }
 
+# How many processors this process may use. nproc by itself takes OMP_NUM_THREADS for their number.
+processors() { env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc; }
+
 # A path as the caller meant it, whatever folder we are in now.
 absolute() { (cd "$called_from" && realpath -m -- "$1"); }
 
@@ -131,5 +134,5 @@ build() { # build PRESET BUILD_DIR LIBTORCH_FILE [CMAKE ARGUMENT...]
   local PATH=$PATH
   [[ ! -x .venv/bin/cmake ]] || PATH=$PWD/.venv/bin:$PATH # there because the system's is too old
   cmake --preset "$preset" -B "$dir" -DSGDSCOPE_TORCH_DIR="$torch" --log-level=NOTICE "${@:4}" &&
-    cmake --build "$dir" --target "$build_target" --parallel "$(nproc)"
+    cmake --build "$dir" --target "$build_target" --parallel "$(processors)"
 }

@@ -61,7 +61,7 @@ find_gpus() {
 # From the job file and the machine alone, not from what is left to do: the bits of a run depend on its threads.
 share_machine() {
   local cores most
-  cores=$(nproc)
+  cores=$(processors)
   most=$cores
   if [[ " ${device[*]} " == *" cuda "* ]]; then
     find_gpus

@@ -39,4 +39,4 @@ if [[ $folders ]]; then
 fi
 [[ $torch_file ]] || scripts/setup.sh
 build "$preset" "$build_dir" "${torch_file:-$libtorch_file}" -DSGDSCOPE_TEST_FOLDERS="${folders//,/;}"
-ctest --test-dir "$build_dir" -LE slow --parallel "$(nproc)" --output-on-failure --no-tests=error "${chosen[@]}" "$@"
+ctest --test-dir "$build_dir" -LE slow --parallel "$(processors)" --output-on-failure --no-tests=error "${chosen[@]}" "$@"

@@ -368,8 +368,9 @@ with_threads 3 >threads.json
 mkdir -p f/saved && "$program" resolve small.json --set threads=5 >f/saved/config.json
 printf 'sgdscope run %s --output f/%s\n' small.json plain 'small.json --set threads=7' own threads.json config \
   small.json saved >threads.jobs
-check "threads are divided" exits 0 "$sweep" threads.jobs -j1
-check "among the jobs at a time" grep -q "output=f/plain --resume --set threads=$(nproc)$" starts
+usable=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)))')
+check "threads are divided" exits 0 env OMP_NUM_THREADS=$((usable + 1)) "$sweep" threads.jobs -j1
+check "among the jobs at a time" grep -q "output=f/plain --resume --set threads=$usable$" starts
 check "a line keeps its own" grep -q "output=f/own --resume$" starts
 check "which is in its config" grep -q '"threads": 7' f/own/config.json
 check "a config keeps its own" grep -q "output=f/config --resume$" starts
@@ -402,7 +403,6 @@ check "which is told" says "--per-gpu is for jobs on cuda"
 
 cores_used() { grep -o 'cores=[^ ]*' starts | sort | paste -sd' '; }
 all=$(taskset -pc $$ | sed 's/.*: //')
-usable=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)))')
 printf 'sgdscope run small.json --output h/%d\n' 1 2 >cores.jobs && : >starts
 check "one job at a time" exits 0 "$sweep" cores.jobs -j 1
 check "has all cores" equal "$(cores_used)" "cores=$all cores=$all"
