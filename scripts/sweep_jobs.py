@@ -21,6 +21,7 @@ where the program refuses its config, where another config made the run that is 
 printed, in logs/LINE.log beside RESOLVED, is an error; or 'not begun'.
 """
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -142,7 +143,7 @@ def last_attempt(path: str, job: Job) -> str:
     log = os.path.join(os.path.dirname(path), "logs", f"{job['line']}.log")
     try:
         with open(log, encoding="utf-8", errors="replace") as file:
-            return re.split(r"(?m)^--- .*\n", file.read())[-1]
+            return re.split(r"(?m)^--- .*(?:\n|\Z)", file.read())[-1]  # a full disk may have cut the last line
     except OSError:
         return ""
 
@@ -176,20 +177,24 @@ def state_of(path: str, job: Job) -> Tuple[str, str, Dict[str, Any]]:
     if status == "running":
         return "crashed", complaint or "it ended without a word; killed, perhaps for its memory", manifest
     if not manifest and attempt.strip():
-        return "failed", complaint or attempt.split("\n")[-2], manifest
+        return "failed", complaint or attempt.rstrip().split("\n")[-1], manifest
     return status, reason, manifest
 
 
 def write_atomically(path: str, text: str) -> None:
     """A reader sees the old file or the new one. Raises ValueError with the reason if there is no writing it."""
+    temporary = f"{path}.{os.getpid()}.part"  # of this process alone: others may write the same file
     try:
-        with open(path + ".part", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(path + ".part", path)
+        os.replace(temporary, path)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror}; call this again when it can be written") from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def threads_of(job: Job) -> Optional[int]:
@@ -237,12 +242,13 @@ def start(path: str, jobs: List[Job], program: str) -> int:
 
 
 def last_evaluation(job: Job) -> Dict[str, str]:
-    """The last row of the run's eval.csv, by column."""
+    """The last row of the run's eval.csv, by column; a row is whole where its line has ended."""
     try:
         with open(os.path.join(job["output"], "eval.csv"), newline="", encoding="utf-8", errors="replace") as file:
-            rows = list(csv.DictReader(file))
+            text = file.read()
     except OSError:
         return {}
+    rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
     return rows[-1] if rows else {}
 
 

@@ -83,6 +83,40 @@ check "the same one" cmp first <(comparable twelve.sweep/sweep.csv)
 check "with its columns below one another" equal "$(grep -v : output | awk '{print length}' | sort -u | wc -l)" 1
 check "and runs nothing" equal "$(started)" 0
 
+# --- What is half written, and output that nobody takes ---------------------------------------------------------------
+
+collect=("$sweep" twelve.jobs --collect)
+evaluations="it's \"here\"/hidden=16,seed=1/eval.csv" # of line 2
+cp "$evaluations" whole.csv && printf '60,3' >>"$evaluations"
+check "a row without its end" exits 1 "${collect[@]}"
+check "is no evaluation" cmp first <(comparable twelve.sweep/sweep.csv)
+mv whole.csv "$evaluations"
+
+mv "it's \"here\"/hidden=16,seed=3" aside # of line 4
+becomes() { # becomes LOG STATUS REASON: what the table says of a job that has left nothing but its log
+  printf '%b' "$1" >twelve.sweep/logs/4.log
+  exits 1 "${collect[@]}" && equal "$(cell twelve.sweep/sweep.csv 4 status)" "$2" && equal "$(cell twelve.sweep/sweep.csv 4 reason)" "$3"
+}
+check "a last line without its end" becomes '--- line 4 on here\nKilled' failed Killed
+check "a last line with nothing in it" becomes '--- line 4 on here\nKilled\n\n' failed Killed
+check "a beginning without its end" becomes 'error: of an earlier start\n--- line 4 on he' 'not begun' ''
+mv aside "it's \"here\"/hidden=16,seed=3"
+
+check "two that make the table at once" exits 0 "$python" -B - "$scripts" twelve.sweep/jobs.jsonl <<'PYTHON'
+import os, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import sweep_jobs
+
+def meanwhile(_):  # the first has not finished its file yet
+    os.fsync = lambda _: None
+    subprocess.run([sys.executable, "-B", sweep_jobs.__file__, "table", sys.argv[2]])
+
+os.fsync = meanwhile
+sys.exit(sweep_jobs.main("table", sys.argv[2]) != 1)  # 1: not all jobs are done
+PYTHON
+check "do so" cmp first <(comparable twelve.sweep/sweep.csv)
+
+
 # --- A line that was edited -------------------------------------------------------------------------------------------
 
 sed -i -e 4d -e 's/seed=1 /seed=6 /' twelve.jobs
