@@ -12,7 +12,7 @@
 #   --per-gpu  jobs at a time on each GPU; small networks leave most of one idle. They share its memory
 #   --threads  of each job; default: the cores divided by N. A line or config that sets threads, and a run that is resumed,
 #              keep theirs. The last bits of results depend on it.
-#   --dry-run  check all jobs, and say which would run and how; run and write nothing. Exit status: 1 if one is wrong
+#   --dry-run  check all jobs, and say which would run and how; run and write nothing. Exit status: 1 if one is refused
 #   --collect  run nothing, only make the table of what there is; also while a sweep is at work
 #
 # With several GPUs each job on cuda gets one of them (those of CUDA_VISIBLE_DEVICES, if that is set). Where there are as many
@@ -22,8 +22,9 @@
 # For x.jobs there will be x.sweep/sweep.csv, a row a job, and x.sweep/logs/LINE.log, what each job printed. What was done
 # is read from the run folders alone. Jobs are run from copies of their configs, as these are when the sweep begins; runs
 # that are there and were made by another config are told and left alone. On SIGINT, SIGTERM and SIGHUP the runs checkpoint and
-# stop; a second one ends them at once. Exit status: 0 all jobs are done, 1 some are not, 2 wrong usage, 130 (or 143, 129)
-# interrupted. SGDSCOPE names another program; where that is a script which calls it, each job is started anew.
+# stop; a second one ends them at once. SGDSCOPE names another program; where that is a script which calls it, each job is
+# started anew. Exit status: 0 all jobs are done, 1 some are not, or it could not begin, 2 wrong usage, a wrong job file or a
+# config that cannot be read, 5 the table cannot be written or the program cannot be run, 130 (or 143, 129) interrupted.
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"

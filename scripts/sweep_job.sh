@@ -17,7 +17,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 begin_log "$2"
 need_program
 mapfile -d '' words < <(sweep_jobs words "$1" "$2" "${3:-1}")
-((${#words[@]})) || exit 1
+wait "$!" || exit
 lock=${words[0]}/.lock held=0
 [[ ! -e $lock ]] || flock --nonblock -- "$lock" true || held=$?
 if ((held == 1)); then # otherwise there are no locks to be had here

@@ -19,6 +19,9 @@ RESOLVED is a file in the sweep's folder with what `resolve` prints: a JSON obje
 A job's status is that in its run folder's manifest, or 'crashed' where that says 'running' and no process does, or 'failed'
 where the program refuses its config, where another config made the run that is there, or where the last thing the job
 printed, in logs/LINE.log beside RESOLVED, is an error; or 'not begun'.
+
+Exit status: 0 done, 2 wrong usage, a wrong job file or a config that cannot be read, 5 a program that cannot be run or no
+place to write, 141 where whoever reads what is printed has enough; `table` ends with 1 unless all jobs are done.
 """
 
 import contextlib
@@ -36,25 +39,42 @@ from typing import Any, Dict, List, Optional, Tuple
 Job = Dict[str, Any]  # a line of RESOLVED
 Row = Dict[str, Any]  # cells of the table, by column
 
+USAGE, RESOURCE = 2, 5  # exit statuses, as the executable's
+BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
+
 STATUSES = ("done", "diverged", "failed", "crashed", "interrupted", "running", "not begun")
 
 
+class Error(Exception):
+    """What was wrong, and the exit status for it."""
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(what)
+        self.status = status
+
+
 def resolve(program: str, path: str) -> str:
-    """The program's word on each line of a job file. Raises ValueError with all lines that are no jobs."""
+    """The program's word on each line of a job file. Raises Error with all lines that are no jobs."""
     command = [program, "resolve", "--jobs", path]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: UP022
     text = ended.stdout.decode("utf-8")
     if ended.returncode not in (0, 2) or not text:
         said = ended.stderr.decode("utf-8", "surrogateescape").strip()
         said = said or f"{program} resolve ended with status {ended.returncode}"
-        raise ValueError(re.sub("^error: ", "", said))
+        raise Error(re.sub("^error: ", "", said), USAGE if ended.returncode == USAGE else RESOURCE)
+    try:
+        jobs = [json.loads(line) for line in text.splitlines()]
+    except ValueError:
+        raise Error(
+            f"{program} resolve prints no jobs; see whether it is sgdscope: {program} --version", RESOURCE
+        ) from None
     problems = {}  # type: Dict[str, List[int]]
-    for job in map(json.loads, text.splitlines()):
+    for job in jobs:
         if "output" not in job:
             problems.setdefault(job["error"], []).append(job["line"])
     if problems:
         told = [f"{path}:{lines[0]}: {error}{also(lines[1:])}" for error, lines in problems.items()]
-        raise ValueError("\n".join(told))
+        raise Error("\n".join(told), USAGE)
     return text
 
 
@@ -182,7 +202,7 @@ def state_of(path: str, job: Job) -> Tuple[str, str, Dict[str, Any]]:
 
 
 def write_atomically(path: str, text: str) -> None:
-    """A reader sees the old file or the new one. Raises ValueError with the reason if there is no writing it."""
+    """A reader sees the old file or the new one. Raises Error with the reason if there is no writing it."""
     temporary = f"{path}.{os.getpid()}.part"  # of this process alone: others may write the same file
     try:
         with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -191,7 +211,8 @@ def write_atomically(path: str, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}; call this again when it can be written") from None
+        what = f"cannot write {path}: {error.strerror}; call this again when it can be written"
+        raise Error(what, RESOURCE) from None
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -208,7 +229,7 @@ def threads_of(job: Job) -> Optional[int]:
 def words_of(path: str, job: Job, threads: str) -> List[str]:
     """The run folder, then the program's arguments: the run is made from a copy of the resolved config beside `path`."""
     if "error" in job:
-        raise ValueError(job["error"])
+        raise Error(job["error"], USAGE)
     folder = os.path.join(os.path.dirname(path), "configs")
     os.makedirs(folder, exist_ok=True)
     config = os.path.join(folder, f"{job['line']}.json")
@@ -368,7 +389,7 @@ def main(command: str, path: str, *arguments: str) -> int:
     of_all = command in ("list", "table", "commands", "start")
     jobs = read_jobs(path, None if of_all else int(arguments[0]))
     if not of_all and not jobs:
-        raise ValueError(f"{path}: it has no job of line {arguments[0]}")
+        raise Error(f"{path}: it has no job of line {arguments[0]}", USAGE)
     if command == "start":
         return start(path, jobs, arguments[0])
     if command == "table":
@@ -386,13 +407,35 @@ def main(command: str, path: str, *arguments: str) -> int:
     return 0
 
 
+def exit_status_of(words: List[str]) -> int:
+    """Does what the command line asks for and says what was wrong, if anything was; the exit status."""
+    try:
+        status = main(*words)
+        sys.stdout.flush()
+        return status
+    except Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except BrokenPipeError:  # whoever reads has enough, as `head` does
+        discard_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is None:
+            discard_output()
+        print(f"error: {error.filename or 'standard output cannot be written'}: {error.strerror}", file=sys.stderr)
+        return RESOURCE
+    except ValueError as error:  # a number that is none, or a file that is not RESOLVED
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+
+
+def discard_output() -> None:
+    """What is still to be printed goes nowhere, where standard output cannot take it: Python prints it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 if __name__ == "__main__":
     # Names of files need not be UTF-8.
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
     sys.stderr = open(2, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(exit_status_of(sys.argv[1:]))

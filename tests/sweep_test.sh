@@ -116,6 +116,20 @@ sys.exit(sweep_jobs.main("table", sys.argv[2]) != 1)  # 1: not all jobs are done
 PYTHON
 check "do so" cmp first <(comparable twelve.sweep/sweep.csv)
 
+collect_exits() { # collect_exits STATUS: of one that prints into descriptor 8
+  local status=0
+  "${collect[@]}" >&8 2>output || status=$?
+  equal "$status" "$1"
+}
+mkfifo pipe
+exec 7<>pipe
+exec 8>pipe 7<&-
+check "a reader who has enough" collect_exits 141
+check "is no error" equal "$(<output)" ""
+exec 8>/dev/full
+check "a full disk" collect_exits 5
+check "is told" equal "$(<output)" "error: standard output cannot be written: No space left on device"
+exec 8>&-
 
 # --- A line that was edited -------------------------------------------------------------------------------------------
 
@@ -154,11 +168,11 @@ check "and a constant for a schedule" made_otherwise 's/0.05/{"name": "cosine", 
   "update.learning_rate is 0.05 there and {\"name\":\"cosine\""
 check "with the remedy, which removes nothing" grep -q '; give the job another --output$' output
 edit 's/"steps": 5,/"steps": 5,,/'
-check "what is no JSON any more stops the sweep" exits 1 "$sweep" edited.jobs
+check "what is no JSON any more stops the sweep" exits 2 "$sweep" edited.jobs
 check "with line and reason" says "edited.jobs:2: edited.json:1:"
 check "and what else it concerns" says "The same holds for line 3."
 rm edited.json
-check "so does a config that is gone" exits 1 "$sweep" edited.jobs
+check "so does a config that is gone" exits 2 "$sweep" edited.jobs
 check "with the reason" says "edited.json: cannot open the file: No such file or directory"
 check "and starts nothing" equal "$(started)" 0
 
@@ -460,13 +474,13 @@ fi
 : >starts
 refuses() { # refuses WORDS LINE...: a job file with these lines
   printf '%s\n' "${@:2}" >refused.jobs
-  exits 1 "$sweep" refused.jobs && says "$1"
+  exits 2 "$sweep" refused.jobs && says "$1"
 }
 run="sgdscope run small.json"
-check "no job file" exits 1 "$sweep" nowhere.jobs
+check "no job file" exits 2 "$sweep" nowhere.jobs
 check "is named" says "nowhere.jobs: cannot open the file: No such file or directory"
 check "with the remedy" says "scripts/grid.sh makes a job file"
-check "a folder" exits 1 "$sweep" bin
+check "a folder" exits 2 "$sweep" bin
 check "no argument" exits 2 "$sweep"
 check "an empty file" refuses "refused.jobs: there are no jobs in it" "# nothing" ""
 check "another command" refuses "refused.jobs:2: a job begins with 'sgdscope run'" "$run --output a" "rm -rf /"
@@ -523,8 +537,14 @@ check "is told with the remedy" says "there is no program nowhere/sgdscope; scri
 check "no place for the table" exits 1 "$sweep" blocked.jobs
 check "is told with the remedy" says "cannot write into blocked.sweep"
 mkdir -p full.sweep/sweep.csv && cp cpu.jobs full.jobs
-check "no way to write the table" exits 1 "$sweep" full.jobs
+check "no way to write the table" exits 5 "$sweep" full.jobs
 check "is told" says "cannot write full.sweep/sweep.csv: Is a directory"
+check "and nothing of it is left" equal "$(find full.sweep -name '*.part')" ""
+mkdir noted && cp cpu.jobs noted.jobs && "$program" resolve --jobs noted.jobs >noted/jobs.jsonl && : >noted/configs
+check "no place for a job's config" exits 5 "$scripts/sweep_job.sh" noted/jobs.jsonl 1
+check "is told" says "error: noted/configs: "
+check "a program that is another" with_program /bin/echo exits 5 "$sweep" cpu.jobs
+check "is told with the remedy" says "/bin/echo resolve prints no jobs; see whether it is sgdscope: /bin/echo --version"
 echo "sgdscope run small.json --output small.json/below" >below.jobs
 check "no place for a run" with_program "$program" exits 1 "$sweep" below.jobs
 check "is told with the status" says "(exit status 5, log below.sweep/logs/1.log)"
