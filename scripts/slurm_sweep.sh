@@ -33,21 +33,28 @@ done
 
 array='' # the id of the array job
 submit() { # submit SBATCH_OPTION...
-  local most last=${pending[-1]} command='exec' word tasks
+  local most last=${pending[-1]} tasks
   most=$(scontrol show config | sed -n 's/^MaxArraySize *= *//p')
-  ((last < ${most:-1001})) || die "line $last of $jobs is beyond the largest task of an array here, $((most - 1))" \
-    "(MaxArraySize); split the file: split --lines=$((most - 1)) --additional-suffix=.jobs $jobs part_"
-  for word in "$repository/scripts/slurm_job.sh" "$sweep/jobs.jsonl"; do
-    quote "$word"
-    command+=" $REPLY"
-  done
+  most=${most:-1001} # Slurm's default
+  quote "$jobs"
+  ((last < most)) || die "line $last of $jobs is beyond the largest task of an array here, $((most - 1)) (MaxArraySize);" \
+    "split the file: split --lines=$((most - 1)) --additional-suffix=.jobs $REPLY part_"
+  quote_all "$repository/scripts/slurm_job.sh" "$sweep/jobs.jsonl"
   printf -v tasks '%s,' "${pending[@]}"
   array=$(sbatch --parsable --array="${tasks%,}" --job-name="${sweep##*/}" --requeue --open-mode=append --signal=B:USR1@60 \
     --output="$(realpath -- "$sweep" | sed 's/%/%%/g')/logs/%a.log" "$@" \
-    --wrap="$command \"\$SLURM_ARRAY_TASK_ID\" \"\${SLURM_CPUS_PER_TASK:-1}\"") ||
+    --wrap="exec $REPLY \"\$SLURM_ARRAY_TASK_ID\" \"\${SLURM_CPUS_PER_TASK:-1}\"") ||
     die "sbatch did not take the jobs; its own words are above"
   array=${array%%;*} # without the cluster's name
-  echo "$array" >"$sweep/slurm_job"
+  { echo "$array" >"$sweep/slurm_job.part" && mv -- "$sweep/slurm_job.part" "$sweep/slurm_job"; } || give_up
+}
+
+# Without that file a later call would submit the jobs a second time.
+give_up() {
+  scancel "$array" || die "$sweep/slurm_job cannot be written, which tells a later call of array job $array, nor can that be" \
+    "stopped (the reasons are above); before you call this again, stop it: scancel $array"
+  die "$sweep/slurm_job cannot be written (the reason is above), which tells a later call of array job $array, so that is" \
+    "stopped again; make room, or have $jobs where you may write, and call this again"
 }
 
 # Which tasks are queued, in which state, and how many are running.
@@ -67,7 +74,7 @@ look() {
 report() { # report LINE
   local status words
   IFS=$'\t' read -r status words < <(sweep_jobs report "$sweep/jobs.jsonl" "$1") ||
-    die "cannot tell how line $1 went; see what this says: scripts/sweep_jobs.py report $sweep/jobs.jsonl $1"
+    { quote "$sweep/jobs.jsonl" && die "cannot tell how line $1 went; see what this says: scripts/sweep_jobs.py report $REPLY $1"; }
   ended "$1" "$status" "$words"
 }
 
@@ -96,7 +103,12 @@ command -v sbatch >/dev/null || die "Slurm's sbatch is not here; call this on a 
 open_sweep "$jobs"
 if [[ -e $sweep/slurm_job ]]; then
   array=$(<"$sweep/slurm_job")
-  look || die "squeue cannot tell whether array job $array of an earlier call still runs; try again when Slurm answers"
+  if [[ $array ]]; then
+    look || die "squeue cannot tell whether array job $array of an earlier call still runs; try again when Slurm answers"
+  else # as a full disk leaves it
+    tell "$sweep/slurm_job is empty, so an earlier call may have submitted jobs that are queued still: squeue --me tells; they" \
+      "would wait for those of this call, or these for them"
+  fi
 fi
 ((${#queued[@]} == 0)) || are_same_jobs || die "$jobs, or a config that it names, was edited since array job $array was" \
   "submitted, which is queued still; wait until that ends, or stop it: scancel $array"

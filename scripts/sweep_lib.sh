@@ -19,6 +19,16 @@ quote() {
   [[ $1 && $1 != *[^A-Za-z0-9_./=:,@%+-]* ]] || REPLY="'${1//\'/\'\\\'\'}'"
 }
 
+# Words in one line, in REPLY.
+quote_all() {
+  local word line=''
+  for word; do
+    quote "$word"
+    line+=" $REPLY"
+  done
+  REPLY=${line# }
+}
+
 # The system's own python3 starts faster than a wrapper that may stand before it in PATH.
 sweep_jobs() { # sweep_jobs COMMAND ARGUMENT...: see there
   local python

@@ -323,6 +323,34 @@ check "the next one goes on to the end" task_ends 0
 check "with the same metrics" cmp uninterrupted/metrics.csv limited/metrics.csv
 check "and evaluations" cmp uninterrupted/eval.csv limited/eval.csv
 
+# Commands of Slurm's that know no limit and have nothing queued.
+mkdir slurm
+printf '#!/bin/sh\necho 7\n' >slurm/sbatch
+printf '#!/bin/sh\n' | tee slurm/scontrol >slurm/squeue
+cat >slurm/scancel <<'SH'
+#!/bin/sh
+echo "$*" >>cancelled
+exit "${refuses:-0}"
+SH
+chmod +x slurm/*
+submit() { env PATH="$work/slurm:$PATH" "$scripts/slurm_sweep.sh" "its jobs.jobs" --no-wait; }
+job="sgdscope run small.json --output queued"
+(printf '\n%.0s' {1..1000} && echo "$job") >"its jobs.jobs"
+check "a line beyond the largest task" exits 1 submit
+check "is told with Slurm's default" says "beyond the largest task of an array here, 1000 (MaxArraySize); split the file:"
+check "and the remedy" says "split --lines=1000 --additional-suffix=.jobs 'its jobs.jobs' part_"
+echo "$job" >"its jobs.jobs"
+ln -s /dev/full "its jobs.sweep/slurm_job.part"
+check "an array that cannot be noted down" exits 1 submit
+check "is stopped" equal "$(<cancelled)" 7
+check "as is told" says "which tells a later call of array job 7, so that is stopped again; make room"
+refuses=1 check "or cannot be" exits 1 submit
+check "which is told" says "before you call this again, stop it: scancel 7"
+rm "its jobs.sweep/slurm_job.part" && : >"its jobs.sweep/slurm_job"
+check "a note with nothing in it" exits 0 submit
+check "is told" says "its jobs.sweep/slurm_job is empty, so an earlier call may have submitted jobs"
+check "and keeps nothing from being submitted" equal "$(<"its jobs.sweep/slurm_job")" 7
+
 # A program that makes no step before it is warned.
 printf '#!/bin/bash\ntrap "kill \$!; exit 129" HUP; sleep 60 & echo waiting; wait\n' >waiting && chmod +x waiting
 rm -r limited && : >requeued
