@@ -30,12 +30,13 @@
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 
 jobs='' slots='' per_gpu='' threads='' mode=run
+sharing=() # the options that say how jobs share the machine, as they were given
 while (($#)); do
   case $1 in
-    -j) needs_value "$@" && slots=$2 && shift 2 ;;
-    -j[0-9]*) slots=${1#-j} && shift ;; # as make takes it
-    --per-gpu) needs_value "$@" && per_gpu=$2 && shift 2 ;;
-    --threads) needs_value "$@" && threads=$2 && shift 2 ;;
+    -j) needs_value "$@" && slots=$2 sharing+=("$1" "$2") && shift 2 ;;
+    -j[0-9]*) slots=${1#-j} sharing+=("$1") && shift ;; # as make takes it
+    --per-gpu) needs_value "$@" && per_gpu=$2 sharing+=("$1" "$2") && shift 2 ;;
+    --threads) needs_value "$@" && threads=$2 sharing+=("$1" "$2") && shift 2 ;;
     --collect) mode=collect && shift ;;
     --dry-run) mode=dry && shift ;;
     --help) help && exit ;;
@@ -85,7 +86,7 @@ is_pinned() { # is_pinned LINE SLOT
 }
 
 # How the jobs share the machine, in words.
-sharing() {
+shares() {
   printf '%s' "$slots at a time, threads of each: $threads"
   [[ ! ${pins[0]:-} || " ${device[*]} " != *" cpu "* ]] || printf '%s' ", cores: ${pins[*]}"
   ((${#gpus[@]} == 0)) || printf '%s' ", GPUs: ${gpus[*]}"
@@ -121,7 +122,7 @@ begin_starter() {
 
 # A run that has begun is left to sweep_job.sh, which waits for a process that may be at work on it.
 start() { # start LINE SLOT
-  local words=("$1" - "$sweep/logs/$1.log") job=() request='' word
+  local words=("$1" - "$sweep/logs/$1.log") job=()
   ! is_pinned "$1" "$2" || words[1]=${pins[$2]}
   if [[ ${command_of[$1]:-} && ! -e ${folder_of[$1]}/.lock ]]; then
     begin_log "$1" >>"${words[2]}" || true # the reason is told, and the program will have it too
@@ -130,12 +131,9 @@ start() { # start LINE SLOT
     words+=("${job[@]}" "$repository/scripts/sweep_job.sh" "$sweep/jobs.jsonl" "$1" "$threads")
     command_of[$1]=''
   fi
-  for word in "${words[@]}"; do
-    quote "$word"
-    request+="$REPLY "
-  done
   slot_of[$1]=$2
-  ask "$request${command_of[$1]}"
+  quote_all "${words[@]}"
+  ask "$REPLY ${command_of[$1]}"
 }
 
 ask() { printf '%s\n' "$1" >&"$requests" || true; }
@@ -201,17 +199,18 @@ if [[ $mode == dry ]]; then
   ((${#pending[@]} == 0)) || for line in "${pending[@]}"; do
     printf '%s: %s\n' "$line" "$(sed -n "${line}p" -- "$jobs")"
   done
-  tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $(sharing); nothing was run"
+  tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $(shares); nothing was run"
   exit $((${tally[failed]:-0} > 0))
 fi
 open_sweep "$jobs"
 take_jobs
 share_machine
-tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $(sharing); logs: $sweep/logs"
+tell "${#lines[@]} jobs, ${#pending[@]} of them to run, $(shares); logs: $sweep/logs"
 run_all
 tell "$(duration "$SECONDS") in all"
 status=0
 sweep_jobs table "$sweep/jobs.jsonl" || status=$?
 [[ $signal ]] || exit "$status"
-tell "stopped by SIG$signal; to go on, call again: scripts/sweep.sh $jobs"
+quote_all scripts/sweep.sh "$jobs" "${sharing[@]}" # jobs that begin then are to have the threads that they would have had now
+tell "stopped by SIG$signal; to go on, call again: $REPLY"
 exit $((128 + $(kill -l "$signal")))

@@ -385,12 +385,12 @@ done
 at_work() { # at_work LINE: the process that prints into the log of an endless job
   local process
   for process in /proc/[0-9]*; do
-    [[ ! $process/fd/1 -ef endless.sweep/logs/$1.log ]] || echo "${process#/proc/}"
+    [[ ! $process/fd/1 -ef "no end.sweep/logs/$1.log" ]] || echo "${process#/proc/}"
   done
 }
 fact() { ps -o "$1=" "$(at_work "$2")"; } # fact COLUMN LINE
-"$grid" small.json --out endless --set steps=1000000000 --seeds 1 2 3 >endless.jobs
-SGDSCOPE=$program env --default-signal=INT "$sweep" endless.jobs -j 3 &>output &
+"$grid" small.json --out endless --set steps=1000000000 --seeds 1 2 3 >"no end.jobs"
+SGDSCOPE=$program env --default-signal=INT "$sweep" "no end.jobs" -j 3 --threads 1 &>output &
 sweeping=$!
 has_checkpoint() { grep -qs '"steps_done": [1-9]' "endless/seed=$1/manifest.json"; }
 for seed in 1 2 3; do await has_checkpoint $seed; done
@@ -406,7 +406,8 @@ goes_on() { [[ $(steps_of_third) != "$reached" ]]; }
 await goes_on
 kill -INT "$sweeping"
 check "are not harmed by those that crash" ends 130
-check "and checkpoint when they are to stop" equal "$(cell endless.sweep/sweep.csv 4 status)" interrupted
+check "and checkpoint when they are to stop" equal "$(cell "no end.sweep/sweep.csv" 4 status)" interrupted
+check "the next call is to share the machine alike" says "to go on, call again: scripts/sweep.sh 'no end.jobs' -j 3 --threads 1"
 check "all of them" equal "$(at_work 2)$(at_work 3)$(at_work 4)" ""
 
 cat >starts_none <<SH
@@ -415,7 +416,7 @@ cat >starts_none <<SH
 exec '$program' "\$@"
 SH
 chmod +x starts_none
-check "a program that starts no jobs" with_program ./starts_none exits 1 "$sweep" endless.jobs
+check "a program that starts no jobs" with_program ./starts_none exits 1 "$sweep" "no end.jobs"
 check "is told" says "./starts_none cannot start jobs (the reason is above)"
 
 # --- Threads, cores and GPUs ------------------------------------------------------------------------------------------
