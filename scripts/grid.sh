@@ -14,13 +14,18 @@
 #
 # A study says as data what varies, with values that depend on others; scripts/sgdscope/studies.py tells how, and
 # configs/PAPER/FIGURE.study.json are examples. Paths stay as you give them. `sgdscope resolve` checks every job:
-# where one is wrong, none is printed. Exit status: 0 printed, 2 wrong usage or a wrong job, 3 a study
-# that cannot be read, 5 a program that cannot be run.
+# where one is wrong, none is printed. Exit status: 0 printed, 1 no program or no Python, 2 wrong usage or a wrong job,
+# 3 a study that cannot be read, 5 a program that cannot check the jobs.
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 
 [[ ${1:-} != --help ]] || { help && exit; }
 need_program
-python=$(command -v /usr/bin/python3 || command -v python3) || die "python3 is missing; install any version from 3.9 on"
+# The system's own starts faster than a wrapper that may stand before it in PATH, but it may be too old.
+for python in /usr/bin/python3 python3; do
+  "$python" -S -E -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && break
+  python=''
+done
+[[ $python ]] || die "there is no python3 from 3.9 on; install one, and have it in PATH"
 exec "$python" -S -E "$repository/scripts/grid.py" "$sgdscope" "$@"

@@ -2,6 +2,7 @@
 # What the scripts beside it share. Source it; it moves to the repository's root.
 
 set -euo pipefail
+unset CDPATH # with it, cd looks elsewhere and prints where it has gone
 
 called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

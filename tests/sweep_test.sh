@@ -49,6 +49,12 @@ check "and a field given twice" exits 2 "$grid" small.json --out o --set seed=1 
 check "and no values" exits 2 "$grid" small.json --out o --seeds
 check "and a grid of one" exits 2 "$grid" small.json --out o --set seed=1
 check "and no place" exits 2 "$grid" small.json --seeds 1
+check "a CDPATH" exits 0 env -C "$repository" CDPATH=. scripts/grid.sh "$work/small.json" --out o --seeds 1
+check "adds nothing" equal "$(head -1 output)" "# scripts/grid.sh $work/small.json --out o --seeds 1"
+mkdir older && cp -r "$scripts" older && sed -i "s|/usr/bin/python3|$work/older/python3|" older/scripts/grid.sh
+printf '#!/bin/sh\nexit 1\n' >older/python3 && chmod +x older/python3 # a Python of which the version is not enough
+check "a system's Python that is too old" exits 0 older/scripts/grid.sh small.json --out o --seeds 1
+check "is passed over" equal "$(jobs_in)" 1
 
 # --- Twelve jobs ------------------------------------------------------------------------------------------------------
 
