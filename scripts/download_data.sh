@@ -111,10 +111,12 @@ install_file() { # install_file FILE MD5
 }
 
 [[ ${1:-} != --help ]] || { help && exit; }
+(($# <= 2)) || die_usage "takes NAME and DIR, but was given '$*'"
 name=${1:-}
 sums=$(table)
 names=$(cut -d' ' -f1 <<<"$sums" | uniq | paste -sd' ')
-[[ $name && " $names " == *" $name "* ]] || die_usage "no data set is called '$name'; the names are: $names"
+[[ $name && $name != *[[:space:]]* && " $names " == *" $name "* ]] ||
+  die_usage "no data set is called '$name'; the names are: $names"
 command -v curl >/dev/null || die "curl is missing; call scripts/setup.sh, or apt-get install curl"
 
 dir=data/$name

@@ -141,6 +141,9 @@ check "and itself" cmp cifar/test.bin installed/test.bin
 check "an unknown name is an error" fails imagenet installed
 check "that lists the names" says "no data set is called 'imagenet'; the names are: mnist cifar10"
 check "so is no name" fails
+check "so are two names in one word" fails "mnist cifar10" installed
+check "and something after the folder" fails mnist installed more
+check "which is told" says "takes NAME and DIR, but was given 'mnist installed more'"
 
 forget
 rm files/digits.gz
