@@ -65,7 +65,7 @@ PYTHON
   found=$(find "$unpacked" -path "*/include/$1" | head -1)
   cp -r "${found%/*}" ".venv/include/$folder"
   mkdir -p ".venv/share/doc/$2"
-  find "${found%/*/*}/.." "$unpacked"/*.dist-info -iname 'license*' -type f | head -1 | xargs cat >".venv/share/doc/$2/copyright"
+  find "${found%/*/*}/.." "$unpacked"/*.dist-info -iname 'license*' -type f | head -1 | xargs -d '\n' cat >".venv/share/doc/$2/copyright"
   rm -r "$unpacked"
 }
 
@@ -74,7 +74,8 @@ take_from_pypi() {
   compiles source_location || die "there is no C++20 compiler, or not as ${CXX:-c++}; install GCC 11 or newer, load its module," \
     "or name one in CXX"
   compiles zlib.h || die "there is no zlib.h; install zlib's headers (zlib1g-dev, zlib-devel), or name their folder in CPATH"
-  make_venv || die "python3 -m venv failed; install Python 3.10 or newer with its module venv, or load its module"
+  make_venv || die "there is no .venv with pip (the reason is above); install Python 3.10 or newer with its modules venv and" \
+    "ensurepip, or load its module, and remove $PWD/.venv if another Python made it"
   cmake_is_new || pip_install 'cmake>=3.25'
   command -v ninja >/dev/null || pip_install ninja
   take_headers CLI/CLI.hpp libcli11-dev pgm-build-deps==2026.10.26.92 \
@@ -102,11 +103,15 @@ install_fashion_mnist() {
 
 pip_install() { .venv/bin/python -m pip --disable-pip-version-check --no-input --retries 2 install -q --only-binary=:all: "$@"; }
 
-# The project's own environment, because Debian's python3 refuses packages by pip (PEP 668). Made anew where it is broken,
-# as after an upgrade of python3.
+# The project's own environment, because Debian's python3 refuses packages by pip (PEP 668). Made anew where its Python does
+# not start, as after an upgrade of python3; one without pip, as other tools make it, is given that.
 make_venv() {
   .venv/bin/python -m pip --version >/dev/null 2>&1 && return
-  quietly python3 -m venv --clear .venv || return
+  if .venv/bin/python -c '' 2>/dev/null; then
+    quietly .venv/bin/python -m ensurepip && .venv/bin/python -m pip --version >/dev/null || return
+  else
+    quietly python3 -m venv --clear .venv || return
+  fi
   # An older pip downloads gigabytes for a --dry-run. Offline the old one has to do: it has nothing to download from.
   pip_install --upgrade 'pip>=23.3' >/dev/null 2>&1 || say "pip cannot be upgraded; going on with the one that is here"
 }
@@ -206,7 +211,7 @@ from_pip() {
   local version
   if [[ -x .venv/bin/python ]] && from_python .venv/bin/python "in .venv"; then return; fi
   if ! make_venv; then
-    say "not torch by pip: python3 -m venv failed"
+    say "not torch by pip: there is no .venv with pip (the reason is above)"
     return 1
   fi
   version=$(resolve_torch) || return

@@ -16,7 +16,7 @@ check() { # check WHAT COMMAND...
 }
 says() { grep -qF -- "$1" output; }
 
-mkdir repository && cp -r "$repository"/{scripts,pyproject.toml} repository
+mkdir "temporary files" repository && cp -r "$repository"/{scripts,pyproject.toml} repository
 cp -rs /usr/bin bin && rm -f bin/dpkg* bin/apt* bin/sudo bin/c++ bin/cmake bin/ninja
 
 # Its include folders hold what .venv/include does, and the headers that are named in `headers`.
@@ -46,8 +46,8 @@ PYTHON
 
 setup() { # setup HEADER...: with these in the system; what comes after the libraries ends it here
   printf '%s\n' "$@" >headers
-  env -u CXX -u PIP_EXTRA_INDEX_URL work="$work" PATH="$work/bin" PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS="$work" \
-    repository/scripts/setup.sh &>output && echo "ended well" >>output
+  env -u CXX -u PIP_EXTRA_INDEX_URL work="$work" PATH="$work/bin" TMPDIR="$work/temporary files" PIP_CONFIG_FILE=/dev/null \
+    PIP_NO_INDEX=1 PIP_FIND_LINKS="$work" repository/scripts/setup.sh &>output && echo "ended well" >>output
   true
 }
 setup source_location zlib.h CLI/CLI.hpp
@@ -72,5 +72,9 @@ check "no PyPI" says "pip cannot download pgm-build-deps==2026.10.26.92 (its own
 setup source_location zlib.h hwy/highway.h CLI/CLI.hpp
 check "with all of it" says "build tools and libraries are there"
 check "nothing more is taken" test "$(grep -c ' from PyPI (' output)" -eq 0
+touch repository/.venv/mine && rm -r repository/.venv/lib/python3*/site-packages/pip* # as other tools make one
+setup source_location zlib.h hwy/highway.h CLI/CLI.hpp
+check "a .venv without pip is given one" repository/.venv/bin/python -m pip --version
+check "and keeps what is in it" test -e repository/.venv/mine
 
 echo "$passed passed, 0 failed"
