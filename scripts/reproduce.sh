@@ -8,7 +8,8 @@
 #   --size       full (the default): the paper's own setting; desk: the paper's kind of network, at the size that two cores
 #                manage in three hours a figure; quick: minutes, to try the machinery; or another size of the figures'
 #                studies, configs/PAPER/FIGURE.study.json. --quick and --desk are short for --size quick and --size desk
-#   -j           runs at a time; default: the number of cores
+#   -j           runs at a time; default: the number of GPUs if runs are on cuda, otherwise of cores, but never more than
+#                there are runs
 #   --threads    of each run; default: the cores divided by the runs at a time, so that with -j 1 a run has all of them. The last
 #                bits of results depend on it
 #   --out        folder for the runs, pictures and reports; default: reproductions/PAPER_SIZE
@@ -21,8 +22,9 @@
 #   --list       all papers and figures, and how long they take
 #
 # Called again after an interruption it goes on. Figures of one paper share their runs. Exit status: 0 also where claims do
-# not hold, and where runs diverged of which a study says that they may; 1 if other runs did, or failed; 2 for wrong usage;
-# 130 (or 143, 129) if interrupted.
+# not hold, and where runs diverged of which a study says that they may; 1 if other runs did, or failed, or where the
+# program or Python's libraries are missing; 2 for wrong usage; 3 for unusable data; 5 for no place to write; 130 (or 143, 129)
+# if interrupted.
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
