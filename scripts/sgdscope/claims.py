@@ -278,13 +278,13 @@ class Claim:
         for part in self.parts:
             if part.chosen and seeds >= FEWEST and part.chosen_of_several:
                 told = statistics.seeds_to_choose(part.chosen[1])
-                more = f"about {max(told, seeds + 1)} would, if they go on like this" if told else NO_NUMBER
+                more = f"about {max(told, seeds + 1)} would, if they go on like this" if told else f"{NO_NUMBER} tell"
                 return f"{seeds} seeds do not tell which setting is the best: {more}"
         if seeds < 2:
             return f"one seed does not tell how much seeds differ; take {FEWEST}"
         few = f"{seeds} seeds, and fewer than {FEWEST} decide nothing" if seeds < FEWEST else ""
         if needed is None:
-            return few or NO_NUMBER
+            return few or f"{NO_NUMBER} decide it"
         words = f"about {max(needed, seeds + 1)} seeds would decide it alone, if they go on like this"
         return f"{few}; {words}" if few else words
 
@@ -304,7 +304,7 @@ def reasons(claims: Sequence[Claim]) -> list[str]:
             found.append(claim.reason)
             continue
         needed, seeds = claim.seeds_to_decide(LEVEL / len(claims)), min(part.seeds for part in claim.parts)
-        told = f"about {max(needed, seeds + 1)} seeds would" if needed else NO_NUMBER
+        told = f"about {max(needed, seeds + 1)} seeds would" if needed else f"{NO_NUMBER} decide it"
         found.append(f"decided alone, but not beside the figure's other claims: {told}, if they go on like this")
     return found
 
