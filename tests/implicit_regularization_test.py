@@ -65,9 +65,9 @@ class Made(RunFolders):
         loss: float = 0.1,
         regularizer: float = 1.0,
         product: float = 0.01,
-        cosine: float = 0.02,
+        cosines: tuple[float, float] = (0.02, -0.02),
     ) -> None:
-        """A run with evaluations at EPOCHS; in batches of 16, with mean products and cosines of their pairs."""
+        """A run with evaluations at EPOCHS; in batches of 16, with mean products and cosines of their pairs within a class and between."""
         factor = wobble(setting.name, seed)
         evaluations = {"step": EPOCHS, "epoch": EPOCHS, "test_accuracy": [factor * one for one in test]}
         evaluations["train_accuracy"] = [factor * one for one in train or test]
@@ -77,7 +77,8 @@ class Made(RunFolders):
         metrics |= {"implicit_regularizer.batch_error": [2.0, 40.0], "implicit_regularizer.squared_norm": [2.0, 2.0]}
         metrics |= {
             "covariance.m_coherence": [1 + 15 * 2 * product, 1.0],
-            "covariance.stiffness_cos": [0.0, 2 * cosine],
+            "covariance.stiffness_cos_within": [NAN, cosines[0]],  # a batch may have no such pair
+            "covariance.stiffness_cos_between": [0.0, 2 * cosines[1]],
         }
         config = {"data": {"name": "cifar10", "path": "somewhere"}, "batch_size": 16}
         self.make(f"runs/{setting.name},seed={seed}", metrics, evaluations, config=config, manifest=MANIFEST)
@@ -461,27 +462,27 @@ class FashionMnist(Made):
         self.make_n_step(by_move=True, cost=0.004)  # 0.8 % from n = 1 to n = 4
         self.assert_verdicts(fig7.FIGURE, HOLDS, HOLDS, FAILS, HOLDS)
 
-    def make_pairs(self, product: float, cosine: float, untrained: float) -> None:
+    def make_pairs(self, product: float, within: float, between: float, untrained: float) -> None:
         """Runs with n = 1 whose gradients have such means over pairs; of other runs and without training `untrained`."""
         for setting in study(fig7.FIGURE).settings:
             fits = setting["n"] == 1 and setting["rate"] != -3
             for seed in SEEDS:
                 test = [(0.8 + noise(seed)) * part for part in RISING] if fits else [0.1] * len(RISING)
-                of_pairs = (product, cosine) if fits else (untrained, untrained)
-                self.make_run(setting, seed, test, product=of_pairs[0] + noise(seed), cosine=of_pairs[1] + noise(seed))
+                numbers = np.array([product, within, between] if fits else [untrained] * 3) + noise(seed)
+                self.make_run(setting, seed, test, product=numbers[0], cosines=(numbers[1], numbers[2]))
 
     def test_fig7_orthogonal_gradients(self) -> None:
-        for product, cosine, verdict in (
-            (0.02, 0.05, HOLDS), (0.05, -0.05, HOLDS), (0.2, 0.05, FAILS), (0.05, 0.2, FAILS), (-0.2, 0.0, FAILS),
-            (0.117, 0.05, OPEN),
+        for product, within, between, verdict in (
+            (0.02, 0.05, 0.0, HOLDS), (0.05, -0.05, 0.02, HOLDS), (0.2, 0.05, 0.0, FAILS), (0.05, 0.3, -0.03, FAILS),
+            (-0.2, 0.0, 0.0, FAILS), (0.0, 0.0, -0.2, FAILS), (0.117, 0.05, 0.0, OPEN),
         ):  # fmt: skip
-            with self.subTest(product=product, cosine=cosine):
+            with self.subTest(product=product, within=within, between=between):
                 self.root = self.root / "next"
-                self.make_pairs(product, cosine, untrained=0.9)
+                self.make_pairs(product, within, between, untrained=0.9)
                 claim = self.judge(fig7.FIGURE)[-1]
                 mean = np.mean([noise(seed) for seed in SEEDS])
                 found = [part.summary.mean for part in claim.parts]
-                np.testing.assert_allclose(found, [product + mean, cosine + mean], atol=1e-12)
+                np.testing.assert_allclose(found, [product + mean, within + mean, between + mean], atol=1e-12)
                 self.assertEqual(claim.verdict, verdict, claim)
 
     def test_fig7_learning_rates_that_train_with_no_seed_say_nothing_of_gradients(self) -> None:

@@ -30,7 +30,11 @@ from sgdscope.runs import Run
 
 ALIKE = 0.005  # of accuracy
 ORTHOGONAL = 0.1  # of a cosine
-UNMEASURED = Late("the claim and its border, before any run measured its numbers", {"quick": range(1, 16)})
+UNMEASURED = Late(
+    "the claim and its border, before any run measured its numbers, and when the mean cosine of all pairs was known that pairs of one "
+    "class and of two are judged each",
+    {"quick": range(1, 16)},
+)
 
 
 def within(results: Results, n: int, epochs: int) -> Curve:
@@ -90,9 +94,9 @@ def product_of_pairs(run: Run) -> float:
     return float(np.mean(measured_values(run, "covariance.m_coherence") - 1) / (run.config["batch_size"] - 1))
 
 
-def cosine_of_pairs(run: Run) -> float:
-    """The cosine between two examples' gradients: a mean over pairs of a batch and steps."""
-    return float(np.mean(measured_values(run, "covariance.stiffness_cos")))
+def cosine_of_pairs(which: str) -> Callable[[Run], float]:
+    """The cosine between two examples' gradients: a mean over those pairs of a batch, `within` a class or `between` two, and steps."""
+    return lambda run: float(np.mean(measured_values(run, f"covariance.stiffness_cos_{which}")))
 
 
 def mean_of_trained(accuracies: np.ndarray, numbers: np.ndarray) -> float:
@@ -130,8 +134,11 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "The gradients of different examples are close to orthogonal.", "appendix D, last paragraph",
             "of the gradients of two examples of a batch, mean over pairs, training and learning rates that trained, with n = 1: "
-            "inner product over the mean squared norm, and cosine",
-            [with_single_moves(results, of) for of in (product_of_pairs, cosine_of_pairs)], ORTHOGONAL,
+            "inner product over the mean squared norm, cosine of pairs of one class, cosine of pairs of two classes",
+            [
+                with_single_moves(results, of)
+                for of in (product_of_pairs, cosine_of_pairs("within"), cosine_of_pairs("between"))
+            ], ORTHOGONAL,
             f"{ORTHOGONAL:g}: an angle within 6 degrees of a right one; the paper says 'close to' and gives no number",
             about=0.0, decided_after=UNMEASURED,
         ),
