@@ -110,7 +110,7 @@ install_file() { # install_file FILE MD5
   if [[ $1 == *.tar.gz ]]; then unpack "$@"; fi
 }
 
-[[ ${1:-} != --help ]] || { help && exit; }
+[[ ${1:-} != --help ]] || { help; exit; }
 (($# <= 2)) || die_usage "takes NAME and DIR, but was given '$*'"
 name=${1:-}
 sums=$(table)

@@ -20,7 +20,7 @@
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
 
-[[ ${1:-} != --help ]] || { help && exit; }
+[[ ${1:-} != --help ]] || { help; exit; }
 need_program
 # The system's own starts faster than a wrapper that may stand before it in PATH, but it may be too old.
 for python in /usr/bin/python3 python3; do

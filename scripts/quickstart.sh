@@ -4,7 +4,7 @@
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-[[ ${1:-} != --help ]] || { help && exit; }
+[[ ${1:-} != --help ]] || { help; exit; }
 (($# == 0)) || die_usage "takes no arguments, but was given '$*'; for other runs use build/release/sgdscope"
 
 readonly run=runs/quickstart picture=runs/quickstart/steps.png

@@ -39,7 +39,7 @@ while (($#)); do
     --out | --data-path) needs_value "$@" && arguments+=("$1" "$(absolute "$2")") && shift 2 ;;
     --slurm) slurm=yes && shift ;;
     --list) target=--list && shift ;;
-    --help) help && exit ;;
+    --help) help; exit ;;
     --) shift && break ;;
     -*) die_usage "there is no option $1; see scripts/reproduce.sh --help" ;;
     *) [[ ! $target ]] || die_usage "takes one PAPER or PAPER/FIGURE, but was given '$target' and '$1'" && target=$1 && shift ;;

@@ -23,7 +23,7 @@ while (($#)); do
   case $1 in
     --torch) needs_value "$@" && torch=$2 && shift 2 ;;
     --torch-file) needs_value "$@" && torch_file=$(absolute "$2") && shift 2 ;;
-    --help) help && exit ;;
+    --help) help; exit ;;
     *) die_usage "unknown argument '$1'; see scripts/setup.sh --help" ;;
   esac
 done

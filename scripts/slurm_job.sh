@@ -8,7 +8,7 @@
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
-[[ ${1:-} != --help ]] || { help && exit; }
+[[ ${1:-} != --help ]] || { help; exit; }
 (($# == 2 || $# == 3)) || die_usage "needs RESOLVED and LINE; see scripts/slurm_job.sh --help"
 
 # Slurm sends SIGTERM to this script, or to the run too: which, is the cluster's. A second SIGTERM would end the run at once,

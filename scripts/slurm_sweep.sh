@@ -22,7 +22,7 @@ jobs='' mode=wait
 while (($#)); do
   case $1 in
     --no-wait | --collect) [[ $mode == wait ]] || die_usage "give one of --no-wait and --collect" && mode=${1#--} && shift ;;
-    --help) help && exit ;;
+    --help) help; exit ;;
     --) shift && break ;;
     -*) die_usage "there is no option $1; sbatch's own come after --; see scripts/slurm_sweep.sh --help" ;;
     *) is_given JOBS "$1" && [[ ! $jobs ]] || die_usage "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;

@@ -39,7 +39,7 @@ while (($#)); do
     --threads) needs_value "$@" && threads=$2 sharing+=("$1" "$2") && shift 2 ;;
     --collect) mode=collect && shift ;;
     --dry-run) mode=dry && shift ;;
-    --help) help && exit ;;
+    --help) help; exit ;;
     -*) die_usage "there is no option $1; see scripts/sweep.sh --help" ;;
     *) is_given JOBS "$1" && [[ ! $jobs ]] || die_usage "takes one job file, but was given '$jobs' and '$1'" && jobs=$1 && shift ;;
   esac

@@ -11,7 +11,7 @@
 
 # shellcheck source=scripts/sweep_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep_lib.sh"
-[[ ${1:-} != --help ]] || { help && exit; }
+[[ ${1:-} != --help ]] || { help; exit; }
 (($# == 2 || $# == 3)) || die_usage "needs RESOLVED and LINE; see scripts/sweep_job.sh --help"
 
 begin_log "$2"

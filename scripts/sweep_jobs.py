@@ -63,7 +63,7 @@ def resolve(program: str, path: str) -> str:
         said = said or f"{program} resolve ended with status {ended.returncode}"
         raise Error(re.sub("^error: ", "", said), USAGE if ended.returncode == USAGE else RESOURCE)
     try:
-        jobs = [json.loads(line) for line in text.splitlines()]
+        jobs = [json.loads(line) for line in text.split("\n") if line]
     except ValueError:
         raise Error(
             f"{program} resolve prints no jobs; see whether it is sgdscope: {program} --version", RESOURCE

@@ -21,7 +21,7 @@ while (($#)); do
     --build-dir) needs_value "$@" && build_dir=$(absolute "$2") && shift 2 ;;
     --torch-file) needs_value "$@" && torch_file=$(absolute "$2") && shift 2 ;;
     --folders) needs_value "$@" && folders=$2 && shift 2 ;;
-    --help) help && exit ;;
+    --help) help; exit ;;
     --) shift && break ;;
     *) die_usage "there is no option '$1'; ctest's own come after --; see scripts/test.sh --help" ;;
   esac

@@ -135,6 +135,14 @@ check "is no error" equal "$(<output)" ""
 exec 8>/dev/full
 check "a full disk" collect_exits 5
 check "is told" equal "$(<output)" "error: standard output cannot be written: No space left on device"
+help_of() { # help_of SCRIPT: into a full disk, which has no room for it
+  local status=0
+  timeout 20 "$scripts/$1" --help >&8 2>output || status=$?
+  [[ $status != 124 && $status != 0 ]]
+}
+for script in sweep.sh grid.sh reproduce.sh setup.sh test.sh slurm_sweep.sh download_data.sh quickstart.sh; do
+  check "the help of $script that cannot be written ends" help_of "$script"
+done
 exec 8>&-
 
 # --- A line that was edited -------------------------------------------------------------------------------------------
