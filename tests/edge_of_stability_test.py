@@ -160,7 +160,7 @@ class MiniBatches(OfFigures):
     def test_one_batch_size_is_not_compared_with_others(self) -> None:
         results = self.results_of(self.FIGURE, self.made({"batch8": 0.6}, np.full(90, 0.9)), "one_seed")
         claims = list(self.FIGURE.claims(results))
-        self.assertEqual([round(claim.measured[0].summary.mean, 1) for claim in claims], [0.4, 0.9])
+        self.assertEqual([round(claim.parts[0].summary.mean, 1) for claim in claims], [0.4, 0.9])
         self.assertIn("one_seed", self.FIGURE.unjudged)
 
 

@@ -935,8 +935,9 @@ class Reports(Runs):
         parts = [Measurement({str(seed): Sample(value + seed) for seed in (1, 2, 3, 4, 5)}) for value in (1, 7)]
         for measured, words in (
             (parts[0], r"4\.00 \("),
-            (parts, r"condition 1: 4\.00 \(.*; condition 2: 10\.00 \("),
-            (parts[:1] * 2, r"4\.00 \("),
+            (dict(zip(("small", "large"), parts)), r"small: 4\.00 \(.*\); 5 seeds; large: 10\.00 \(.*\); 5 seeds$"),
+            (dict.fromkeys(("small", "large"), parts[0]), r"small: 4\.00 \(.*\); 5 seeds; large: 4\.00 \("),
+            ({"small": parts[0]}, r"small: 4\.00 \("),
         ):
             claim = Claim("It is so.", "nowhere", "a number", measured, 0, "0")
             self.assertRegex(report._numbers(claim)[3], f"^{words}")

@@ -11,7 +11,7 @@ import itertools
 import math
 import sys
 import unittest
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +57,19 @@ def measurement(
 
 
 def claim(
-    measured: Measurement | Sequence[Measurement] | Sequence[float], border: float = 0, about: float | None = None
+    measured: Measurement | Mapping[str, Measurement] | Sequence[float] | np.ndarray,
+    border: float = 0,
+    about: float | None = None,
 ) -> Claim:
-    """A claim about a number."""
-    if not isinstance(measured, Measurement) and not isinstance(measured[0], Measurement):
-        measured = measurement(np.array(measured))
-    return Claim("It is so.", "page 1", "a number", measured, border, "because", about)  # type: ignore[arg-type]
+    """A claim about a number, or one for each condition."""
+    if not isinstance(measured, (Measurement, Mapping)):
+        measured = measurement(measured)
+    return Claim("It is so.", "page 1", "a number", measured, border, "because", about)
+
+
+def numbered(parts: Sequence[Measurement]) -> dict[str, Measurement]:
+    """Conditions that are called after their places."""
+    return {f"condition {place}": part for place, part in enumerate(parts, 1)}
 
 
 # ---------------------------------------------------------------------------------------------- simulation
@@ -463,7 +470,10 @@ class Verdicts(unittest.TestCase):
             level = better.mean(axis=1, keepdims=True)
             means = np.linspace(-6, 6, 25)
             of_best = [order[claim(best_of_settings(labels, better + mean, other)).verdict] for mean in means]
-            of_all = [order[claim([measurement(one[0] + 9), measurement(better[0] + mean)]).verdict] for mean in means]
+            of_all = [
+                order[claim(numbered([measurement(one[0] + 9), measurement(better[0] + mean)])).verdict]
+                for mean in means
+            ]
             for found in (of_best, of_all):
                 self.assertEqual((found, {0, 2} - {*found}), (sorted(found), set()))
             centred = one[0] - one[0].mean()
@@ -517,7 +527,8 @@ class Verdicts(unittest.TestCase):
             ):  # fmt: skip
                 self.assertIn("finite", found.censored)
                 for parts in ([good, found], [found, good]):
-                    self.assertEqual((claim(parts).verdict, claim(parts).decided[1]), (OPEN, 1.0))
+                    one = claim(numbered(parts))
+                    self.assertEqual((one.verdict, one.decided[1]), (OPEN, 1.0))
         self.assertEqual(jackknife([], lambda at: 0.0).samples, {})
 
     def test_a_grid_that_ends_too_early_takes_away_one_verdict(self) -> None:
@@ -547,9 +558,28 @@ class Verdicts(unittest.TestCase):
     def test_conditions_are_never_replicates(self) -> None:
         around = 0.01 * (np.arange(len(SEEDS)) % 2)
         conditions = [measurement(mean + around) for mean in (1.0, 1.1, 1.2, -0.1)]
-        self.assertEqual(claim(conditions).verdict, FAILS)
-        self.assertEqual(claim(conditions[:3]).verdict, HOLDS)
-        self.assertEqual(claim([measurement([1.0]) for _ in range(8)]).verdict, OPEN)
+        self.assertEqual(claim(numbered(conditions)).verdict, FAILS)
+        self.assertEqual(claim(numbered(conditions[:3])).verdict, HOLDS)
+        self.assertEqual(claim(numbered([measurement([1.0]) for _ in range(8)])).verdict, OPEN)
+
+    def test_what_is_said_of_one_condition_names_it(self) -> None:
+        good = measurement([1.0, 1.1, 0.9, 1.05, 0.95])
+        labels, around = list("abcde"), np.array([[0.01, -0.01, 0.02, -0.02, 0.0]])
+        few = at_best_of_settings(labels, np.array([[0.0], [1.0]]), np.array([[0.0, 1, 0, 1, 0], [1, 0, 1, 0, 0.5]]))
+        for found, words in (
+            (Measurement({}, censored="add 2^3"), "large batches: add 2^3"),
+            (Measurement({}, ("a run: not run yet",)), "large batches: a run: not run yet"),
+            (Measurement({}), "large batches: no run measures it"),
+            (best_of_settings(labels, around - 1, ends=("add a", "")), "large batches: add a"),
+            (few, "large batches: 5 seeds do not tell which setting is the best"),
+        ):
+            one = claim({"small batches": good, "large batches": found})
+            self.assertTrue(one.reason.startswith(words), one.reason)
+            self.assertEqual(one.weakest, ("large batches", found))
+            self.assertTrue(claim(found).reason.startswith(words.removeprefix("large batches: ")))
+        sides = {"above": measurement(good.values), "far below": measurement([x - 9 for x in good.values])}
+        self.assertEqual(claim(sides, 0.5, about=1.0).weakest[0], "far below")
+        self.assertEqual(claim(good).weakest, ("", good))
 
     def test_where_optima_lie_does_not_depend_on_where_grids_end(self) -> None:
         rates, penalties = np.arange(-11.0, -2), np.arange(-8.0, 1)  # whose middles are 3 octaves apart

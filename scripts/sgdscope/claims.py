@@ -128,6 +128,7 @@ class Comparison:
     measured: Measurement
     sign: int
     border: float
+    condition: str = ""  # under which it was measured, in words; empty if the claim is about one number
 
     @property
     def lead(self) -> float:
@@ -199,29 +200,36 @@ class Claim:
     says: str
     place: str  # in the paper
     quantity: str  # what is measured
-    measured: Measurement | Sequence[Measurement]  # of several conditions, each of which the claim is about
+    measured: Measurement | Mapping[str, Measurement]  # several conditions, each of which the claim is about, by name
     border: float  # the claim is that the quantity is above it; with `about`, that it is within so much of that
     why: str  # this border
     about: float | None = None
     decided_after: Late | None = None
 
     @property
-    def parts(self) -> Sequence[Measurement]:
+    def conditions(self) -> Mapping[str, Measurement]:
+        """The measurements of all conditions by name; a claim about one number has one, whose name is empty."""
+        return {"": self.measured} if isinstance(self.measured, Measurement) else self.measured
+
+    @property
+    def parts(self) -> list[Measurement]:
         """The measurements of all conditions."""
-        return [self.measured] if isinstance(self.measured, Measurement) else self.measured
+        return list(self.conditions.values())
 
     @property
     def comparisons(self) -> list[Comparison]:
         """All of them must be so."""
-        if self.about is None:
-            return [Comparison(part, 1, self.border) for part in self.parts]
-        signs = [(sign, sign * self.about - self.border) for sign in (1, -1)]
-        return [Comparison(part, sign, border) for part in self.parts for sign, border in signs]
+        borders = {1: self.border}
+        if self.about is not None:
+            borders = {sign: sign * self.about - self.border for sign in (1, -1)}
+        conditions = self.conditions.items()
+        return [Comparison(part, *one, name) for name, part in conditions for one in borders.items()]
 
     @property
-    def weakest(self) -> Measurement:
-        """The condition that speaks the least for the claim."""
-        return max(self.comparisons, key=lambda one: (one.p(1), -one.lead if one.measured.samples else 0)).measured
+    def weakest(self) -> tuple[str, Measurement]:
+        """The condition that speaks the least for the claim: its name, and what was measured."""
+        found = max(self.comparisons, key=lambda one: (one.p(1), -one.lead if one.measured.samples else 0))
+        return found.condition, found.measured
 
     def p(self, verdict: Verdict) -> float:
         """How probable so much evidence for a verdict is where the opposite is just so."""
@@ -256,30 +264,30 @@ class Claim:
     @property
     def ends_too_early(self) -> str:
         """Which settings to add where no number of seeds can decide for the more probable verdict; empty if some can."""
-        against = [one.end(-1) for one in self.comparisons if one.lead <= 0]
-        if not all(against):
+        against = [(one.condition, one.end(-1)) for one in self.comparisons if one.lead <= 0]
+        if not all(end for _, end in against):
             return ""
-        ends = against or [one.end(1) for one in self.comparisons]
-        return "; ".join(dict.fromkeys(end for end in ends if end))
+        ends = against or [(one.condition, one.end(1)) for one in self.comparisons]
+        return "; ".join(dict.fromkeys(_under(name, end) for name, end in ends if end))
 
     @property
     def reason(self) -> str:
         """Why the claim is not decided, and what would decide it; empty if it is."""
         if self.verdict is not Verdict.OPEN:
             return ""
-        for part in self.parts:
+        for name, part in self.conditions.items():
             if part.censored:
-                return part.censored
+                return _under(name, part.censored)
             if not part.samples:
-                return "; ".join(part.problems) or "no run measures it"
+                return _under(name, "; ".join(part.problems) or "no run measures it")
         if self.ends_too_early:
             return self.ends_too_early
         seeds, needed = min(part.seeds for part in self.parts), self.seeds_to_decide()
-        for part in self.parts:
+        for name, part in self.conditions.items():
             if part.chosen and seeds >= FEWEST and part.chosen_of_several:
                 told = statistics.seeds_to_choose(part.chosen[1])
                 more = f"about {max(told, seeds + 1)} would, if they go on like this" if told else f"{NO_NUMBER} tell"
-                return f"{seeds} seeds do not tell which setting is the best: {more}"
+                return _under(name, f"{seeds} seeds do not tell which setting is the best: {more}")
         if seeds < 2:
             return f"one seed does not tell how much seeds differ; take {FEWEST}"
         few = f"{seeds} seeds, and fewer than {FEWEST} decide nothing" if seeds < FEWEST else ""
@@ -287,6 +295,11 @@ class Claim:
             return few or f"{NO_NUMBER} decide it"
         words = f"about {max(needed, seeds + 1)} seeds would decide it alone, if they go on like this"
         return f"{few}; {words}" if few else words
+
+
+def _under(condition: str, words: str) -> str:
+    """What is so under a condition, which is named; a claim about one number has no condition to name."""
+    return f"{condition}: {words}" if condition else words
 
 
 def adjusted(claims: Sequence[Claim]) -> list[Verdict]:

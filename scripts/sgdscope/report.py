@@ -37,8 +37,8 @@ HOW_TO_READ = (
     f"side, and else is 'not decided'; with fewer than {FEWEST} seeds nothing is, nor where a seed's run is such that it gives no number. "
     "Numbers of which only a few can come out, or that are equal with all seeds, say less: they decide alone from 6 seeds on, and "
     "beside other claims take more.",
-    "A claim may be about several conditions, such as shares of noise, of which each must be so. 'What is measured' names them, and "
-    "their numbers stand one after the other.",
+    "A claim may be about several conditions, such as shares of noise, of which each must be so. Their numbers stand one after the "
+    "other, each after the name of its condition.",
     "Who judges many claims errs in some. The column 'Verdict' is right for all claims of a figure together in 95 of 100 cases "
     "(Holm's procedure), 'alone' is the verdict if a claim were the only one. The overview counts the former.",
 )
@@ -250,15 +250,12 @@ def _decided_after(chapter: Chapter) -> Iterable[Block]:
 
 def _numbers(claim: Claim) -> list[str]:
     """What is measured, and what the claim says of it."""
-    found = [_measured(part) for part in claim.parts]
-    here = found[0]
-    if len(set(found)) > 1:
-        here = "; ".join(f"condition {number}: {words}" for number, words in enumerate(found, 1))
+    found = [f"{name}: {_measured(part)}" if name else _measured(part) for name, part in claim.conditions.items()]
     if claim.about is None:
         border = f"> {claim.border:g}"
     else:
         border = f"within {claim.border:.3g} of {claim.about:g}"
-    return [claim.says, claim.place, claim.quantity, here, f"{border} ({claim.why})"]
+    return [claim.says, claim.place, claim.quantity, "; ".join(found), f"{border} ({claim.why})"]
 
 
 def _row(claim: Claim, verdict: Verdict, reason: str) -> list[str | Verdict]:
@@ -290,12 +287,12 @@ def _run_row(outcome: Outcome) -> list[str]:
 
 
 COLUMNS = (
-    "figure,claim,place,quantity,seeds,mean,deviation,low,high,border,about,why,p,verdict,alone,reason,decided_after,seen"
+    "figure,claim,place,quantity,condition,seeds,mean,deviation,low,high,border,about,why,p,verdict,alone,reason,decided_after,seen"
 ).split(",")
 
 
 def _claims_csv(chapters: Sequence[Chapter]) -> str:
-    """A row for each claim, for other programs; of several conditions the numbers of the one that speaks the least for it.
+    """A row for each claim, for other programs; of several conditions the name and numbers of the one that speaks the least for it.
 
     Where there are no verdicts these are empty, and the reason says why. Of what was decided when results were known `seen`
     has with how many of these seeds they were.
@@ -306,7 +303,7 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
     for chapter in chapters:
         for claim, verdict, reason in zip(chapter.claims, chapter.verdicts, reasons(chapter.claims)):
             numbers: list[object] = [0, "", "", "", ""]
-            part = claim.weakest
+            condition, part = claim.weakest
             if part.samples:
                 of_seeds = [part.summary.deviation, *part.interval] if part.seeds > 1 else ["", "", ""]
                 numbers = [part.seeds, part.summary.mean, *of_seeds]
@@ -317,7 +314,7 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
             size, seeds, late = chapter.study.size, chapter.study.seeds, claim.decided_after
             known = [late.words(size, seeds), len(late.seen(size, seeds))] if late else ["", ""]
             rows.writerow(
-                [chapter.name, claim.says, claim.place, claim.quantity, *numbers, claim.border, about, claim.why,
+                [chapter.name, claim.says, claim.place, claim.quantity, condition, *numbers, claim.border, about, claim.why,
                  *judged, *known]
             )  # fmt: skip
     return text.getvalue()

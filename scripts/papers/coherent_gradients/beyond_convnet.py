@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from papers.coherent_gradients import CORRUPT, PRISTINE, corrupt_later, evaluated, from_step_1
 from papers.coherent_gradients._shares import FIRST, SEEN, draw_shares, lead_first, lead_later
@@ -102,6 +102,9 @@ def claims(results: Results) -> list[Claim]:
     first = f"over the measured ones of the first {FIRST} steps"
     later = "while corrupt examples are learned, from half of them to nine tenths or the end"
 
+    def with_each(of: Callable[[Run], Sample], names: Sequence[str]) -> dict[str, Measurement]:
+        return {f"{percent} % noise": measure(of, name) for percent, name in zip(NOISE, names) if percent}
+
     def over_noisy(quantity: Quantity) -> Measurement:
         return measure(mean_over_noise(quantity), *PLAIN[NOISY])
 
@@ -113,13 +116,13 @@ def claims(results: Results) -> list[Claim]:
             "Without clipping the network comes to learn the noise: its training accuracy exceeds the proper accuracy.",
             "section 3.3, figure 4, for a convolutional network",
             "highest training accuracy less the proper accuracy, with each share of noise",
-            [measure(excess, name) for name in PLAIN[NOISY]], OVER, f"by more than {OVER:.0%}",
+            with_each(excess, PLAIN), OVER, f"by more than {OVER:.0%}",
         ),
         Claim(
             f"With c = 2 the training accuracy exceeds the proper accuracy by no more than {OVER:.0%}.",
             "section 3.3, figure 4, first observation, for a convolutional network",
             "proper accuracy less the highest training accuracy, with each share of noise",
-            [measure(margin, name) for name in CLIPPED[NOISY]], -OVER,
+            with_each(margin, CLIPPED), -OVER,
             f"'does not exceed', with a margin of {OVER:.0%} for the highest of many evaluations",
             decided_after=OVER_SAID,
         ),

@@ -134,8 +134,11 @@ def claims(results: Results) -> list[Claim]:
     measure, agreement = results.measure, "section 2.3, figure 1"
     neighbours = "each share of noise beside the next lower one"
 
-    def of_pairs(of: Callable[[Run, Run], Sample], names: Sequence[str] = NAMES) -> list[Measurement]:
-        return [measure(of, *pair) for pair in itertools.pairwise(names)]
+    def of_pairs(of: Callable[[Run, Run], Sample], noise: Sequence[int] = NOISE) -> dict[str, Measurement]:
+        pairs = itertools.pairwise(noise)
+        return {
+            f"{more} % noise beside {less} %": measure(of, noise_name(less), noise_name(more)) for less, more in pairs
+        }
 
     found = [
         Claim(
@@ -181,12 +184,13 @@ def claims(results: Results) -> list[Claim]:
             f"{agreement}(d), observation 3",
             "log2 of the ratio of the steps until 50, 70 and 90 % of the pristine examples are learned (geometric mean); "
             f"{neighbours}, 0 to 75 %",
-            of_pairs(slowdown(PRISTINE, LEVELS), NAMES[:-1]), 0.0, NONE,
+            of_pairs(slowdown(PRISTINE, LEVELS), NOISE[:-1]), 0.0, NONE,
         ),
         Claim(
             "All variants, also that of random labels, come to be fitted.", f"{agreement}(a)",
             "training accuracy at the end, with each share of noise",
-            [measure(fit, name) for name in NAMES], FITTED, "what is 100 % to the nearest per cent",
+            {f"{percent} % noise": measure(fit, noise_name(percent)) for percent in NOISE},
+            FITTED, "what is 100 % to the nearest per cent",
             decided_after=Late("99.5 % in place of 99 %"),
         ),
         Claim(

@@ -19,7 +19,7 @@ from papers.coherent_gradients._winsorized import (
     mean_over_noise,
     mean_overfit,
 )
-from sgdscope.claims import NONE, Claim, Late
+from sgdscope.claims import NONE, Claim, Late, Measurement
 from sgdscope.figure import Figure
 from sgdscope.plots.style import STYLE, Picture, add_header, new_figure
 from sgdscope.results import PARTS, Results
@@ -62,6 +62,11 @@ def overfit_gained(run: Run) -> float:
     return float(line.y[-1] - np.interp(line.x[-1] / 10, line.x, line.y))
 
 
+def by_noise(c: int) -> dict[str, str]:
+    """The settings with a c, by their shares of noise in words."""
+    return {f"{percent} % noise": name for percent, name in zip(NOISE, NAMES[c], strict=True)}
+
+
 def claims(results: Results) -> list[Claim]:
     """Whether clipping keeps the network from learning the noise, and what it costs."""
     measure, place, judged = results.measure, "section 3.3, figure 4", "(mean over shares of noise)"
@@ -72,7 +77,7 @@ def claims(results: Results) -> list[Claim]:
                 f"With c = {c} the training accuracy exceeds the proper accuracy by no more than {OVER:.0%} (25, 50 and 75 % noise).",
                 f"{place}, first observation",
                 "proper accuracy less the highest training accuracy, with each share of noise",
-                [measure(margin, name) for name in NAMES[c][1:-1]], -OVER,
+                {words: measure(margin, name) for words, name in list(by_noise(c).items())[1:-1]}, -OVER,
                 f"'does not exceed', with a margin of {OVER:.0%} for the highest of many evaluations",
                 decided_after=OVER_SAID,
             ),
@@ -108,6 +113,11 @@ def claims(results: Results) -> list[Claim]:
             ),
         ]  # fmt: skip
     small, large = PERCENTILES[1], PERCENTILES[-1]
+
+    def above_last(column: str) -> dict[str, Measurement]:
+        settings = by_noise(large).items()
+        return {words: results.above_last(lambda run: evaluated(run, column).y, name) for words, name in settings}
+
     found += [
         Claim(
             f"A small c = {small} does not keep the network from overfitting in the course of time.",
@@ -119,14 +129,14 @@ def claims(results: Results) -> list[Claim]:
             f"With much clipping, c = {large}, the test accuracy reaches a maximum and then goes down.",
             "section 3.3, last paragraph",
             f"mean test accuracy of the best of {PARTS} parts of training less that of the last, with each share of noise",
-            [results.above_last(lambda run: evaluated(run, TEST).y, name) for name in NAMES[large]], 0.0, NONE,
+            above_last(TEST), 0.0, NONE,
             decided_after=AFTER,
         ),
         Claim(
             f"So does the training accuracy, c = {large}.",
             "section 3.3, last paragraph",
             f"mean training accuracy of the best of {PARTS} parts of training less that of the last, with each share of noise",
-            [results.above_last(lambda run: evaluated(run, FIT).y, name) for name in NAMES[large]], 0.0, NONE,
+            above_last(FIT), 0.0, NONE,
             decided_after=AFTER,
         ),
     ]  # fmt: skip

@@ -80,13 +80,14 @@ def slower(one: Run, other: Run) -> Sample:
 
 def claims(results: Results) -> list[Claim]:
     """Whether full batches lead to results like those of small ones, and whether width helps."""
-    by_noise = [setting.name for setting in results.study.curve("full_batch")]
     clean, mixed, random = (full_batch(results, noise) for noise in (0, MIXED, ALL_NOISE))
-    by_width = [setting.name for setting in results.study.curve("widths")]
     place = "section 4, 'to use full batch leads to similar qualitative generalization results'"
 
-    def of_pairs(of: Callable[[Run, Run], Sample], names: Sequence[str]) -> list[Measurement]:
-        return [results.measure(of, *pair) for pair in itertools.pairwise(names)]
+    def of_pairs(of: Callable[[Run, Run], Sample], curve: str, value: str, words: str) -> dict[str, Measurement]:
+        return {
+            words.format(more[value], less[value]): results.measure(of, less.name, more.name)
+            for less, more in itertools.pairwise(results.study.curve(curve))
+        }
 
     return [
         Claim(
@@ -102,7 +103,7 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "The more noise in the labels, the longer they take to learn there.", place,
             "log2 of the ratio of the steps until half are fitted; each share of noise beside the next lower one",
-            of_pairs(slower, by_noise), 0.0, NONE,
+            of_pairs(slower, "full_batch", "noise", "{} % noise beside {} %"), 0.0, NONE,
         ),
         Claim(
             f"Pristine examples are learned before corrupt ones there ({MIXED} % noise).", place,
@@ -112,7 +113,7 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "Increasing capacity improves generalization.", "section 1, observation (d)",
             "difference in the test accuracy at the end, batches of 100; each width beside the next smaller one",
-            of_pairs(lambda one, other: less(other, one), by_width), 0.0, NONE,
+            of_pairs(lambda one, other: less(other, one), "widths", "units", "{} units beside {}"), 0.0, NONE,
         ),
     ]  # fmt: skip
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
 from papers.edge_of_stability import TOP, course, late, late_share, setting_of, share_of_threshold
-from sgdscope.claims import NONE, Claim, Sample
+from sgdscope.claims import NONE, Claim, Measurement, Sample
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, Picture, new_figure
 from sgdscope.results import Results
@@ -71,19 +72,23 @@ def fall(run: Run) -> Sample:
 
 def claims(results: Results) -> list[Claim]:
     """Whether the eigenvalue rises to the threshold of each rule and stays, while the loss falls on, not step by step."""
-    plain = [setting_of(results, curve).name for curve in ("slow", "fast")]
+    plain = {words(results, curve): setting_of(results, curve).name for curve in ("slow", "fast")}
     momentum, adam = (setting_of(results, curve).name for curve in ("momentum", "adam"))
+
+    def of_plain(of: Callable[[Run], Sample]) -> dict[str, Measurement]:
+        return {rate: results.measure(of, name) for rate, name in plain.items()}
+
     near = "a fifth of the threshold: it hovers about it, and is no multiple of it"
     hovers = "largest eigenvalue over the threshold, mean over the last third of training"
     return [
         Claim(
             "The largest eigenvalue rises in training (progressive sharpening).", "Cohen et al. 2021, section 3",
-            "its mean over the last third of training over its least value before", [results.measure(rise, name) for name in plain],
+            "its mean over the last third of training over its least value before", of_plain(rise),
             1.0, "1: no rise",
         ),
         Claim(
             "Gradient descent holds it at 2/η.", "Cohen et al. 2021, section 3", hovers,
-            [results.measure(late_share(TOP), name) for name in plain], NEAR, near, about=1.0,
+            of_plain(late_share(TOP)), NEAR, near, about=1.0,
         ),
         Claim(
             "With heavy-ball momentum it is held at (2 + 2β)/η.", "Cohen et al. 2021, section 3", hovers,
@@ -95,13 +100,13 @@ def claims(results: Results) -> list[Claim]:
         ),
         Claim(
             "There the training loss does not fall at each step.", "Cohen et al. 2021, section 3",
-            "share of the steps of the last third at which it rises", [results.measure(climbs, name) for name in plain],
+            "share of the steps of the last third at which it rises", of_plain(climbs),
             0.1, "one step in ten; none for a rate that is stable",
         ),
         Claim(
             "Yet over longer times it goes on falling.", "Cohen et al. 2021, section 3",
             "mean logarithm over the middle third of training less that over the last",
-            [results.measure(fall, name) for name in plain], 0.0, NONE,
+            of_plain(fall), 0.0, NONE,
         ),
     ]  # fmt: skip
 

@@ -68,23 +68,27 @@ def at_rest(results: Results, name: str) -> Measurement:
 
 def claims(results: Results) -> list[Claim]:
     """Whether the largest eigenvalue stays below 2/η, by the batch size, and batch sharpness comes to it."""
-    names = [setting.name for setting in results.study.curve("batches")]
-    small = [setting.name for setting in results.study.curve("batches") if setting["batch"] < LARGE]
+    names = {setting["batch"]: setting.name for setting in results.study.curve("batches")}
+    small = {f"batches of {batch}": name for batch, name in names.items() if batch < LARGE}
     place = "Andreyev and Beneventano 2024"
     found = [
         Claim(
             "The largest eigenvalue of the whole set's Hessian stays below 2/η.", place,
             "share of 2/η by which it is below, mean over the last third of training",
-            [results.measure(short_of, name) for name in small], 0.0, "0: the threshold",
+            {words: results.measure(short_of, name) for words, name in small.items()}, 0.0, "0: the threshold",
         ),
         Claim(
             "The smaller the batches, the farther below.", place,
             "share of 2/η that it has, less that with batches a quarter as large; last third of training",
-            [results.measure(more, larger, smaller) for smaller, larger in itertools.pairwise(names)], 0.0, NONE,
+            {
+                f"batches of {larger} beside {smaller}": results.measure(more, names[larger], names[smaller])
+                for smaller, larger in itertools.pairwise(names)
+            },
+            0.0, NONE,
         ),
         Claim(
             "It is the batch sharpness that comes to 2/η.", place, "batch sharpness over 2/η, mean over the last third of training",
-            [at_rest(results, name) for name in small], NEAR, "a fifth of the threshold", about=1.0,
+            {words: at_rest(results, name) for words, name in small.items()}, NEAR, "a fifth of the threshold", about=1.0,
         ),
     ]  # fmt: skip
     return [claim for claim in found if claim.parts]  # of one batch size there is nothing to compare

@@ -90,8 +90,11 @@ def growth(moment: int) -> Callable[[Run, Run], Sample]:
 def claims(results: Results) -> list[Claim]:
     """Whether Σ is very anisotropic, whether few directions have most of it, and whether the sample is large enough."""
 
-    def measure(of: Callable[[Run, int], float]) -> list[Measurement]:
-        return [results.measure(lambda run, at=moment: Sample(of(run, at)), NAMES[MANY]) for moment in MOMENTS]
+    def measure(of: Callable[[Run, int], float]) -> dict[str, Measurement]:
+        return {
+            words: results.measure(lambda run, at=moment: Sample(of(run, at)), NAMES[MANY])
+            for moment, words in MOMENTS.items()
+        }
 
     both, footnote = "at the first step and at the last", "footnote 6"
     return [
@@ -105,10 +108,10 @@ def claims(results: Results) -> list[Claim]:
             f"section 2, below equation 5, and {footnote}",
             f"1 less the power with which the effective rank grows from {FEW} gradients to {MANY}, 0 for noise alike in all "
             f"directions, {both}",
-            [
-                results.measure(lambda few, many, of=growth(moment): Sample(1 - of(few, many).value), *NAMES.values())
-                for moment in MOMENTS
-            ],
+            {
+                words: results.measure(lambda few, many, of=growth(moment): Sample(1 - of(few, many).value), *NAMES.values())
+                for moment, words in MOMENTS.items()
+            },
             SAMPLED, "half: nearer to no growth than to that of noise alike in all directions",
         ),
         Claim(

@@ -55,19 +55,26 @@ def fall(one: Run, other: Run) -> Sample:
 
 def claims(results: Results) -> list[Claim]:
     """Whether the kurtosis falls with the batch size, and is that of Gaussian noise in the end."""
-    names = [setting.name for setting in results.study.curve("batches")]
-    largest = results.study.curve("batches")[-1]
+    sizes = results.study.curve("batches")
+    largest = sizes[-1]
     place = "section 2, above equation 4"
     return [
         Claim(
             "The larger the batch, the nearer its gradient is to a Gaussian.", place,
             "difference in excess kurtosis at the first step, where all have the same weights; each size beside four times it",
-            [results.measure(fall, *pair) for pair in itertools.pairwise(names)], 0.0, NONE,
+            {
+                f"batches of {one['batch']} beside {other['batch']}": results.measure(fall, one.name, other.name)
+                for one, other in itertools.pairwise(sizes)
+            },
+            0.0, NONE,
         ),
         Claim(
             "For large enough batches the gradient estimator is Gaussian.", place,
             f"excess kurtosis with batches of {largest['batch']}, at the first step and at the last",
-            [results.measure(lambda run, at=moment: Sample(kurtosis(at)(run)), largest.name) for moment in MOMENTS],
+            {
+                words: results.measure(lambda run, at=moment: Sample(kurtosis(at)(run)), largest.name)
+                for moment, words in MOMENTS.items()
+            },
             NEAR, "a quarter; a Laplace distribution has 3", about=0.0,
         ),
     ]  # fmt: skip

@@ -99,8 +99,8 @@ def away_from_mean(run: Run) -> float:
 def claims(results: Results) -> list[Claim]:
     """Whether η tr Σ / N is the mean over training sets, what becomes of it, and whether it self-averages."""
 
-    def measure(of: Callable[[Run], Sample]) -> list[Measurement]:
-        return [results.measure(of, name) for name in NAMES]
+    def measure(of: Callable[[Run], Sample]) -> dict[str, Measurement]:
+        return {f"N = {examples}": results.measure(of, name) for examples, name in zip(EXAMPLES, NAMES, strict=True)}
 
     sizes = " and ".join(str(examples) for examples in EXAMPLES)
     return [

@@ -53,8 +53,8 @@ def better_by_ratio(results: Results, name: str, number: str) -> Measurement:
     return measured(lambda *means: disagreement(numbers, means) - disagreement(ratios, means), *curves)
 
 
-def leads_of_smaller(results: Results, name: str) -> list[Measurement]:
-    """By how much the smaller of two batch sizes is better at equal ratios, mean over these, for each pair."""
+def leads_of_smaller(results: Results, name: str) -> dict[str, Measurement]:
+    """By how much the smaller of two batch sizes is better at equal ratios, mean over these, for each pair in words."""
 
     def lead(smaller: np.ndarray, larger: np.ndarray) -> float:
         both = trained(smaller) & trained(larger)
@@ -63,8 +63,11 @@ def leads_of_smaller(results: Results, name: str) -> list[Measurement]:
         return float(np.mean(smaller[both] - larger[both]))
 
     by_batch = results.study.by(name, "batch")
-    curves = [curve(results, by_batch[batch], ACCURACY) for batch in sorted(by_batch)]
-    return [measured(lead, *pair) for pair in itertools.combinations(curves, 2)]
+    curves = {batch: curve(results, by_batch[batch], ACCURACY) for batch in sorted(by_batch)}
+    return {
+        f"batches of {smaller} and {larger}": measured(lead, curves[smaller], curves[larger])
+        for smaller, larger in itertools.combinations(curves, 2)
+    }
 
 
 def exponent_of_batch(results: Results, name: str, number: str) -> Measurement:

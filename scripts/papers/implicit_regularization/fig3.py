@@ -52,9 +52,7 @@ def draw(results: Results) -> dict[str, Picture]:
 def claims(results: Results) -> list[Claim]:
     """Whether batch sizes agree at equal ratios of the learning rate, and of lambda, to the batch size."""
     place = "section 3, figure 3"
-    of_batches = [
-        curve(results, settings, DIVERSITY) for settings in results.study.by("rates_by_batch", "batch").values()
-    ]
+    by_batch = results.study.by("rates_by_batch", "batch")
     return [
         *claims_of_ratio(results, "rates_by_batch", "rate", "ε", f"{place}(a)", ALIKE),
         *claims_of_ratio(results, "penalties_by_batch", "penalty", "λ", f"{place}(b)", ALIKE),
@@ -62,7 +60,11 @@ def claims(results: Results) -> list[Claim]:
             "The gradients of batches are diverse, so that the second term of equation 22 dominates.", "section 3",
             "log2 of the mean squared error of a batch's gradient over the squared gradient of all at the last epoch's "
             "beginning, mean over learning rates, for each batch size",
-            [measured(mean_of_trained, one) for one in of_batches], math.log2(MUCH),
+            {
+                f"batches of {batch}": measured(mean_of_trained, curve(results, settings, DIVERSITY))
+                for batch, settings in by_batch.items()
+            },
+            math.log2(MUCH),
             f"'≫' is a factor of {MUCH}", decided_after=Late("the claim and its border"),
         ),
     ]  # fmt: skip

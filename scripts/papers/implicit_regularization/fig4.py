@@ -98,7 +98,7 @@ def claims(results: Results) -> list[Claim]:
             "The test accuracy is lower, the larger n, whatever the number of epochs.",
             f"{place}(c)",
             f"highest test accuracy over α with n = 1 less that with n = {most}, for each number of epochs",
-            [lead(within(results, 1, budget), within(results, most, budget)) for budget in budgets],
+            {f"{budget} epochs": lead(within(results, 1, budget), within(results, most, budget)) for budget in budgets},
             0.0,
             NONE,
         )  # fmt: skip

@@ -79,12 +79,13 @@ def better_by_move(results: Results, curves: list[Curve]) -> Measurement:
     return measured(lambda *means: disagreement(effective, means) - disagreement(moves, means), *curves)
 
 
-def alike_at_optimum(results: Results) -> list[Measurement]:
-    """The difference between the accuracies of two n at their best learning rates, for each pair and budget."""
-    rates, found = np.array(results.study.values["rates"]), []
+def alike_at_optimum(results: Results) -> dict[str, Measurement]:
+    """The difference between the accuracies of two n at their best learning rates, for each pair and budget in words."""
+    rates, found = np.array(results.study.values["rates"]), {}
     for budget in results.study.values["budgets"]:
-        grids = [("α", rates, within(results, n, budget)) for n in ns_of(results)]
-        found += [highest_lead(one, other) for one, other in itertools.combinations(grids, 2)]
+        grids = {n: ("α", rates, within(results, n, budget)) for n in ns_of(results)}
+        for one, other in itertools.combinations(grids, 2):
+            found[f"n = {one} and {other}, {budget} epochs"] = highest_lead(grids[one], grids[other])
     return found
 
 
@@ -135,10 +136,12 @@ def claims(results: Results) -> list[Claim]:
             "The gradients of different examples are close to orthogonal.", "appendix D, last paragraph",
             "of the gradients of two examples of a batch, mean over pairs, training and learning rates that trained, with n = 1: "
             "inner product over the mean squared norm, cosine of pairs of one class, cosine of pairs of two classes",
-            [
-                with_single_moves(results, of)
-                for of in (product_of_pairs, cosine_of_pairs("within"), cosine_of_pairs("between"))
-            ], ORTHOGONAL,
+            {
+                "inner product": with_single_moves(results, product_of_pairs),
+                "cosine within a class": with_single_moves(results, cosine_of_pairs("within")),
+                "cosine between classes": with_single_moves(results, cosine_of_pairs("between")),
+            },
+            ORTHOGONAL,
             f"{ORTHOGONAL:g}: an angle within 6 degrees of a right one; the paper says 'close to' and gives no number",
             about=0.0, decided_after=UNMEASURED,
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from papers.implicit_regularization.modified_flow import NEAR, SECOND, THIRD, WHY_NEAR, distances, order
 from sgdscope.claims import Claim, Measurement
 from sgdscope.figure import Figure
@@ -53,7 +55,7 @@ def claims(results: Results) -> list[Claim]:
     """Whether single sequences scatter at the orders that the paper says."""
     place = "section 2.2, remarks on the analysis"
 
-    def claim(says: str, of: str, measured: Measurement | list[Measurement], about: int) -> Claim:
+    def claim(says: str, of: str, measured: Measurement | Mapping[str, Measurement], about: int) -> Claim:
         quantity = f"slope of {of} at the three smallest learning rates, both logarithmic"
         return Claim(says, place, quantity, measured, NEAR, WHY_NEAR, about=about)
 
@@ -69,7 +71,7 @@ def claims(results: Results) -> list[Claim]:
         claim(
             "Where each example is sampled once per epoch, both the variance and the bias arise at O(ε²).",
             f"{scatter}, and of the distance of that mean from the flow of the loss, after an epoch,",
-            [slope("once_spread"), slope("sgd_to_plain")], SECOND,
+            {"variance": slope("once_spread"), "bias": slope("sgd_to_plain")}, SECOND,
         ),
         claim(
             "With the second epoch in the opposite order the variance at O(ε²) vanishes.",

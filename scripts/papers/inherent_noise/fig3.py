@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from papers.inherent_noise._sums import (
@@ -76,7 +77,11 @@ def _pair(
     lead = f"at its end, the leads in {symbol} of 2000 over 64 and of 8000 over 2000 units"
     ordered = results.measure(share_in_order(column, sign), *names, discrete=True)
     yield Claim(says, place, share, ordered, 0.5, BULK)
-    of_pairs = [results.measure(lead_at_end(column, sign, smaller), *names) for smaller in range(len(names) - 1)]
+    units = itertools.pairwise(setting["units"] for setting in results.study.curve("networks"))
+    of_pairs = {
+        f"{larger} units beside {smaller}": results.measure(lead_at_end(column, sign, place), *names)
+        for place, (smaller, larger) in enumerate(units)
+    }
     yield Claim(says, place, lead, of_pairs, 0.0, NONE)
 
 

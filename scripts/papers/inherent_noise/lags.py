@@ -168,7 +168,8 @@ def claims(results: Results) -> list[Claim]:
         last = _last_step(results, name)
         for stage in (stage for stage in STAGES if stage[0] < last):
             where = f"{units} units, {_words(stage, last)}"
-            of_lags = [results.measure(share_at(lag, stage), name) for lag in lags_of(results, name, stage)]
+            lags = lags_of(results, name, stage)
+            of_lags = {f"lag of {lag} steps": results.measure(share_at(lag, stage), name) for lag in lags}
             found += [
                 Claim(
                     "However long ago the other batch was, the updating batch pays the larger penalty.", place,

@@ -98,10 +98,10 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             f"Penalties are most pronounced for batches that are currently being used to update ({words}).", "conclusion",
             f"share of steps with |−L̂ʰ(Bᵤ)| ≥ |−L̂ʰ(Bᵣ)|, {' and '.join(data)}",
-            [
-                results.measure(lambda run: Sample(share_larger(run, COLUMNS).value), setting.name)
+            {
+                DATA[setting["data"]]: results.measure(lambda run: Sample(share_larger(run, COLUMNS).value), setting.name)
                 for setting in results.study.curve(network)
-            ],
+            },
             0.5, HALF,
         )
         for network, words in NETWORKS.items()

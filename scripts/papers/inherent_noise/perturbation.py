@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from sgdscope.plots.style import COLOURS, Picture, Stroke, add_header, new_figur
 from sgdscope.results import Results
 from sgdscope.runs import Run
 from sgdscope.snapshots import theta_at
-from sgdscope.studies import Setting
 
 PENALTY = "taylor.updating.penalty"
 
@@ -91,32 +90,34 @@ def growth(of: Quantity, sign: int) -> Callable[[Run, Run], Sample]:
 def claims(results: Results) -> list[Claim]:
     """Whether the penalty grows with the learning rate, and larger networks stay nearer to their start."""
 
-    def of_pairs(settings: Sequence[Setting], of: Quantity, sign: int = 1) -> list[Measurement]:
-        pairs = itertools.pairwise(setting.name for setting in settings)
-        return [results.measure(growth(of, sign), *pair) for pair in pairs]
+    def of_pairs(curve: str, value: str, words: str, of: Quantity, sign: int = 1) -> dict[str, Measurement]:
+        return {
+            words.format(larger[value], smaller[value]): results.measure(growth(of, sign), smaller.name, larger.name)
+            for smaller, larger in itertools.pairwise(results.study.curve(curve))
+        }
 
-    rates, widths = results.study.curve("rates"), results.study.curve("widths")
+    rates, widths = ("rates", "rate", "η = {:g} beside {:g}"), ("widths", "units", "{} units beside {}")
     steps, units = "each learning rate beside half of it", "each width beside the next smaller one"
     nearer = "Larger networks stay nearer to their start"
     return [
         Claim(
             "A larger η produces a larger perturbation.", "section 2.2",
             f"log2 of the ratio of |−L̂ʰ(Bᵤ)| at step 0, from equal weights; {steps}",
-            of_pairs(rates, at_first), 0.0, NONE,
+            of_pairs(*rates, at_first), 0.0, NONE,
         ),
         Claim(
             "So it does in the course of training.", "section 2.2",
             f"log2 of the ratio of the mean |−L̂ʰ(Bᵤ)| over training; {steps}",
-            of_pairs(rates, over_training), 0.0, NONE,
+            of_pairs(*rates, over_training), 0.0, NONE,
         ),
         Claim(
             f"{nearer}.", "section 2.2", f"minus log2 of the ratio of ‖w − w₀‖ after as many steps; {units}",
-            of_pairs(widths, distance, -1), 0.0, NONE,
+            of_pairs(*widths, distance, -1), 0.0, NONE,
         ),
         Claim(
             f"{nearer}, in units of its length.", "section 2.2",
             f"minus log2 of the ratio of ‖w − w₀‖ / ‖w₀‖ after as many steps; {units}",
-            of_pairs(widths, relative_distance, -1), 0.0, NONE,
+            of_pairs(*widths, relative_distance, -1), 0.0, NONE,
         ),
     ]  # fmt: skip
 

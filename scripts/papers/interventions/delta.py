@@ -103,8 +103,8 @@ def draw(results: Results) -> dict[str, Picture]:
 def claims(results: Results) -> list[Claim]:
     """Whether the equations hold with δ, and with the η of a single update."""
 
-    def of(number: Callable[[Run], Sample], rules: Sequence[str] = WITH_MEMORY) -> list[Measurement]:
-        return [results.measure(number, rule) for rule in rules]
+    def of(number: Callable[[Run], Sample], rules: Sequence[str] = WITH_MEMORY) -> dict[str, Measurement]:
+        return {RULES[rule]: results.measure(number, rule) for rule in rules}
 
     rules = ", ".join(RULES[rule] for rule in WITH_MEMORY)
     cuts = results.study.values["halves"]["draws"]

@@ -101,8 +101,10 @@ def tables(results: Results) -> list[Table]:
 def claims(results: Results) -> list[Claim]:
     """Whether what keeps the temperature does as well as SGD, and whether it has SGD's regularizer."""
 
-    def both(of: Callable[[Run], Sample], one: str, other: str) -> list[Measurement]:
-        return [results.measure(less(of), f"{drawn}_{one}", f"{drawn}_{other}") for drawn in DRAWN]
+    def both(of: Callable[[Run], Sample], one: str, other: str) -> dict[str, Measurement]:
+        return {
+            words: results.measure(less(of), f"{drawn}_{one}", f"{drawn}_{other}") for drawn, words in DRAWN.items()
+        }
 
     def better(says: str, one: str, other: str) -> Claim:
         quantity = f"highest test accuracy, {RULES[one]} less {RULES[other]}; without and with replacement"

@@ -114,11 +114,11 @@ def claims(results: Results) -> list[Claim]:
     """Whether each rule follows its own modified flow, with the factors of the papers, and where Adam's changes its sign."""
     (orders,) = (setting.name for setting in results.study.curve("orders"))
     ends = results.study.curve("factors")
-    small, large = ends[0].name, ends[-1].name
+    small, large = ends[0], ends[-1]
     quantity = "slope of the distance over four halvings of the rate, both logarithmic"
 
-    def slopes(to: str) -> list[Measurement]:
-        return [results.measure(order(f"{rule}_to_{to or rule}"), orders) for rule in RULES]
+    def slopes(to: str) -> dict[str, Measurement]:
+        return {words: results.measure(order(f"{rule}_to_{to or rule}"), orders) for rule, words in RULES.items()}
 
     ratio = "measured factor over that of the theory"
     where = "measured factor of the one-norm's gradient"
@@ -133,20 +133,24 @@ def claims(results: Results) -> list[Claim]:
         ),
         Claim(
             "The heavy ball's penalty is (1 + β)/(1 − β) times gradient descent's, Nesterov's (1 − β + 2β²)/(1 − β) times.",
-            GHOSH, ratio, [results.measure(over_said(rule), small) for rule in ("heavy_ball", "nesterov")], OFF, WHY_OFF,
-            about=1.0,
+            GHOSH, ratio, {RULES[rule]: results.measure(over_said(rule), small.name) for rule in ("heavy_ball", "nesterov")},
+            OFF, WHY_OFF, about=1.0,
         ),
         Claim(
             "Adam's and RMSProp's corrections are those of the theory, whatever ε.", CATTANEO, ratio,
-            [results.measure(over_said(rule), name) for rule in ADAPTIVE for name in (small, large)], OFF, WHY_OFF, about=1.0,
+            {
+                f"{RULES[rule]}, ε = {setting['epsilon']:g}": results.measure(over_said(rule), setting.name)
+                for rule in ADAPTIVE for setting in (small, large)
+            },
+            OFF, WHY_OFF, about=1.0,
         ),
         Claim(
             "Where ε is far above the gradients, the one-norm is lowered.", CATTANEO, where,
-            [results.measure(factor(rule), large) for rule in ADAPTIVE], 0.0, NONE,
+            {RULES[rule]: results.measure(factor(rule), large.name) for rule in ADAPTIVE}, 0.0, NONE,
         ),
         Claim(
             "Where ε is far below them, it is raised.", CATTANEO, f"{where}, with a minus",
-            [results.measure(factor(rule, -1), small) for rule in ADAPTIVE], 0.0, NONE,
+            {RULES[rule]: results.measure(factor(rule, -1), small.name) for rule in ADAPTIVE}, 0.0, NONE,
         ),
     ]  # fmt: skip
     return found

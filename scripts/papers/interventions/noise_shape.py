@@ -122,17 +122,17 @@ def claims(results: Results) -> list[Claim]:
         Claim(
             "Enhanced, Gaussian and isotropic noise have the covariance's trace of small batches.", PLACE,
             "measured trace over what it is to be, both summed over training",
-            [
-                results.measure(trace_over(enhancement), "enhanced"),
-                *(results.measure(trace_over(1), name) for name in ("gaussian", "isotropic")),
-            ],
+            {
+                NOISES[name]: results.measure(trace_over(expected), name)
+                for name, expected in (("enhanced", enhancement), ("gaussian", 1), ("isotropic", 1))
+            },
             SAME, WHY_SAME, about=1.0,
             decided_after=Late("that both are summed over training, in place of the mean of ratios", {"quick": range(11, 16)}),
         ),
         Claim(
             "Enhanced and Gaussian noise are nearer to Gaussian than that of small batches.", PLACE,
             "excess kurtosis along random directions, mean over training: small batches, less the other",
-            [difference(kurtosis, "small_batches", name) for name in ("enhanced", "gaussian")], 0.0, NONE,
+            {NOISES[name]: difference(kurtosis, "small_batches", name) for name in ("enhanced", "gaussian")}, 0.0, NONE,
         ),
         better("Noise helps: small batches generalize better than large ones.", "small_batches", "large_batches"),
         better(

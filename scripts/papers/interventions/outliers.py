@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from papers.interventions._accuracy import evaluated, overfit_at
 from papers.interventions._means import draw_means
@@ -87,21 +87,21 @@ def claims(results: Results) -> list[Claim]:
     """Whether either way to hold outliers down keeps from overfitting at equal training accuracy, and width and full batches."""
     at_equal = f"at a training accuracy of {LEVEL:g}"
 
-    def than_mean(rules: Sequence[str], batches: str = "small") -> list[Measurement]:
+    def than_mean(rules: Sequence[str], batches: str = "small") -> dict[str, Measurement]:
         mean = setting(results, "mean", batches)
-        return [results.measure(less, mean, setting(results, rule, batches)) for rule in rules]
+        return {RULES[rule]: results.measure(less, mean, setting(results, rule, batches)) for rule in rules}
 
     def words(rules: Sequence[str]) -> str:
         return f"overfit of the mean less that of {', '.join(RULES[rule] for rule in rules)}, {at_equal}"
 
-    def claim(says: str, place: str, quantity: str, measured: Measurement | list[Measurement]) -> Claim:
+    def claim(says: str, place: str, quantity: str, measured: Mapping[str, Measurement]) -> Claim:
         return Claim(says, place, quantity, measured, 0.0, NONE)
 
-    by_width = [setting(results, "mean", units=units) for units in widths(results)]
+    by_width = {units: setting(results, "mean", units=units) for units in widths(results)}
     fits = "proper accuracy of the training set less the highest training accuracy"
 
     def kept_from(says: str, rules: Sequence[str]) -> Claim:
-        measured = [results.measure(margin, setting(results, rule)) for rule in rules]
+        measured = {RULES[rule]: results.measure(margin, setting(results, rule)) for rule in rules}
         return Claim(says, "coherent_gradients, sections 3.3 and 5", fits, measured, OVER, WHY_OVER)
 
     return [
@@ -123,7 +123,10 @@ def claims(results: Results) -> list[Claim]:
         claim(
             "Wider networks overfit less.", "coherent_gradients, section 5",
             f"overfit of a network less that of the next wider one, {at_equal}",
-            [results.measure(less, *pair) for pair in itertools.pairwise(by_width)],
+            {
+                f"{wide} units beside {narrow}": results.measure(less, by_width[narrow], by_width[wide])
+                for narrow, wide in itertools.pairwise(by_width)
+            },
         ),
         claim(
             "With the whole training set as the batch, too, winsorized gradients overfit less.", "coherent_gradients, section 4",

@@ -67,8 +67,11 @@ def draw(results: Results) -> dict[str, Picture]:
 def claims(results: Results) -> list[Claim]:
     """Whether curvature is the penalty: over training, at its ends, and with other rules."""
 
-    def of(number: Callable[..., Sample], *rules: str) -> list[Measurement]:
-        return [results.measure(number, *[f"{network}_{rule}" for rule in rules]) for network in NETWORKS]
+    def of(number: Callable[..., Sample], *rules: str) -> dict[str, Measurement]:
+        return {
+            words: results.measure(number, *[f"{network}_{rule}" for rule in rules])
+            for network, words in NETWORKS.items()
+        }
 
     def claim(says: str, when: str, number: Callable[..., Sample], rule: str) -> Claim:
         quantity = f"sum of ½ δᵀHδ over that of the penalties, {when}"

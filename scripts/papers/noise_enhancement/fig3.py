@@ -37,6 +37,7 @@ LATER = Late(
     "the claim and its border, and that an exponent is that of the means of seeds, by the jackknife, in place of the mean"
 )
 TIMES = 1.25  # of convergence times that agree: they are whole epochs
+ENDS = {0: "end with little noise", -1: "end with much noise"}  # of a curve
 NEARLY = 1.1  # of effective batch sizes: within that factor they are the same
 
 
@@ -178,7 +179,7 @@ def claims(results: Results) -> list[Claim]:
     for network in results.study.curves:
         by_batch, by_alpha = pair(results, network)
         at_ends = [
-            [judged(partial(peak, varied, end), arm) for end in (0, -1)]
+            {words: judged(partial(peak, varied, end), arm) for end, words in ENDS.items()}
             for arm, varied in ((by_batch, "batch"), (by_alpha, "alpha"))
         ]
         found += [

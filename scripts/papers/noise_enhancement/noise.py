@@ -125,39 +125,42 @@ def claims(results: Results) -> list[Claim]:
     alphas = "α = " + ", ".join(f"{setting['alpha']:g}" for setting in settings)
     both = "at the first step and at the last"
 
-    def measure(of: Callable[[Setting], Sequence[Quantity]]) -> list[Measurement]:
-        pairs = [(quantity, setting.name) for setting in settings for quantity in of(setting)]
-        return [results.measure(sample(quantity), name) for quantity, name in pairs]
+    def measure(of: Quantity) -> dict[str, Measurement]:
+        return {f"batches of {setting['reduced']}": results.measure(sample(of), setting.name) for setting in settings}
 
-    def of_factor(setting: Setting) -> list[Quantity]:
-        return [over(ratio(ENHANCED, PLAIN, moment), factor(setting)) for moment in MOMENTS]
+    def at_both(of: Callable[[Setting, int], Quantity]) -> dict[str, Measurement]:
+        return {
+            f"α = {setting['alpha']:g}, {words}": results.measure(sample(of(setting, moment)), setting.name)
+            for setting in settings
+            for moment, words in MOMENTS.items()
+        }
 
     why = "off by a tenth at most; the margin was chosen before any result was seen"
     return [
         Claim(
             "The covariance of the noise is enhanced by a factor of α² + (1 − α)².", "section 2, equation 10",
             f"ratio of the traces with noise enhancement and without, over that factor, {alphas}, {both}",
-            measure(of_factor), NEAR, why, about=1.0,
+            at_both(lambda setting, moment: over(ratio(ENHANCED, PLAIN, moment), factor(setting))), NEAR, why, about=1.0,
         ),
         Claim(
             "That is the covariance of the noise of the effective batch size.", "section 2, equation 11",
             f"trace with noise enhancement in batches of 100, {alphas}, over that without in batches of {batches}, {both}",
-            measure(lambda _: [ratio(ENHANCED, REDUCED, moment) for moment in MOMENTS]), NEAR, why, about=1.0,
+            at_both(lambda _, moment: ratio(ENHANCED, REDUCED, moment)), NEAR, why, about=1.0,
         ),
         Claim(
             "Noise enhancement suppresses the non-Gaussianity compared with the case of just reducing B.", "section 4",
             f"excess kurtosis in batches of {batches}, less that with noise enhancement in batches of 100, {alphas}, at the last step",
-            measure(lambda _: [difference(kurtosis(REDUCED, LAST), kurtosis(ENHANCED, LAST))]), 0.0, NONE,
+            measure(difference(kurtosis(REDUCED, LAST), kurtosis(ENHANCED, LAST))), 0.0, NONE,
         ),
         Claim(
             "The noise of SGD is far from Gaussian during training, at least for not too large batches.", "section 2",
             f"excess kurtosis in batches of {batches} at the last step",
-            measure(lambda _: [kurtosis(REDUCED, LAST)]), FAR, "1: a third of a Laplace distribution's",
+            measure(kurtosis(REDUCED, LAST)), FAR, "1: a third of a Laplace distribution's",
         ),
         Claim(
             "It looks Gaussian only in an early stage of training.", "section 4, footnote 7",
             f"excess kurtosis in batches of {batches} at the last step less that at the first",
-            measure(lambda _: [difference(kurtosis(REDUCED, LAST), kurtosis(REDUCED, FIRST))]), 0.0, NONE,
+            measure(difference(kurtosis(REDUCED, LAST), kurtosis(REDUCED, FIRST))), 0.0, NONE,
         ),
     ]  # fmt: skip
 

@@ -41,11 +41,13 @@ def draw(results: Results) -> dict[str, Picture]:
     return {"plain_sgd": figure}
 
 
-def of_equal_noise(results: Results) -> list[tuple[Curve, Curve]]:
-    """For each α above 1 the smaller batches whose noise has the same covariance, and the large ones with that α."""
+def of_equal_noise(results: Results) -> dict[str, tuple[Curve, Curve]]:
+    """For each α above 1, in words, the smaller batches whose noise has the same covariance, and the large ones with that α."""
     smaller = {setting["batch"]: setting for setting in results.study.curve(NETWORK, varies="batch")}
     enhanced = [setting for setting in results.study.curve(NETWORK, varies="alpha") if setting["alpha"] > 1]
-    return [(curve(results, [smaller[effective(one)]]), curve(results, [one])) for one in enhanced]
+    return {
+        f"α = {one['alpha']:g}": (curve(results, [smaller[effective(one)]]), curve(results, [one])) for one in enhanced
+    }
 
 
 def gain_of_some_alpha(plain: Curve, enhanced: Curve) -> Measurement:
@@ -61,8 +63,8 @@ def claims(results: Results) -> list[Claim]:
     alphas = ", ".join(f"{setting['alpha']:g}" for setting in enhanced)
     sizes = ", ".join(f"{effective(setting):g}" for setting in enhanced)
 
-    def measure(of: Callable[[Means, Means], float]) -> list[Measurement]:
-        return [judged(partial(by_seed, of), *curves) for curves in of_equal_noise(results)]
+    def measure(of: Callable[[Means, Means], float]) -> dict[str, Measurement]:
+        return {words: judged(partial(by_seed, of), *curves) for words, curves in of_equal_noise(results).items()}
 
     return [
         Claim(
