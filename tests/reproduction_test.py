@@ -942,6 +942,30 @@ class Reports(Runs):
             claim = Claim("It is so.", "nowhere", "a number", measured, 0, "0")
             self.assertRegex(report._numbers(claim)[3], f"^{words}")
 
+    def test_the_weakest_condition_is_named_where_its_number_stands(self) -> None:
+        few, many = (Measurement({str(seed): Sample(mean + seed) for seed in (1, 2, 3, 4, 5)}) for mean in (-2, 7))
+        claims = [
+            Claim("It is so.", "nowhere", "a number", measured, 0, "0")
+            for measured in ({"batches of 40": many, "batches of 4": few}, many)
+        ]
+        figure, study = figures("inherent_noise")["fig1"], study_of("inherent_noise", "fig1", "quick")
+        folder = self.root / "paper" / "results" / "quick"
+        folder.mkdir(parents=True)
+        file = folder / "claims.csv"
+        file.write_text(report._claims_csv([report.Chapter("fig9", figure, study, claims, [], "", [])]))
+        rows = kept.rows_of(file)
+        self.assertEqual([(row["condition"], row["mean"]) for row in rows], [("batches of 4", "1.0"), ("", "10.0")])
+        self.assertEqual(list(rows[0])[3:5], ["quantity", "condition"])
+        names = "| fig9 | It is so. Measured: a number |  | batches of 4: 1 (-0.963 … 2.96) | > 0 | 5 |"
+        self.assertIn(names, kept.table("paper", self.root))
+        earlier = [{column: cell for column, cell in row.items() if column != "condition"} for row in rows]
+        kept.write_rows(file, earlier)
+        self.assertIn(names.replace("batches of 4: ", ""), kept.table("paper", self.root))
+        kept.write_rows(file, [earlier[1], rows[0]])
+        text = kept.table("paper", self.root)
+        self.assertIn(names, text)
+        self.assertIn("| fig9 | It is so. Measured: a number |  | 10 (", text)
+
     def test_the_pages_tables_are_those_of_the_results_that_are_kept(self) -> None:
         for page in (ROOT / "configs").glob("*/README.md"):
             head, tail = kept.parts_of(page)

@@ -257,7 +257,9 @@ def _measured(row: Mapping[str, str]) -> str:
 
 def _cells(row: Mapping[str, str], before: str) -> list[str]:
     """A row of the table."""
-    here = f"{float(row['mean']):.3g}" if row["mean"] else "–"
+    condition = row.get("condition", "")  # rows kept earlier lack it
+    here = f"{condition}: " if condition else ""
+    here += f"{float(row['mean']):.3g}" if row["mean"] else "–"
     if row["low"]:
         here += f" ({float(row['low']):.3g} … {float(row['high']):.3g})"
     border = f"> {float(row['border']):g}"
