@@ -767,7 +767,10 @@ class Reports(Runs):
         rows[1] |= {"decided_after": "the border", "seen": "5"}
         lines = [",".join(one.values()) for one in rows]
         (folder / "claims.csv").write_text("\n".join([",".join(row), *lines, ""]))
+        present = {kept.form(one) for one in rows}
+        self.enterContext(mock.patch.object(kept, "present_claims", lambda paper, size: present))
         text = kept.table("paper", self.root)
+        self.assertNotIn(kept.EARLIER_FORM, text)
         self.assertIn("By the level alone up to 0.15 of 3 judged figures", text)
         # 0.001 · 3 and 0.02 · 2 are no more than 0.05.
         self.assertIn("Of the 2 claims that are decided, 2 would stay so after Holm's procedure over all 3", text)
@@ -775,6 +778,23 @@ class Reports(Runs):
         self.assertIn("1 with results of these very runs, 1 only with those of others", text)
         (folder / "claims.csv").write_text("\n".join([",".join(row), *lines, lines[2], ""]))
         self.assertIn("1 would stay so", kept.table("paper", self.root))  # 0.02 · 3 is more
+        present.remove(kept.form(rows[1]))  # as if the claim of fig1 were measured in another way now
+        text = kept.table("paper", self.root)
+        self.assertIn("| earlier form: holds | earlier form:  |  |", text)
+        self.assertIn("Of the 1 claims that are decided, 1 would stay so after Holm's procedure over all 3", text)
+        self.assertIn(kept.OUT_OF_DATE, text)
+
+    def test_claims_of_the_code_are_known_by_what_identifies_their_rows(self) -> None:
+        results = Results(study_of("inherent_noise", "fig1", "quick"), [])
+        claims = figures("inherent_noise")["fig1"].claims(results)
+        chapter = report.Chapter("fig1", figures("inherent_noise")["fig1"], results.study, claims, [], "", [])
+        rows = list(csv.DictReader(io.StringIO(report._claims_csv([chapter]))))
+        present = kept.present_claims("inherent_noise", "quick")
+        self.assertLessEqual({kept.form(row) for row in rows}, present)
+        other = {**rows[0], "border": str(float(rows[0]["border"]) + 0.1)}
+        self.assertEqual(kept.as_they_are_now([rows[0], other], present), [
+            rows[0], {**other, "verdict": "earlier form: not decided", "alone": "earlier form: not decided", "reason": ""},
+        ])  # fmt: skip
 
     def test_what_was_decided_late_is_told_with_the_seeds_that_were_known(self) -> None:
         late = Late("the border")

@@ -12,14 +12,14 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sgdscope.catalogue import CONFIGS, ROOT, SIZES, figures, jobs_of, time_of, with_size
+from sgdscope.catalogue import CONFIGS, ROOT, SIZES, figures, jobs_of, study_of, time_of, with_size
 from sgdscope.document import Table, markdown
 from sgdscope.durations import Durations
 from sgdscope.errors import DATA, Error, need_matplotlib
 from sgdscope.files import IN_CONFIGS, replacing
 from sgdscope.plan import CIFAR10_SPLIT, Reproduction
 from sgdscope.report import DATA_NAMES, distinct, of_whole_paper
-from sgdscope.results import load_outcome
+from sgdscope.results import Results, load_outcome
 from sgdscope.runs import Run
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
@@ -199,7 +199,45 @@ def _key(row: Mapping[str, str]) -> list[str]:
     return [row["figure"], row["claim"]]
 
 
+EARLIER_FORM = "earlier form: "
+OUT_OF_DATE = (
+    f"'{EARLIER_FORM.rstrip(': ')}' stands before the verdict on a claim that is measured in another way now, has another border, or is "
+    "not made any more. It is of the\nruns and of the rule of that time, and is not counted here."
+)
+
+
+def present_claims(paper: str, size: str) -> set[tuple[object, ...]]:
+    """What identifies each claim that the code makes now at a size, as `form` does a kept row."""
+    found: set[tuple[object, ...]] = set()
+    for name, figure in figures(paper).items():
+        if not with_size(paper, [name], size):
+            continue
+        study = study_of(paper, name, size)
+        nothing = Results(study, [load_outcome(job, CONFIGS / "no such folder") for job in study.jobs()])
+        for claim in figure.claims(nothing):
+            found.add((name, claim.says, claim.quantity, float(claim.border), claim.about))
+    return found
+
+
+def form(row: Mapping[str, str]) -> tuple[object, ...]:
+    """Figure, claim, quantity, border and what it is about: what a kept row shares with the claim that it is of."""
+    about = float(row["about"]) if row["about"] else None
+    return row["figure"], row["claim"], row["quantity"], float(row["border"]), about
+
+
+def as_they_are_now(claims: Rows, present: set[tuple[object, ...]]) -> Rows:
+    """The rows, with a word before the verdicts on claims that were made, measured or bordered otherwise then."""
+    found = []
+    for row in claims:
+        old = bool(row["verdict"]) and form(row) not in present
+        verdicts = {name: EARLIER_FORM + row[name] for name in ("verdict", "alone")}
+        found.append({**row, **verdicts, "reason": ""} if old else row)
+    return found
+
+
 def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
+    paper = folder.parent.parent.name
+    claims = as_they_are_now(claims, present_claims(paper, folder.name))
     yield f"Of the size {folder.name}:"
     runs = rows_of(folder / "runs.csv")
     if runs:
@@ -213,7 +251,9 @@ def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
     for reason in dict.fromkeys(row["reason"] for row in claims if not row["verdict"]):
         names = dict.fromkeys(row["figure"] for row in claims if not row["verdict"] and row["reason"] == reason)
         yield f"No verdicts on {', '.join(names)}: {reason}."
-    judged = [row for row in claims if row["verdict"]]
+    judged = [row for row in claims if row["verdict"] and not row["verdict"].startswith(EARLIER_FORM)]
+    if len(judged) < sum(bool(row["verdict"]) for row in claims):
+        yield OUT_OF_DATE
     decided = sum(row["verdict"] != "not decided" for row in judged)
     told = of_whole_paper([float(row["p"]) for row in judged], decided, len({row["figure"] for row in judged}))
     yield from [told, *_decided_late(judged)] if told else []
