@@ -391,7 +391,7 @@ class Noise(Made):
 
     def test_what_the_paper_says(self) -> None:
         self.make_runs(1.0, 1.0, lambda s, kind: (0.2, 40 / s["reduced"] + 2) if kind == noise.REDUCED else (0.1, 0.5))
-        self.assert_verdicts(noise.FIGURE, *[HOLDS] * 5)
+        self.assert_verdicts(noise.FIGURE, *[HOLDS] * 8)
         strength, effective, suppressed, *_ = self.judge(noise.FIGURE)
         for claim in (strength, effective):
             np.testing.assert_allclose([part.summary.mean for part in claim.parts], 1.0)
@@ -403,7 +403,19 @@ class Noise(Made):
 
     def test_noise_of_another_strength_that_becomes_gaussian(self) -> None:
         self.make_runs(0.8, 1.2, lambda s, kind: (2.0, 0.1 if kind == noise.REDUCED else 0.5))
-        self.assert_verdicts(noise.FIGURE, *[FAILS] * 5)
+        self.assert_verdicts(noise.FIGURE, *[FAILS] * 8)
+
+    def test_each_batch_size_is_judged_by_itself(self) -> None:
+        self.make_runs(1.0, 1.0, lambda s, kind: (0.0, 16 / s["reduced"]))
+        claims = self.judge(noise.FIGURE)
+        found = {claim.says: claim.verdict for claim in claims if "far from Gaussian" in claim.says}
+        words = "The noise of SGD in batches of {} is far from Gaussian during training."
+        self.assertEqual(found, {words.format(40): FAILS, words.format(20): FAILS, words.format(4): HOLDS})
+
+    def test_noise_that_is_far_from_gaussian_from_the_beginning(self) -> None:
+        self.make_runs(1.0, 1.0, lambda s, kind: (2.0, 4.0))
+        early, only = self.judge(noise.FIGURE)[-2:]
+        self.assertEqual((early.verdict, only.verdict), (FAILS, HOLDS))
 
     def test_the_smaller_batches_are_the_effective_ones(self) -> None:
         for size in ("quick", "full"):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from papers.noise_enhancement._curves import logarithmic
-from sgdscope.claims import NONE, Claim, Measurement, Sample, TooLittle
+from papers.noise_enhancement._curves import SEEN, logarithmic
+from sgdscope.claims import NONE, Claim, Late, Measurement, Sample, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.style import COLOURS, RED, Axes, Picture, new_figure
 from sgdscope.results import Results
@@ -152,10 +152,20 @@ def claims(results: Results) -> list[Claim]:
             f"excess kurtosis in batches of {batches}, less that with noise enhancement in batches of 100, {alphas}, at the last step",
             measure(difference(kurtosis(REDUCED, LAST), kurtosis(ENHANCED, LAST))), 0.0, NONE,
         ),
+        *[
+            Claim(
+                f"The noise of SGD in batches of {setting['reduced']} is far from Gaussian during training.", "section 2",
+                "excess kurtosis at the last step",
+                results.measure(sample(kurtosis(REDUCED, LAST)), setting.name), FAR, "1: a third of a Laplace distribution's",
+                decided_after=Late("that each batch size has a claim of its own", SEEN),
+            )
+            for setting in settings
+        ],
         Claim(
-            "The noise of SGD is far from Gaussian during training, at least for not too large batches.", "section 2",
-            f"excess kurtosis in batches of {batches} at the last step",
-            measure(kurtosis(REDUCED, LAST)), FAR, "1: a third of a Laplace distribution's",
+            "The noise of SGD looks Gaussian in an early stage of training.", "section 4, footnote 7",
+            f"excess kurtosis in batches of {batches} at the first step",
+            measure(kurtosis(REDUCED, FIRST)), FAR, "1: beyond it the noise is far from Gaussian", about=0.0,
+            decided_after=Late("the claim and its border", SEEN),
         ),
         Claim(
             "It looks Gaussian only in an early stage of training.", "section 4, footnote 7",
@@ -178,6 +188,11 @@ FIGURE = Figure(
     departures=(
         "The paper names no measure of how far from Gaussian noise is. Here: the excess kurtosis along random directions, which is "
         "0 for Gaussian noise and 3 for a Laplace distribution.",
+        "The paper's noise is far from Gaussian 'at least for not too large batches', and does not say which are: each size is judged by "
+        "itself. The excess kurtosis of the mean of independent examples falls as 1/B.",
+        "Equations 10 and 11 are identities: the claims on them check the program and say nothing of networks. Equation 11 takes N ≫ B; "
+        "by equation 4 itself its ratio is 0.98 in the quick variant. That noise enhancement suppresses the non-Gaussianity, too, "
+        "follows wherever single examples have an excess kurtosis above 0.",
         "Each α trains in batches of 100 for 1,000 steps (full variant: 10,000), and both kinds of noise are drawn at its weights; α "
         "is chosen so that the effective batch size is whole.",
     ),
