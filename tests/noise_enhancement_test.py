@@ -8,7 +8,6 @@ import math
 import unittest
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from papers.noise_enhancement._curves import (
     gain,
     gap_lost,
     judged,
+    mean_gain,
     need_best_inside,
     peak,
     slope,
@@ -53,6 +53,12 @@ REACHED = "the training loss 0.0009 is at most stop.train_loss = 0.001"
 def effective(setting: Setting) -> float:
     """The effective batch size, equation 11."""
     return setting["batch"] / (setting["alpha"] ** 2 + (1 - setting["alpha"]) ** 2)
+
+
+def strength(setting: Setting) -> float:
+    """The noise's covariance by equations 4 and 10, in units of that of single examples."""
+    examples, batch = setting["examples"], setting["batch"]
+    return (setting["alpha"] ** 2 + (1 - setting["alpha"]) ** 2) / batch * (examples - batch) / (examples - 1)
 
 
 class Made(RunFolders):
@@ -140,6 +146,14 @@ class Jobs(Made):
         jobs = jobs_of("noise_enhancement", figures("noise_enhancement"), "quick")
         self.assertLess(Durations.load("noise_enhancement").of_all("quick", jobs), 10 * 60)
 
+    def test_figure_3_knows_how_many_examples_there_are(self) -> None:
+        of_data = {"fashion_mnist": 60000, "cifar10": 50000, "cifar100": 50000}
+        for size in ("quick", "desk", "full"):
+            for setting in study(fig3.FIGURE, size).settings:
+                limits = [word.partition("=")[2] for word in setting.overrides if word.startswith("data.train_limit=")]
+                examples = int(limits[0]) if limits else of_data[read_json(setting.config)["data"]["name"]]
+                self.assertEqual(setting["examples"], examples)
+
     def test_quick_batches_fill_the_training_set(self) -> None:
         for setting in study(fig3.FIGURE).settings:
             (limit,) = [word.partition("=")[2] for word in setting.overrides if word.startswith("data.train_limit")]
@@ -156,7 +170,8 @@ class Numbers(unittest.TestCase):
     @staticmethod
     def curve(alpha: float, accuracy: Sequence[float], steps: Sequence[float], batch: Sequence[int]) -> Curve:
         """Two seeds that hardly differ."""
-        settings = tuple(Setting("", Path(), (), values={"alpha": alpha, "batch": size}) for size in batch)
+        values = [{"alpha": alpha, "batch": size, "examples": 4000} for size in batch]
+        settings = tuple(Setting("", "", (), values=one) for one in values)
         return Curve(settings, np.array(accuracy)[:, None] + [0, 1e-9], np.array(steps)[:, None] + [0, 0], (), ())
 
     def test_numbers_of_curves(self) -> None:
@@ -179,7 +194,7 @@ class Numbers(unittest.TestCase):
         self.assertAlmostEqual(gap_lost(plain, strong).summary.mean, 0.0)
 
     def test_the_time_saved_knows_that_the_batch_sizes_were_chosen_by_the_same_runs(self) -> None:
-        settings = tuple(Setting("", Path(), (), values={"alpha": 1, "batch": batch}) for batch in (25, 50, 100, 200))
+        settings = tuple(Setting("", "", (), values={"alpha": 1, "batch": batch}) for batch in (25, 50, 100, 200))
         noise = 0.001 * np.array([[1, -1, 2, -2, 0], [-2, 1, 0, 1, 0], [0, 2, -1, -1, 0], [1, 0, -1, 1, -1]])
         steps = np.array([[800], [400], [200], [100]]) * (1 + 10 * noise)
         later = steps * (1 + 1e-10 * np.array([2, -1, 1, -2, 0]))
@@ -204,25 +219,40 @@ class Numbers(unittest.TestCase):
             need_best_inside(one, "batch")
         self.assertIn("add some below 25", judged(time_saved, one, one).censored)
 
-    def test_a_seed_without_an_exponent_leaves_that_of_the_means(self) -> None:
-        arms = []
-        for grid in ([(1, batch) for batch in (50, 100, 200, 400)], [(alpha, 800) for alpha in (1, 1.5, 2, 3)]):
-            settings = tuple(Setting("", Path(), (), values={"alpha": alpha, "batch": batch}) for alpha, batch in grid)
-            x, s = (
-                np.log2(values)[:, None] for values in ([b for _, b in grid], [fig3.enhancement(a) for a, _ in grid])
-            )
-            accuracy = 0.9 - 0.01 * (x - np.array([4, 1, 1, 1, 1]) * s)  # the first seed's exponent is beyond 3
-            arms.append(Curve(settings, accuracy, np.ones_like(accuracy), (), ()))
-        found = fig3.claims_of_equivalence("F1", "page 1", *arms)[2].measured
-        self.assertEqual((found.censored, found.seeds), ("", 5))
-        np.testing.assert_allclose(found.values, [4, 1, 1, 1, 1], atol=0.01)
+    def test_batches_of_the_same_noise_are_those_of_equation_4(self) -> None:
+        settings = study(fig3.FIGURE).curve("F1", varies="alpha")
+        np.testing.assert_allclose([fig3.effective(one) for one in settings], [800, 363.6, 190.5, 75.5], atol=0.05)
+        for size, figure in itertools.product(("quick", "full"), (fig3.FIGURE, plain_sgd.FIGURE)):
+            for one in study(figure, size).settings:
+                plain = {**one.values, "alpha": 1, "batch": fig3.effective(one)}
+                self.assertAlmostEqual(strength(Setting("", "", (), values=plain)), strength(one))
+
+    def test_an_alpha_without_batches_of_its_noise_is_left_out_and_named(self) -> None:
+        batches = self.curve(1, [0.9, 0.8, 0.7], [4, 2, 1], (100, 400, 800))
+        settings = [Setting("", "", (), values={"alpha": a, "batch": 800, "examples": 4000}) for a in (1, 2, 3)]
+        alphas = Curve(tuple(settings), np.full((3, 2), 0.8), np.full((3, 2), 3), (), ())
+        found = fig3.apart(fig3.log_time, batches, alphas)
+        self.assertEqual([one["alpha"] for one in found.settings], [2])  # 190.5
+        between = 2 - math.log2(4000 / 21 / 100) / 2  # log2 of the time, from 4 at 100 to 2 at 400
+        np.testing.assert_allclose(found.numbers, math.log2(3) - between)
+        self.assertEqual(found.left_out, ("α = 3 has the noise of batches of 75, beyond those that come to L**",))
+        self.assertEqual(judged(fig3.largest_time_apart, batches, alphas).problems, found.left_out)
+        with self.assertRaisesRegex(TooLittle, "α = 3 has the noise of batches of 75"):
+            fig3.apart(fig3.log_time, batches, Curve(alphas.settings[2:], alphas.accuracy, alphas.steps, (), ()))
 
     def test_both_arms_span_the_same_effective_batch_sizes(self) -> None:
         batches = self.curve(1, [0.9, 0.8, 0.7, 0.6], [1] * 4, (25, 100, 400, 800))
-        alphas = [Setting("", Path(), (), values={"alpha": alpha, "batch": 800}) for alpha in (1, 2, 3)]  # 800, 160, 62
+        values = [{"alpha": alpha, "batch": 800, "examples": 4000} for alpha in (1, 2, 3)]  # as 800, 190, 75
+        alphas = [Setting("", "", (), values=one) for one in values]
         arm = Curve(tuple(alphas), np.ones((3, 2)), np.ones((3, 2)), (), ())
         kept, _ = fig3.common_range(batches, arm)
         self.assertEqual([setting["batch"] for setting in kept.settings], [100, 400, 800])
+
+    def test_accuracy_is_compared_at_common_batches(self) -> None:
+        one, other = self.means(1, [0.5, 0.6, 0.9], [1] * 3), self.means(1.5, [0.7, 0.7], [1] * 2, (4, 2))
+        self.assertAlmostEqual(mean_gain(one, other), (0.1 - 0.2) / 2)
+        with self.assertRaisesRegex(TooLittle, "no batch size"):
+            mean_gain(one, self.means(3, [1], [16], (9,)))
 
     def test_time_is_compared_at_common_batches(self) -> None:
         one, other = self.means(1, [1] * 3, [8, 4, 1]), self.means(3, [1] * 2, [16, 64], (2, 9))
@@ -244,13 +274,15 @@ class Figures(Made):
     def test_fig1_and_fig2_as_in_the_paper(self) -> None:
         self.make_papers(fig1.FIGURE)
         claims = self.judge(fig1.FIGURE)
-        self.assertAlmostEqual(claims[0].measured.summary.mean, 0.002, delta=1e-3)
+        self.assertGreater(claims[0].measured.summary.mean, 0.005)
+        self.assertAlmostEqual(claims[1].measured.summary.mean, 0.002, delta=1e-3)
         self.assertEqual({part.seeds for claim in claims for part in claim.parts}, {len(SEEDS)})
-        for claim, verdict in zip(claims, (HOLDS, None, HOLDS, HOLDS, HOLDS), strict=True):
+        for claim, verdict in zip(claims, (HOLDS, HOLDS, None, HOLDS, HOLDS, HOLDS), strict=True):
             if verdict:
                 self.assertEqual(claim.verdict, verdict, f"{claim.says} {claim.measured}")
         self.assert_drawn(fig1.FIGURE, [2, 2])
-        self.assertEqual([claim.verdict for claim in self.judge(fig2.FIGURE)][::2], [HOLDS, HOLDS])  # the same runs
+        verdicts = [claim.verdict for claim in self.judge(fig2.FIGURE)]  # of the same runs
+        self.assertEqual(verdicts[:2] + verdicts[3:], [HOLDS] * 5)
         self.assert_drawn(fig2.FIGURE, [2, 2])
         (table,) = fig1.FIGURE.tables(self.results(fig1.FIGURE))
         self.assertEqual(table.rows[0][:4], ["F1", "1", "50", "90.00 ± 0.00"])
@@ -263,7 +295,7 @@ class Figures(Made):
                 self.root = self.root / "next"
                 accuracy = best_at(lambda alpha, power=power: 100 * alpha**power, lambda alpha: 0.9)
                 self.make_all(fig2.FIGURE, accuracy, lambda s: 1000 * s["alpha"] / s["batch"] ** 0.5)
-                self.assertEqual(self.judge(fig2.FIGURE)[1].verdict, verdict)
+                self.assertEqual(self.judge(fig2.FIGURE)[2].verdict, verdict)
 
     def test_fig1_and_fig2_to_the_contrary(self) -> None:
         accuracy = best_at(lambda alpha: 300 / alpha**2, lambda alpha: 0.9 - 0.02 * (alpha - 1))
@@ -271,49 +303,85 @@ class Figures(Made):
             fig1.FIGURE, lambda s: accuracy(s) - 0.02 * s["alpha"] * math.log10(s["batch"]), lambda s: 9000 / s["alpha"]
         )
         claims = self.judge(fig1.FIGURE)
-        self.assertEqual([claim.verdict for claim in claims], [FAILS, HOLDS, FAILS, FAILS, FAILS])
+        self.assertEqual([claim.verdict for claim in claims], [FAILS, FAILS, HOLDS, FAILS, FAILS, FAILS])
+        self.assert_verdicts(fig2.FIGURE, FAILS, FAILS, HOLDS, FAILS, FAILS, FAILS)
 
     def test_fig3_as_in_the_paper(self) -> None:
         def accuracy(setting: Setting) -> float:
-            over_best = math.log2(effective(setting) / 200)
+            over_best = math.log2(strength(setting) * 210)  # the noise of batches of 200 is the best
             return 0.9 + (0.003 if setting["alpha"] > 1 else 0) - 0.01 * over_best**2
 
-        self.make_all(fig3.FIGURE, accuracy, lambda s: 1000 * (1000 / effective(s)) ** 0.8)
-        self.assert_verdicts(fig3.FIGURE, *[HOLDS] * 8)
-        for claim in self.judge(fig3.FIGURE)[5::2]:  # the exponents
-            self.assertAlmostEqual(claim.measured.summary.mean, 1.0, delta=0.03)
-        self.assertAlmostEqual(self.judge(fig3.FIGURE)[0].measured.summary.mean, 0.8, places=9)
+        self.make_all(fig3.FIGURE, accuracy, lambda s: 1000 * (1000 * strength(s)) ** 0.8 / s["alpha"] ** 0.6)
+        self.assert_verdicts(fig3.FIGURE, *[HOLDS] * 9)
+        claims = self.judge(fig3.FIGURE)
+        self.assertAlmostEqual(claims[0].measured.summary.mean, 0.8, delta=0.05)
+        self.assertAlmostEqual(claims[7].measured.summary.mean, 0.6 * math.log2(3), delta=0.02)  # with α = 3
         self.assert_drawn(fig3.FIGURE, [2])
-        (table,) = fig3.FIGURE.tables(self.results(fig3.FIGURE))
-        self.assertEqual([row[:4] for row in table.rows], [
+        best, of_equal_noise = fig3.FIGURE.tables(self.results(fig3.FIGURE))
+        self.assertEqual([row[:4] for row in best.rows], [
             ["F1", "without noise enhancement", "200", "1"], ["F1", "with noise enhancement", "800", "2"],
         ])  # fmt: skip
+        sizes = [["F1", "1.5", "363.6"], ["F1", "2", "190.5"], ["F1", "3", "75.5"]]
+        self.assertEqual([row[:3] for row in of_equal_noise.rows], sizes)
+        self.assertRegex(of_equal_noise.rows[2][3], "^-0.9[0-9] ± 0.00$")
 
     def test_fig3_to_the_contrary(self) -> None:
         self.make_all(
-            fig3.FIGURE,
-            lambda s: 0.9 - 0.001 * s["alpha"] - 0.0001 * s["batch"] / 1000,
-            lambda s: s["batch"] / s["alpha"],
+            fig3.FIGURE, lambda s: 0.9 - 0.001 * s["alpha"] - 0.0001 * s["batch"] / 1000, lambda s: 1 / strength(s)
         )
         # The best batch size is the smallest of those tried: whether there is a peak is not known.
-        self.assert_verdicts(fig3.FIGURE, FAILS, FAILS, OPEN, FAILS, FAILS, FAILS, FAILS, OPEN)
+        self.assert_verdicts(fig3.FIGURE, FAILS, FAILS, OPEN, *[FAILS] * 6)
+
+    def test_fig3_of_noise_of_which_only_the_covariance_counts(self) -> None:
+        # With the sizes of equation 11, which takes N ≫ B, times would be apart by a factor of 1.36 with α = 3.
+        self.make_all(fig3.FIGURE, lambda s: 0.8 + 0.02 * math.log2(strength(s)), lambda s: 1e6 * strength(s) ** 1.5)
+        time, accuracy = self.judge(fig3.FIGURE)[7:]
+        self.assertEqual(time.verdict, FAILS)
+        self.assertLess(time.measured.summary.mean, 0.1)
+        self.assertLess(abs(accuracy.measured.summary.mean), 0.002)
+
+    def test_fig3_where_one_alpha_does_something_else(self) -> None:
+        self.make_all(
+            fig3.FIGURE,
+            lambda s: 0.9 - 0.01 * abs(math.log2(strength(s) * 210)) + 0.02 * (s["alpha"] == 2),
+            lambda s: 1e6 * strength(s) * (0.6 if s["alpha"] == 3 else 1),
+        )
+        time, accuracy = self.judge(fig3.FIGURE)[
+            7:
+        ]  # in the mean over the α a factor of 1.19, within that of times that agree
+        self.assertEqual((time.verdict, accuracy.verdict), (HOLDS, HOLDS))
+        self.assertAlmostEqual(time.measured.summary.mean, -math.log2(0.6), delta=0.02)
+        self.assertAlmostEqual(accuracy.measured.summary.mean, 0.02, delta=0.002)
+
+    def test_fig3_with_smaller_batches_than_alpha_has_noise_for(self) -> None:
+        def accuracy(setting: Setting) -> float:
+            return 0.9 + 0.05 * (setting["batch"] == 25) + 0.02 * (setting["alpha"] == 2)
+
+        self.make_all(fig3.FIGURE, accuracy, lambda s: 1e6 * strength(s))
+        of_all, of_common = self.judge(fig3.FIGURE)[5:7]
+        self.assertEqual((of_all.verdict, of_common.verdict), (FAILS, HOLDS))
+        self.assertAlmostEqual(of_all.measured.summary.mean, -0.03, places=6)
+        self.assertAlmostEqual(of_common.measured.summary.mean, 0.02, places=6)
+
+    def test_what_was_changed_last_counts_as_seen(self) -> None:
+        late = {figure.title: [c.decided_after for c in self.judge(figure)] for figure in FIGURES}
+        seen = {
+            title: sum(len(one.seen("quick", range(11, 16))) == 5 for one in of if one) for title, of in late.items()
+        }
+        self.assertEqual(list(seen.values()), [2, 2, 5, 4, 2])
+        self.assertIn(fig3.EQUAL_NOISE, late[plain_sgd.FIGURE.title])
 
     def test_fig3_with_a_better_alpha_beyond_those_tried(self) -> None:
         def accuracy(setting: Setting) -> float:
             return 0.9 - 0.01 * (setting["alpha"] == 1 and setting["batch"] < 800) - 0.02 / setting["alpha"]
 
         self.make_all(fig3.FIGURE, lambda s: accuracy(s) + 0.05 * (s["batch"] == 100), lambda s: 9000 / effective(s))
-        best = self.judge(fig3.FIGURE)[4]
-        self.assertLess(best.measured.summary.mean, 0)
-        self.assertEqual(
-            (best.verdict, best.reason), (OPEN, "the best α, 3, is at the end of those tried: add some above 3")
-        )
-
-    def test_fig3_of_an_accuracy_that_no_exponent_fits(self) -> None:
-        self.make_all(
-            fig3.FIGURE, lambda s: 0.9 - 0.001 * s["alpha"] - 0.0001 * s["batch"] / 1000, lambda s: s["batch"]
-        )
-        self.assertIn("no exponent from −1 to 3 is the best", self.judge(fig3.FIGURE)[-1].reason)
+        claims = self.judge(fig3.FIGURE)
+        for best in claims[5:7]:
+            self.assertLess(best.measured.summary.mean, 0)
+            self.assertEqual(
+                (best.verdict, best.reason), (OPEN, "the best α, 3, is at the end of those tried: add some above 3")
+            )
 
     def test_the_full_size_has_all_networks(self) -> None:
         for figure in (fig2.FIGURE, fig3.FIGURE):
@@ -330,37 +398,39 @@ class PlainSgd(Made):
     def test_as_in_the_paper(self) -> None:
         self.make_all(
             plain_sgd.FIGURE,
-            lambda s: 0.8 + 0.02 * math.log2(5000 / effective(s)) + 0.01 * (s["alpha"] - 1),
-            lambda s: 1e6 / effective(s),
+            lambda s: 0.8 + 0.02 * math.log2(5000 * strength(s)) + 0.01 * (s["alpha"] - 1),
+            lambda s: 1e6 * strength(s) * (0.7 if s["alpha"] > 1 else 1),
             size="full",
         )
         claims = self.judge(plain_sgd.FIGURE, size="full")
         self.assertEqual([claim.verdict for claim in claims], [HOLDS] * 4)
-        better, than_smaller, slower, alike = claims
+        better, slower, faster, than_smaller = claims
         self.assertAlmostEqual(better.measured.summary.mean, 0.02 * math.log2(5) + 0.01, places=9)
-        np.testing.assert_allclose([part.summary.mean for part in than_smaller.parts], [0.005, 0.01])
-        self.assertGreater(slower.measured.summary.mean, 2)
-        np.testing.assert_allclose([part.summary.mean for part in alike.parts], 0, atol=1e-12)
+        self.assertAlmostEqual(than_smaller.measured.summary.mean, 0.01, delta=2e-4)  # with α = 2
+        self.assertGreater(slower.measured.summary.mean, 1.5)
+        self.assertAlmostEqual(faster.measured.summary.mean, -math.log2(0.7), delta=0.01)
         self.assert_drawn(plain_sgd.FIGURE, [2 * (len(SEEDS) + 1)] * 2, size="full")
 
     def test_to_the_contrary(self) -> None:
-        self.make_all(plain_sgd.FIGURE, lambda s: 0.8 - 0.01 * s["alpha"], lambda s: 9000 / s["alpha"])
-        self.assert_verdicts(plain_sgd.FIGURE, OPEN, *[FAILS] * 3)
-        self.assertEqual(
-            self.judge(plain_sgd.FIGURE)[0].reason, "the best α, 2, is at the end of those tried: add some above 2"
-        )
+        self.make_all(plain_sgd.FIGURE, lambda s: 0.8 - 0.01 * s["alpha"], lambda s: 9000 / strength(s) ** 2)
+        self.assert_verdicts(plain_sgd.FIGURE, OPEN, FAILS, FAILS, OPEN)
+        gained, *_, better = self.judge(plain_sgd.FIGURE)
+        self.assertEqual(gained.reason, "the best α, 2, is at the end of those tried: add some above 2")
+        self.assertIn("the highest with α = 2, the last that is compared: add some above", better.reason)
 
     def test_each_alpha_has_smaller_batches_of_its_noise(self) -> None:
         for size in ("quick", "full"):
             found = study(plain_sgd.FIGURE, size)
             batches, alphas = (found.curve("F1", varies=name) for name in ("batch", "alpha"))
-            self.assertEqual([s["batch"] for s in batches], sorted(effective(s) for s in alphas))
+            sizes = sorted(fig3.effective(s) for s in alphas)
+            np.testing.assert_allclose([s["batch"] for s in batches], sizes, rtol=0.07)
+            self.assertTrue(batches[0]["batch"] <= sizes[0] and sizes[-1] == batches[-1]["batch"])
             for setting in found.settings:
                 self.assertIn('"name": "sgd"', " ".join(setting.overrides))
 
     def test_a_setting_that_does_not_converge_leaves_the_others(self) -> None:
         seeds = study(plain_sgd.FIGURE, "full").seeds
-        for lost, verdicts in ((seeds, [HOLDS, OPEN, HOLDS, OPEN]), (seeds[:1], [OPEN] * 4)):
+        for lost, verdicts in ((seeds, [HOLDS] * 4), (seeds[:1], [OPEN] * 4)):
             self.root = self.root / str(len(lost))
             for setting, seed in itertools.product(study(plain_sgd.FIGURE, "full").settings, seeds):
                 reached = "" if setting["alpha"] == 2 and seed in lost else REACHED
@@ -369,8 +439,8 @@ class PlainSgd(Made):
                 )
             claims = self.judge(plain_sgd.FIGURE, size="full")
             self.assertEqual([claim.verdict for claim in claims], verdicts)
-            for claim in claims[:2]:
-                told = (claim.reason, *claim.parts[0].problems, *claim.parts[-1].problems)
+            for claim in claims:
+                told = (claim.reason, *claim.measured.problems)
                 self.assertIn(f"F1_sgd2_B5000: {len(lost)} of 8 runs don't reach L**", told)
 
 
