@@ -28,7 +28,7 @@ from papers.generalization_gap import (
     sgd_gd,
 )
 from papers.generalization_gap.overlap import OVERLAPS
-from sgdscope.catalogue import figures, jobs_of, unique_jobs
+from sgdscope.catalogue import figures, jobs_of, study_of, unique_jobs
 from sgdscope.claims import TooLittle, Verdict
 from sgdscope.durations import Durations
 from sgdscope.figure import Figure
@@ -111,6 +111,22 @@ class Jobs(Made):
             {probe["name"]: probe.get("learning_rate") for probe in probes(l2.FIGURE)}["sgd_gd_gap"], l2.RATE
         )
 
+    def test_the_last_step_is_measured_at_both_sizes(self) -> None:
+        for size, examples in (("quick", 10_000), ("full", 60_000)):
+            words = dict(word.split("=", 1) for word in named(sgd_gd.FIGURE, "sgd_gd", size).overrides)
+            steps = int(words.get("epochs", 10)) * examples // 100
+            every = {probe["label"]: probe.get("every") for probe in json.loads(words["probes"])}
+            for label in (gradient_statistics.END, gradient_statistics.WHOLE):
+                self.assertEqual(every[label], steps - 1)
+
+    def test_no_seed_of_the_quick_size_is_one_whose_results_were_known(self) -> None:
+        for figure in FIGURES:
+            for claim in self.judge(figure):
+                if claim.decided_after:
+                    _, paper, name = figure.draw.__module__.split(".")
+                    seeds = study_of(paper, name, "quick").seeds
+                    self.assertEqual(claim.decided_after.seen("quick", seeds), [], claim.says)
+
 
 class Rows(Made):
     def test_only_where_all_columns_were_measured(self) -> None:
@@ -125,7 +141,9 @@ class Rows(Made):
 class Gap(Made):
     STEPS, EPOCH = 400, 100
 
-    def make_runs(self, slope: float, first: float, correction: tuple[float, float], evaluated: float) -> None:
+    def make_runs(
+        self, slope: float, first: float, correction: tuple[float, float], evaluated: float, epoch: int = EPOCH
+    ) -> None:
         """Measured over predicted; average over predicted in the first epoch; correction at both ends; gap over sum."""
         step = np.arange(self.STEPS)
         for name in gap.NAMES:
@@ -135,7 +153,7 @@ class Gap(Made):
                 average = np.full(self.STEPS, 2.0)
                 corrections = np.linspace(*correction, self.STEPS)
                 predicted = average + corrections + noise
-                average[: self.EPOCH] *= first
+                average[:epoch] *= first
                 measured = slope * predicted + 0.01 * random.standard_normal(self.STEPS)
                 metrics = {"predicted": predicted, "measured": measured, "average": average, "correction": corrections}
                 metrics |= {f"cum_{stem}": np.cumsum(values) for stem, values in metrics.items()}
@@ -143,31 +161,48 @@ class Gap(Made):
                 at = np.arange(0, self.STEPS + 1, 50)
                 opened = evaluated * np.concatenate([[0], np.cumsum(predicted)])[at]
                 evaluations = {"step": at, "train_loss": 2.3 - 0.001 * at, "test_loss": 2.4 - 0.001 * at + opened}
-                self.make_run(f"{name},seed={seed}", {"step": step, "epoch": step / self.EPOCH, **rows}, evaluations)
+                self.make_run(f"{name},seed={seed}", {"step": step, "epoch": step / epoch, **rows}, evaluations)
 
     def test_what_the_paper_says(self) -> None:
         self.make_runs(1.0, 1.0, (0.0, 3.0), 1.0)
         claims = self.judge(gap.FIGURE)
-        self.assertEqual([claim.verdict for claim in claims], [HOLDS] * 9 + [FAILS, HOLDS])  # not without a correction
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS] * 9 + [FAILS])  # the average form says too little
         late = next(claim for claim in claims if "become different" in claim.says)
-        self.assertAlmostEqual(late.measured.summary.mean, 3.0 * 0.875 / 2.0, delta=0.01)
+        self.assertAlmostEqual(late.measured.summary.mean, 3.0 * 0.875 / 2.0 + 1 / self.EPOCH, delta=0.01)
 
     def test_steps_that_are_not_small(self) -> None:
         self.make_runs(2.5, 1.0, (0.0, 3.0), 2.5)
-        self.assert_verdicts(gap.FIGURE, *[FAILS] * 5, HOLDS, HOLDS, HOLDS, FAILS, FAILS, HOLDS)
+        self.assert_verdicts(gap.FIGURE, *[FAILS] * 5, HOLDS, HOLDS, HOLDS, FAILS, FAILS)
 
     def test_an_average_form_that_says_nothing_and_distributions_that_stay_the_same(self) -> None:
         self.make_runs(1.0, 0.4, (0.1, 0.0), 1.0)
         claims = self.judge(gap.FIGURE)
-        self.assertEqual([claim.verdict for claim in claims], [HOLDS] * 4 + [FAILS] * 4 + [HOLDS, HOLDS, FAILS])
+        self.assertEqual([claim.verdict for claim in claims], [HOLDS] * 4 + [FAILS] * 4 + [HOLDS, FAILS])
 
-    def test_the_size_of_the_correction_counts_and_its_sign_is_a_finding(self) -> None:
+    def test_a_correction_that_falls_does_not_become_larger_and_the_average_form_says_too_much(self) -> None:
         self.make_runs(1.0, 1.0, (0.0, -1.0), 1.0)
-        self.assertEqual([claim.verdict for claim in self.judge(gap.FIGURE)], [HOLDS] * 9 + [FAILS, HOLDS])
+        self.assertEqual([claim.verdict for claim in self.judge(gap.FIGURE)], [HOLDS] * 6 + [FAILS] * 2 + [HOLDS] * 2)
+
+    def test_a_correction_that_changes_its_sign_becomes_larger(self) -> None:
+        self.make_runs(1.0, 1.0, (-1.6, 1.6), 1.0)  # of which the size alone would be the same at both ends
+        grows = [claim for claim in self.judge(gap.FIGURE) if "becomes larger" in claim.says]
+        self.assertEqual([claim.verdict for claim in grows], [HOLDS, HOLDS])
+
+    def test_the_share_of_the_batch_in_the_training_set_is_no_correction(self) -> None:
+        self.make_runs(1.0, 1.0, (-0.4, -0.4), 1.0, epoch=5)  # a fifth of the average form
+        late = self.judge(gap.FIGURE)[5]
+        self.assertEqual(late.verdict, FAILS)
+        self.assertAlmostEqual(late.measured.summary.mean, 0.0, places=10)
+
+    def test_where_the_batch_is_the_training_set_the_correction_is_all_of_the_predicted_change(self) -> None:
+        self.make_runs(1.0, 1.0, (0.0, 3.0), 1.0, epoch=1)
+        step, found, average = gap.correction(open_run(str(self.root / "runs" / "gd,seed=1")))
+        np.testing.assert_allclose(found[1:], np.linspace(0, 3, self.STEPS)[1:] + average[1:])
+        self.assertEqual(found[0], 0)  # of the first step the batch is new
 
     def test_the_sum_of_changes_that_is_not_the_gap(self) -> None:
         self.make_runs(1.0, 1.0, (0.0, 3.0), 0.5)
-        self.assertEqual([claim.verdict for claim in self.judge(gap.FIGURE)], [HOLDS] * 8 + [FAILS, HOLDS, HOLDS])
+        self.assertEqual([claim.verdict for claim in self.judge(gap.FIGURE)], [HOLDS] * 8 + [FAILS, FAILS])
 
     def test_a_first_epoch_that_was_not_measured_at_every_step_gives_no_sum(self) -> None:
         step = np.arange(0, 400, 2)
@@ -198,39 +233,45 @@ class Realizations(Made):
         """Those with which there are runs."""
         return study(realizations.FIGURE).seeds[: self.FEW]
 
-    def make_runs(self, mean: float, spreads: tuple[float, float], late: float) -> None:
-        """δε over its known mean; its spread with few examples and with many; correction over average in the end."""
+    def make_runs(self, mean: float, spreads: tuple[float, float], cuts: tuple[float, float]) -> None:
+        """δε over its known mean; its spread with few examples and with many; the distance of δg from its known mean."""
         step = np.arange(0, 3000, 100)
-        for examples, name, spread in zip(realizations.EXAMPLES, realizations.NAMES, spreads):
+        for examples, name, spread, away in zip(realizations.EXAMPLES, realizations.NAMES, spreads, cuts):
             for seed in self.seeds():
                 random = np.random.default_rng(seed)
                 folder, theta = f"{name},seed={seed}", random.standard_normal(120)
-                known = self.RATE * (4 * 30 / 16 + 4 * 31 / 16 * float(theta @ theta)) / examples
+                slope = 4 * 31 / 16
+                known = self.RATE * (4 * 30 / 16 + slope * float(theta @ theta)) / examples
                 average = np.full(step.size, known)
-                correction = np.where(step < 2200, 0.0, (late + 1e-3 * (seed % 3 - 1)) * average)
-                predicted = average + correction
+                predicted = average.copy()
                 predicted[0] = known * (mean + spread * (1 + 0.001 * seed))
-                rows = {"predicted": predicted, "average": average, "correction": correction}
+                rows = {"predicted": predicted, "average": average, "correction": predicted - average}
                 metrics = {f"generalization_gap.{stem}": values for stem, values in rows.items()}
-                metrics["sgd_gd_gap.average.error"] = np.where(step == 0, spread / math.sqrt(40) + 1e-6 * seed, NAN)
-                config = {"batch_size": examples, "data": self.DATA, "update": {"learning_rate": self.RATE}}
+                expected, other = 0.001 * slope / examples, random.standard_normal(120)  # −λ θ, and another vector
+                other *= expected * away * (1 + 0.001 * seed) * math.sqrt(float(theta @ theta) / float(other @ other))
+                found = -expected * theta + other  # equation 13's right side
+                decay = -float(found @ theta) / float(theta @ theta)
+                for stem, value in (("norm", math.sqrt(float(found @ found))), ("decay", decay)):
+                    metrics[f"sgd_gd_gap.average.{stem}"] = np.where(step == 0, value, NAN)
+                probes = [{"name": "generalization_gap"}, {"name": "sgd_gd_gap", "learning_rate": 0.001}]
+                config = {
+                    "batch_size": examples, "data": self.DATA, "update": {"learning_rate": self.RATE}, "probes": probes,
+                }  # fmt: skip
                 self.make_run(folder, {"step": step, **metrics}, config=config)
                 self.write_snapshot(folder, 0, theta)
 
-    def test_what_the_paper_says(self) -> None:
-        self.make_runs(1.0, (0.04, 0.01), -1.0)  # the size of the correction counts
-        self.assert_verdicts(realizations.FIGURE, *[HOLDS] * 4)
-        late = self.judge(realizations.FIGURE)[1]
-        for part in late.parts:  # steps from 2200 on alone, though every hundredth one is logged
-            expected = [1 - 1e-3 * (int(seed) % 3 - 1) for seed in part.samples]
-            np.testing.assert_allclose(part.values, expected)
+    def test_both_that_self_average(self) -> None:
+        self.make_runs(1.0, (0.04, 0.01), (1.0, 0.5))
+        self.assert_verdicts(realizations.FIGURE, *[HOLDS] * 3)
+        run = open_run(str(self.root / "runs" / f"{realizations.NAMES[1]},seed=203"))
+        self.assertAlmostEqual(realizations.away_from_decay(run), 0.5 * 1.203, places=10)
 
     def test_a_mean_that_is_another_and_what_does_not_self_average(self) -> None:
-        self.make_runs(1.5, (0.01, 0.04), 0.0)
-        self.assert_verdicts(realizations.FIGURE, FAILS, FAILS, FAILS, FAILS)
+        self.make_runs(1.5, (0.01, 0.04), (0.5, 1.0))
+        self.assert_verdicts(realizations.FIGURE, *[FAILS] * 3)
 
     def test_the_picture(self) -> None:
-        self.make_runs(1.0, (0.04, 0.01), -1.0)
+        self.make_runs(1.0, (0.04, 0.01), (1.0, 0.5))
         left, right = self.draw(realizations.FIGURE).axes
         points = [line.get_ydata() for line in left.lines if len(line.get_xdata()) == self.FEW]
         np.testing.assert_allclose(points[0], 1.0, atol=0.05)
@@ -314,40 +355,74 @@ class Anisotropy(Made):
 
 
 class GradientStatistics(Made):
-    def make_runs(self, growth: float, tied: float) -> None:
-        """How much longer ∂ tr Σ becomes, and how the correction goes with the gap."""
+    def make_runs(self, growth: float, tied: float, gradient: float = 1.0, noise: float = 0.0) -> None:
+        """How much longer ∂ tr Σ and the gradient become, and how the correction goes with the gap, beside noise."""
         for seed in QUICK:
-            norm = np.array([1.0, 2.0, growth]) * (1 + 0.01 * seed)
-            probes = [{"label": "cuts10", "learning_rate": 0.5}, {"label": "cuts160", "learning_rate": 0.001}]
+            random = np.random.default_rng(seed)
+            norm = np.array([1.0, 2.0, 3.0, NAN]) * (1 + 0.01 * seed)
+            end = np.array([1.0, NAN, NAN, growth * (1 + 0.002 * seed)]) * (1 + 0.01 * seed)
+            probes = [
+                {"label": "cuts10", "learning_rate": 0.5}, {"label": "cuts160", "learning_rate": 0.001},
+                {"label": "end", "learning_rate": 0.001}, {"label": "whole", "learning_rate": 0.1},
+            ]  # fmt: skip
             config = {"batch_size": 100, "probes": probes}
-            self.make_run(f"sgd_gd,seed={seed}", {"step": [0, 10, 1000], "cuts160.average.norm": norm}, config=config)
+            columns = {
+                "cuts160.average.norm": norm, "end.average.norm": end,
+                "whole.squared_norm": np.array([1.0, NAN, NAN, gradient**2]),
+            }  # fmt: skip
+            self.make_run(f"sgd_gd,seed={seed}", {"step": [0, 10, 1000, 1099], **columns}, config=config)
             step, at = np.arange(400), np.arange(0, 401, 50)
             opened = np.array([0, 0.2, 0.1, 0.4, 0.5, 0.6, 0.8, 0.9, 1.0])
-            correction = -np.repeat(tied * opened[1:] + 0.01 * (seed % 2), 50)
+            correction = np.repeat(tied * opened[1:] + 0.01 * (seed % 2), 50) + noise * random.standard_normal(400)
             rows = {"generalization_gap.average": np.full(400, 2.0), "generalization_gap.correction": correction}
             evaluations = {"step": at, "train_loss": 1 - opened, "test_loss": np.ones(9)}
             for name in gap.NAMES:
-                self.make_run(f"{name},seed={seed}", {"step": step, **rows}, evaluations)
+                self.make_run(f"{name},seed={seed}", {"step": step, "epoch": step // 50, **rows}, evaluations)
 
     def test_what_the_paper_says(self) -> None:
         self.make_runs(30.0, 1.0)
-        self.assert_verdicts(gradient_statistics.FIGURE, HOLDS, HOLDS, HOLDS)
+        self.assert_verdicts(gradient_statistics.FIGURE, *[HOLDS] * 5)
         run = open_run(str(self.root / "runs" / "sgd_gd,seed=1"))
-        np.testing.assert_allclose(gradient_statistics.slope_of_trace(run).y[0], 1.01 * 2 * 100 / 0.001)
+        line = gradient_statistics.slope_of_trace(run)
+        np.testing.assert_allclose(line.y[0], 1.01 * 2 * 100 / 0.001)
+        self.assertEqual(list(line.x), [0, 10, 1000, 1099])
         divergence = gradient_statistics.divergence(open_run(str(self.root / "runs" / "gd,seed=2")))
-        np.testing.assert_allclose(divergence.y, divergence.x / 2)
+        share = np.array([0.0, *[1 / 50] * 7])  # of the batch in the training set, once its examples were seen
+        np.testing.assert_allclose(divergence.y, divergence.x / 2 + share)
         self.assertEqual(len(self.draw(gradient_statistics.FIGURE).axes), 3)
 
     def test_a_slope_that_stays_and_a_divergence_that_goes_the_other_way(self) -> None:
-        self.make_runs(3.0, -1.0)
-        self.assert_verdicts(gradient_statistics.FIGURE, FAILS, HOLDS, HOLDS)  # a size has no sign
-        self.assertAlmostEqual(self.judge(gradient_statistics.FIGURE)[1].measured.summary.mean, 1.0, delta=0.1)
+        self.make_runs(2.0, -1.0)
+        self.assert_verdicts(gradient_statistics.FIGURE, FAILS, FAILS, FAILS, FAILS, HOLDS)
+        self.assertLess(self.judge(gradient_statistics.FIGURE)[2].measured.summary.mean, -0.9)
+
+    def test_a_divergence_that_changes_its_sign_rises(self) -> None:
+        self.make_runs(2.0, 1.0)
+        for seed in QUICK:  # from −0.5 to 0.5, of which the size falls at first
+            file = self.root / "runs" / f"gd,seed={seed}" / "metrics.csv"
+            head, *lines = file.read_text().splitlines()
+            place = head.split(",").index("generalization_gap.correction")
+            cells = [line.split(",") for line in lines]
+            for row in cells:
+                row[place] = str(float(row[place]) - 0.5)
+            file.write_text("\n".join([head, *map(",".join, cells), ""]))
+        self.assertEqual(self.judge(gradient_statistics.FIGURE)[3].verdict, HOLDS)
+
+    def test_a_trace_that_becomes_large_beside_the_gradient_alone(self) -> None:
+        self.make_runs(2.0, 1.0, gradient=0.01)
+        self.assertEqual([claim.verdict for claim in self.judge(gradient_statistics.FIGURE)][:2], [FAILS, HOLDS])
+
+    def test_a_statistic_that_is_noise(self) -> None:
+        self.make_runs(2.0, 0.0, noise=1.0)
+        claims = self.judge(gradient_statistics.FIGURE)
+        self.assertNotEqual(claims[2].verdict, HOLDS)
+        self.assertEqual(claims[4].verdict, FAILS)
 
     def test_too_few_evaluations(self) -> None:
         step = np.arange(100)
         rows = {f"generalization_gap.{stem}": np.ones(100) for stem in ("average", "correction")}
         evaluations = {"step": [0, 50, 100], "train_loss": [1, 0, 0], "test_loss": [1, 1, 1]}
-        self.make_run("gd,seed=1", {"step": step, **rows}, evaluations)
+        self.make_run("gd,seed=1", {"step": step, "epoch": step // 50, **rows}, evaluations)
         with self.assertRaisesRegex(TooLittle, "evaluated 3 times, of which it takes 6"):
             gradient_statistics.divergence(open_run(str(self.root / "runs" / "gd,seed=1")))
 
