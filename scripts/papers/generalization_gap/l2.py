@@ -114,9 +114,9 @@ def claims(results: Results) -> list[Claim]:
               "all but a hundredth of the variance"),
         claim("The penalty has the known strength.", "fitted slope over the known one", line(1), 0.05, about=1.0),
         claim("And the constant is the known one.", "fitted constant over the known one", line(0), 0.05, about=1.0),
-        claim("SGD on half-batches stands for weight decay of the known strength.",
+        claim("What equation 13 says of SGD on half-batches is weight decay of the known strength.",
               "mean λ over the known one", decay, 0.1, about=1.0),
-        claim("And for little else.", "cosine of equation 13's right side with −W, mean over training", cosine, 0.9, "near to 1"),
+        claim("And little else.", "cosine of equation 13's right side with −W, mean over training", cosine, 0.9, "near to 1"),
     ]  # fmt: skip
 
 
@@ -131,6 +131,9 @@ FIGURE = Figure(
     departures=(
         "For x ~ N(0, s² I_d), labels that say nothing of x, k classes and the loss |W x − e_y|² / k: tr Σ = 4 s² d / k² + "
         "(4 s⁴ (d + 1) / k²) |W|². Its derivative is along W; half of it, times η / n, is the weight decay.",
+        "No step of SGD is made for this: λ is that of equation 13's right side, −½ ∂ (η tr Σ / n) of the batch, which "
+        "`generalization_gap/sgd_gd` compares with steps. All of it follows from the formula above, but for the draw of the data: it "
+        "checks formula and program, and is no finding about networks.",
         "The data are 10,000 drawn examples, the steps' batches 200: what is known is the mean over all such draws.",
     ),
     draw=draw,
