@@ -7,6 +7,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 import unittest
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -46,6 +47,7 @@ from sgdscope.studies import Setting, read_json
 HOLDS, FAILS, OPEN = Verdict.HOLDS, Verdict.FAILS, Verdict.OPEN
 EPOCHS = (0, 5, 10, 20, 40)
 RISING = (0.1, 0.6, 0.8, 0.95, 1.0)  # of an accuracy, its part at EPOCHS
+AT_ONCE = (0.1, 1.0, 1.0, 1.0, 1.0)
 MANIFEST = {
     "steps_done": 40, "wall_seconds": 1.0, "peak_memory_bytes": 1e8, "device": "cpu", "threads": 1, "cpu": "a processor",
     "versions": {"sgdscope": "1", "libtorch": "2", "blas": "3"},
@@ -64,6 +66,7 @@ class Made(RunFolders):
         train: Sequence[float] | None = None,
         loss: float = 0.1,
         regularizer: float = 1.0,
+        error: float = 40.0,
         product: float = 0.01,
         cosines: tuple[float, float] = (0.02, -0.02),
     ) -> None:
@@ -74,7 +77,7 @@ class Made(RunFolders):
         evaluations["train_loss"] = [2.3, 2.0, 1.5, 1.0, loss]
         metrics = {"step": [0, 30], "epoch": [0, 30], "loss": [2.3, 0.1]}
         metrics["implicit_regularizer.regularizer"] = [9.0, regularizer]
-        metrics |= {"implicit_regularizer.batch_error": [2.0, 40.0], "implicit_regularizer.squared_norm": [2.0, 2.0]}
+        metrics |= {"implicit_regularizer.batch_error": [error, 40.0], "implicit_regularizer.squared_norm": [2.0, 2.0]}
         metrics |= {
             "covariance.m_coherence": [1 + 15 * 2 * product, 1.0],
             "covariance.stiffness_cos_within": [NAN, cosines[0]],  # a batch may have no such pair
@@ -308,14 +311,14 @@ class Cifar10(Made):
             for seed in SEEDS:
                 test, train = number["test"] + noise(seed), number["train"] + noise(seed)
                 self.make_run(
-                    setting, seed, [test * part for part in RISING], [train * part for part in RISING],
+                    setting, seed, [test * part for part in RISING], [train * part for part in AT_ONCE],
                     number["loss"] * (1 + noise(seed)), number["regularizer"] * (1 + noise(seed)),
                 )  # fmt: skip
 
     def test_a_regularizer_that_does_what_a_large_learning_rate_does(self) -> None:
         def number(x: int, at: float) -> dict[str, float]:
             return {
-                "test": peak(x, at, 0.6, 10), "train": peak(x, at - 1, 0.95, 8), "loss": 2.0**x, "regularizer": 2.0 ** (-x / 2)
+                "test": peak(x, at, 0.6, 10), "train": peak(x, -6, 0.95, 8), "loss": 2.0**x, "regularizer": 2.0 ** (-x / 2)
             }  # fmt: skip
 
         self.make_runs(lambda x: number(x, -5), lambda x: number(x, -4))
@@ -324,25 +327,119 @@ class Cifar10(Made):
         self.assertAlmostEqual(claims[5].measured.summary.mean, 1)  # log2 of 2
         for claim in claims[8:]:
             self.assertAlmostEqual(claim.measured.summary.mean, 0.5, places=12)
-        self.assertEqual({claim.measured.seeds for claim in claims}, {len(SEEDS)})
-        self.assert_verdicts(fig5.FIGURE, *[HOLDS] * 5)
+        self.assertEqual({part.seeds for claim in claims for part in claim.parts}, {len(SEEDS)})
+        self.assert_verdicts(fig5.FIGURE, *[HOLDS] * 7)
+        self.assertEqual(list(self.judge(fig5.FIGURE)[5].conditions), ["2^-6", "2^-5", "2^-4"])
         self.assert_drawn(fig1.FIGURE, [2 * len(SEEDS), 2 + 1, 2])
         self.assert_drawn(fig5.FIGURE, [2, 2])
 
     def test_one_that_does_the_contrary(self) -> None:
-        rate = {"test": 0.5, "train": 0.9, "loss": 1.0}
+        rate = {"test": 0.5, "loss": 1.0}
         self.make_runs(
-            lambda x: {**rate, "regularizer": 2.0 ** (x / 2)},
-            lambda x: {"test": 0.3 - 0.01 * x, "train": 0.9, "loss": 2.0 ** (2 * x), "regularizer": 2.0**x},
+            lambda x: {**rate, "train": 0.9 + 0.001 * x, "regularizer": 2.0 ** (x / 2)},
+            lambda x: {"test": 0.3 - 0.01 * x, "train": 0.9 - 0.001 * x, "loss": 2.0 ** (2 * x), "regularizer": 2.0**x},
         )
         # Test accuracy falls with lambda from the first one on, and does not depend on the learning rate.
         # So the best lambda is at the end of its grid, and smaller ones may be better; of equal numbers none is above the other.
-        self.assert_verdicts(fig1.FIGURE, FAILS, OPEN, HOLDS, OPEN, OPEN, OPEN, OPEN, *[FAILS] * 3)
-        for place in (1, 5, 6):
+        self.assert_verdicts(fig1.FIGURE, FAILS, OPEN, HOLDS, OPEN, OPEN, OPEN, OPEN, OPEN, *[FAILS] * 2)
+        for place in (1, 5, 6, 7):
             self.assertIn(
                 "the best λ, 2^-6, is at the end of those tried: add 2^-7", self.judge(fig1.FIGURE)[place].reason
             )
-        self.assert_verdicts(fig5.FIGURE, OPEN, OPEN, OPEN, HOLDS, FAILS)
+        self.assert_verdicts(fig5.FIGURE, HOLDS, OPEN, OPEN, HOLDS, FAILS, HOLDS, FAILS)
+
+    def test_a_small_learning_rate_that_lacks_epochs_decides_nothing(self) -> None:
+        # All that the regularizer and the learning rates do is to make up for time.
+        number = {"loss": 1.0, "regularizer": 1.0}
+        self.make_runs(
+            lambda x: {**number, "test": 0.5 + 0.03 * x, "train": 0.8 + 0.03 * x},
+            lambda x: {**number, "test": peak(x, -3, 0.6, 10), "train": 0.5},
+        )
+        claims = self.judge(fig1.FIGURE)
+        for place in (0, 3, 5, 6):
+            self.assertEqual(claims[place].verdict, OPEN)
+            self.assertIn("cifar10_rate2^-7: the training set is fitted better", claims[place].reason)
+        for claim in (self.judge(fig5.FIGURE)[place] for place in (3, 6)):
+            self.assertIn("cifar10_rate2^-7: the training set is fitted better", claim.reason)
+
+    def test_what_does_not_train_is_no_fall_and_tells_nothing_of_the_regularizer(self) -> None:
+        def number(x: int) -> dict[str, float]:
+            trains = x < -1
+            regularizer = 2.0 ** (0.1 * x) if trains else 2.0**-20
+            return {
+                "test": 0.5 + 0.01 * x if trains else CHANCE, "train": 0.9 if trains else CHANCE,
+                "loss": 1.0 if trains else 2.3, "regularizer": regularizer,
+            }  # fmt: skip
+
+        self.make_runs(number, number)
+        claims = self.judge(fig1.FIGURE)
+        self.assertEqual([claims[place].verdict for place in (1, 2, 9)], [HOLDS, OPEN, FAILS])
+        self.assertIn("the best λ, 2^-2, is the largest with which all seeds train", claims[2].reason)
+        self.assertAlmostEqual(claims[9].measured.summary.mean, -0.1)
+        self.assertNotIn("2^-1", self.judge(fig5.FIGURE)[5].conditions)
+
+    def test_a_seed_that_diverges_with_the_largest_lambda_leaves_the_others_to_be_judged(self) -> None:
+        number = {"train": 0.9, "loss": 1.0}
+        self.make_runs(
+            lambda x: {**number, "test": 0.5, "regularizer": 1.0},
+            lambda x: {**number, "test": peak(x, -4, 0.6, 10), "regularizer": 2.0**-x},
+        )
+        largest = study(fig1.FIGURE).curve("penalties")[-1]
+        shutil.rmtree(self.root / "runs" / f"{largest.name},seed=1")
+        self.make_diverged(largest, 1)
+        claims = self.judge(fig1.FIGURE)
+        self.assertEqual([claims[place].verdict for place in (2, 9)], [HOLDS, HOLDS])
+        self.assertAlmostEqual(claims[2].measured.summary.mean, 0.09)  # less that at 2^-1
+
+    def test_a_regularizer_that_falls_with_the_loss_only(self) -> None:
+        """Learning rates up to 2^-6 lack time: the larger, the lower the loss, and C_reg with it; from there on it is the same."""
+        number = {"test": 0.5, "train": 0.9}
+        self.make_runs(
+            lambda x: {**number, "loss": 2.0 ** abs(x + 6), "regularizer": 2.0 ** max(0, -x - 6) + 0.01 * x},
+            lambda x: {**number, "loss": 1.0, "regularizer": 1.0},
+        )
+        self.assertEqual(self.judge(fig1.FIGURE)[8].verdict, FAILS)
+
+    def test_a_smallest_lambda_that_has_most_of_the_effect_is_not_like_none(self) -> None:
+        number = {"train": 0.9, "loss": 1.0, "regularizer": 1.0}
+        for smallest, verdict in ((0.55, FAILS), (0.53, HOLDS), (0.47, HOLDS), (0.45, FAILS)):  # between 0.5 and 0.58
+            with self.subTest(smallest=smallest):
+                self.root = self.root / "next"
+                self.make_runs(
+                    lambda x: {**number, "test": 0.5},
+                    lambda x, at=smallest: {**number, "test": {-6: at, -3: 0.58}.get(x, 0.5)},
+                )
+                self.assertEqual(self.judge(fig1.FIGURE)[7].verdict, verdict)
+
+    def test_fig5_learning_rates_that_still_rise_have_reached_no_plateau(self) -> None:
+        for setting in study(fig5.FIGURE).settings:
+            for seed in SEEDS:
+                top = (0.95 if setting["rate"] == -8 else 0.9) + noise(seed)
+                self.make_run(setting, seed, [top * part for part in RISING])
+        claim = self.judge(fig5.FIGURE)[2]
+        self.assertEqual(
+            (claim.verdict, list(claim.conditions)), (FAILS, ["ε = 2^-7", "ε = 2^-6", "ε = 2^-5", "ε = 2^-4"])
+        )
+
+    def test_fig5_common_values_do_not_make_up_for_one_another(self) -> None:
+        number = {"test": 0.5, "regularizer": 1.0}
+        self.make_runs(
+            lambda x: {**number, "train": 0.9, "loss": 0.2 if x > -7 else 0.1},
+            lambda x: {**number, "train": {-5: 0.94, -4: 0.86}.get(x, 0.9), "loss": 0.3 if x == -5 else 0.2},
+        )
+        claims = self.judge(fig5.FIGURE)
+        self.assertEqual([claims[place].verdict for place in (5, 6)], [FAILS, FAILS])
+
+    def test_fig5_losses_that_learning_rates_hardly_change_are_not_similar_for_being_within_a_factor_of_2(self) -> None:
+        number = {"test": 0.5, "train": 0.9, "regularizer": 1.0}
+        for of_penalty, verdict in ((1.0, FAILS), (1.45, HOLDS)):
+            with self.subTest(of_penalty=of_penalty):
+                self.root = self.root / "next"
+                self.make_runs(
+                    lambda x: {**number, "loss": 1.5 if x > -7 else 1.25},
+                    lambda x, loss=of_penalty: {**number, "loss": loss},
+                )
+                self.assertEqual(self.judge(fig5.FIGURE)[6].verdict, verdict)
 
     def test_the_report_shows_which_seeds_were_kept(self) -> None:
         for setting in study(fig2.FIGURE).settings:
@@ -374,6 +471,14 @@ class Cifar10(Made):
                 self.assert_verdicts(fig2.FIGURE, *expected)
         self.assert_drawn(fig2.FIGURE, [1] * 4)
 
+    def test_fig2_training_accuracies_that_lack_epochs_decide_nothing(self) -> None:
+        for setting in study(fig2.FIGURE).settings:
+            for seed in SEEDS:
+                test, train = (peak(setting["rate"], at, 0.9, 10) + noise(seed) for at in (-7, -5))
+                self.make_run(setting, seed, [test * p for p in RISING], [train * p for p in RISING])
+        self.assert_verdicts(fig2.FIGURE, OPEN, OPEN)
+        self.assertIn("take more epochs", self.judge(fig2.FIGURE)[0].reason)
+
     def test_an_optimum_at_the_end_of_its_grid_decides_nothing(self) -> None:
         for setting in study(fig2.FIGURE).settings:
             for seed in SEEDS:
@@ -388,7 +493,7 @@ class Cifar10(Made):
             for setting in study(figure).curve(curve_name):
                 x = setting["ratio" if by_ratio else number]
                 for seed in SEEDS:
-                    self.make_run(setting, seed, [(0.6 + 0.02 * x + noise(seed)) * part for part in RISING])
+                    self.make_run(setting, seed, [(0.6 + 0.02 * x + noise(seed)) * part for part in RISING], AT_ONCE)
 
     def test_fig3_and_fig6_equal_ratios(self) -> None:
         for figure, first, panels in ((fig3, 0, [3, 3]), (fig6, 6, [2, 3, 3])):
@@ -413,6 +518,46 @@ class Cifar10(Made):
                         self.make_run(setting, seed, RISING)
             self.assert_drawn(figure.FIGURE, panels)
 
+    def test_ratios_at_which_batch_sizes_differ_do_not_make_up_for_one_another(self) -> None:
+        for figure, places in ((fig3, (1, 4)), (fig6, (7, 10))):
+            self.root = self.root / "next"
+            for curve_name in ("rates_by_batch", "penalties_by_batch"):
+                for setting in study(figure.FIGURE).curve(curve_name):
+                    x, octaves = setting["ratio"], math.log2(setting["batch"])
+                    for seed in SEEDS:
+                        test = 0.6 + 0.01 * octaves * (-1) ** x + noise(seed)
+                        self.make_run(setting, seed, [test * part for part in RISING], AT_ONCE)
+            for claim in (self.judge(figure.FIGURE)[place] for place in places):
+                self.assertEqual(claim.verdict, FAILS)
+                self.assertAlmostEqual(np.mean([part.summary.mean for part in claim.parts]), 0, places=6)
+
+    def test_equal_ratios_that_are_equal_lengths_of_training_decide_nothing(self) -> None:
+        for figure, first in ((fig3, 0), (fig6, 6)):
+            self.root = self.root / "next"
+            for curve_name in ("rates_by_batch", "penalties_by_batch"):
+                for setting in study(figure.FIGURE).curve(curve_name):
+                    for seed in SEEDS:
+                        top = 0.9 + 0.03 * setting["ratio"] + noise(seed)
+                        self.make_run(setting, seed, [top * part for part in RISING])
+            claims = self.judge(figure.FIGURE)[first : first + 6]
+            for claim in claims[:3]:
+                self.assertEqual(claim.verdict, OPEN)
+                self.assertIn("the training set is fitted better at a larger learning rate", claim.reason)
+            self.assertEqual(claims[3].verdict, HOLDS)  # at equal λ/B the learning rate is the same
+
+    def test_fig3_gradients_that_agree_at_first_are_not_diverse(self) -> None:
+        for setting in study(fig3.FIGURE).settings:
+            for seed in SEEDS:
+                top = (
+                    0.9 if setting["ratio"] < -9 else CHANCE
+                )  # collapsed at the largest ratio, of which nothing is asked
+                self.make_run(
+                    setting, seed, [max(CHANCE, top * part) for part in RISING], error=4.0 * (1 + noise(seed))
+                )
+        claim = self.judge(fig3.FIGURE)[-1]
+        self.assertEqual((claim.verdict, len(claim.parts)), (FAILS, 3 + 3 * 3))
+        self.assertEqual({round(part.summary.mean, 1) for part in claim.parts}, {1.0, 4.3})  # log2 of 2 and of 20
+
     @staticmethod
     def mean_octaves(figure: Figure, by_ratio: bool) -> float:
         """log2 of the ratio of two batch sizes: mean over pairs, and places that they have in common in the other view."""
@@ -435,11 +580,22 @@ class FashionMnist(Made):
             for setting in study(fig6.FIGURE).curve(name):
                 x = setting[number]
                 for seed in SEEDS:
-                    self.make_run(setting, seed, [(peak(x, at, 0.9, 20) + noise(seed)) * part for part in RISING])
+                    top = peak(x, at, 0.9, 20) + noise(seed)
+                    self.make_run(setting, seed, [top * part for part in RISING], AT_ONCE)
         claims = self.judge(fig6.FIGURE)
         self.assertEqual([claim.verdict for claim in claims[:6]], [HOLDS] * 6)
         self.assertAlmostEqual(claims[5].measured.summary.mean, 3)  # a factor of 8
         self.assertEqual([claim.verdict for claim in claims[6:]], [OPEN] * 7)
+
+    def test_fig6_most_of_the_gap_is_to_be_made_up_for(self) -> None:
+        for part, verdict in ((0.5, FAILS), (0.9, HOLDS)):
+            with self.subTest(part=part):
+                self.root = self.root / "next"
+                for setting in rates_and_penalties():
+                    gain = part * (setting["penalty"] == -2) if "penalty" in setting.values else setting["rate"] == -5
+                    for seed in SEEDS:
+                        self.make_run(setting, seed, [(0.8 + 0.01 * gain + noise(seed)) * p for p in RISING], AT_ONCE)
+                self.assertEqual(self.judge(fig6.FIGURE)[4].verdict, verdict)
 
     def make_n_step(self, by_move: bool, cost: float = 0.0) -> None:
         """Accuracies that depend on alpha, or on n alpha, and are lower by `cost` with each doubling of n."""
@@ -447,7 +603,7 @@ class FashionMnist(Made):
             x = setting["rate"] + (0 if by_move else math.log2(setting["n"]))
             for seed in SEEDS:
                 top = peak(x, -4, 0.8, 10) + noise(seed) - cost * math.log2(setting["n"])
-                self.make_run(setting, seed, [top * part for part in (0.1, 1, 1, 1, 1)])
+                self.make_run(setting, seed, [top * part for part in AT_ONCE], AT_ONCE)
 
     def test_fig7_alpha_decides(self) -> None:
         self.make_n_step(by_move=True)
@@ -461,6 +617,15 @@ class FashionMnist(Made):
     def test_fig7_what_differs_by_as_much_as_the_effect_is_not_similar(self) -> None:
         self.make_n_step(by_move=True, cost=0.004)  # 0.8 % from n = 1 to n = 4
         self.assert_verdicts(fig7.FIGURE, HOLDS, HOLDS, FAILS, HOLDS)
+
+    def test_fig7_learning_rates_that_lack_time_decide_nothing(self) -> None:
+        for setting in study(fig7.FIGURE).settings:
+            for seed in SEEDS:
+                top = peak(setting["rate"], -4, 0.8, 10) + noise(seed)
+                late = [top * part for part in ((0.1, 0.5, 0.5, 1, 1) if setting["rate"] < -5 else AT_ONCE)]
+                self.make_run(setting, seed, late)
+        self.assertEqual([claim.verdict for claim in self.judge(fig7.FIGURE)[:2]], [OPEN] * 2)
+        self.assertIn("the training set is fitted better", self.judge(fig7.FIGURE)[1].reason)
 
     def make_pairs(self, product: float, within: float, between: float, untrained: float) -> None:
         """Runs with n = 1 whose gradients have such means over pairs; of other runs and without training `untrained`."""
@@ -630,7 +795,7 @@ class Late(Made):
         for says, what in (
             (
                 "The gradients of batches are diverse, so that the second term of equation 22 dominates.",
-                "the claim and its border",
+                "the claim and its border, and that it must be so at first and with each learning rate",
             ),
             ("At equal λ/B smaller batches have slightly higher accuracies.", "the claim"),
         ):

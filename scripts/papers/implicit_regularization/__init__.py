@@ -9,7 +9,12 @@ TRAIN = "eval.train_accuracy"
 TEST = "eval.test_accuracy"
 CHANCE = 0.1  # the accuracy of guessing one of ten classes
 PEAK = 0.005  # of accuracy: less is nothing to speak of
+FITTED = 0.02  # of training accuracy: what falls short by less has fitted the training set as well
+
 BORDER = Late("the border 0 in place of 0.5 % of accuracy, by which chance was to be kept out")
+
+# With which results known what is said here of figures 6 and 7 was decided.
+LAST = {"quick": range(1, 16)}
 
 OPTIMA = Late(
     "that the optimum of the means over all seeds counts, and how well the seeds tell it from the other settings",

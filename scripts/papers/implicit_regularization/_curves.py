@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from papers.implicit_regularization import BORDER, CHANCE, TEST
+from papers.implicit_regularization import CHANCE, FITTED, TEST, TRAIN
 from sgdscope.aggregate import aggregate, dropped_by, measured_values
 from sgdscope.claims import (
     NONE,
     Censored,
     Claim,
+    Late,
     Measurement,
     Sample,
     TooLittle,
@@ -66,6 +67,7 @@ def mean_late(column: str) -> Quantity:
 
 
 ACCURACY = highest(TEST)
+FIT = highest(TRAIN)
 
 
 def finish(panels: Sequence[Axes]) -> None:
@@ -107,7 +109,13 @@ class Curve:
         """Over the best runs of each setting."""
         return _of_best(self.values, self.worth, self.kept).mean(axis=1)
 
+    def at(self, places: Sequence[int] | np.ndarray) -> Curve:
+        """The curve at some of its settings."""
+        names = tuple(self.names[place] for place in places)
+        return Curve(names, self.values[places], self.worth[places], self.kept, self.problems)
 
+
+Conditions = Measurement | dict[str, Measurement]  # what a claim is about
 Grid = tuple[str, np.ndarray, Curve]  # what varies, the exponents of 2 of its values, and the curve over them
 
 
@@ -172,16 +180,58 @@ def part_of_the_way(first: Curve, last: Curve, part: float) -> Curve:
     return Curve(last.names, values, last.worth, last.kept, problems_of(first, last))
 
 
-def lead_over(what: str, x: np.ndarray, of: Curve, place: int) -> Measurement:
-    """By how much the highest mean of a curve is above its value at the first (0) or last (−1) of the exponents x.
+def rise(what: str, x: np.ndarray, of: Curve) -> Measurement:
+    """By how much the highest mean of a curve is above its value at the smallest of the exponents x.
 
     If it is highest just there, it may be so further on: then no number of seeds says that there is no such lead.
     """
     if of.problems:
         return Measurement({}, of.problems)
-    rest = np.delete(of.values, place, axis=0)
-    end = beyond(what, x, of) if optimum(x, of.values.mean(axis=1)) == x[place] else ""
-    return best_of_settings(_seeds_of(of), rest - of.values[place], ends=(end, ""))
+    end = beyond(what, x, of) if optimum(x, of.values.mean(axis=1)) == x[0] else ""
+    return best_of_settings(_seeds_of(of), of.values[1:] - of.values[0], ends=(end, ""))
+
+
+def fall(what: str, x: np.ndarray, of: Curve) -> Measurement:
+    """By how much the highest mean of a curve is above its value at the largest exponent with which all seeds train.
+
+    Where training collapses, an accuracy is that of guessing, whatever the network: that says nothing of the curve. If it is
+    highest just where it ends, no number of seeds says that it does not fall.
+    """
+    if of.problems:
+        return Measurement({}, of.problems)
+    known = np.flatnonzero(trained_by_all(of))
+    if known.size < 2:
+        return Measurement(
+            {}, censored=f"there are no two values of {what} with which all seeds train: add smaller ones"
+        )
+    values, last = of.values[known], x[known[-1]]
+    end = ""
+    if optimum(x[known], values.mean(axis=1)) == last:
+        end = f"the best {what}, 2^{last:g}, is the largest with which all seeds train: "
+        end += f"add 2^{last + 1:g}" if last == x[-1] else "try some between it and the next"
+    return best_of_settings(_seeds_of(of), values[:-1] - values[-1], ends=(end, ""))
+
+
+def fitted(found: Conditions, unfit: str) -> Conditions:
+    """What was measured; censored where settings have not fitted the training set, as `unfit` says."""
+    if isinstance(found, Measurement):
+        return replace(found, censored=unfit or found.censored)
+    return {words: replace(one, censored=unfit or one.censored) for words, one in found.items()}
+
+
+def unfitted(fit: Curve, places: Sequence[int]) -> str:
+    """At which of these places the training accuracy is higher at a larger learning rate; empty if at none.
+
+    `fit`: training accuracies over rising learning rates. What such settings lack is time, of which a larger learning rate makes up
+    for some. That a large one reaches a lower accuracy is no lack of time.
+    """
+    means = fit.values.mean(axis=1)
+    short = [fit.names[place] for place in places if means[place] < means[place:].max() - FITTED]
+    return (
+        f"{', '.join(short)}: the training set is fitted better at a larger learning rate, take more epochs"
+        if short
+        else ""
+    )
 
 
 def _seeds_of(one: Curve) -> list[str]:
@@ -221,6 +271,12 @@ def trained(accuracy: np.ndarray) -> np.ndarray:
     return accuracy > (CHANCE + accuracy.max()) / 2
 
 
+def trained_by_all(of: Curve) -> np.ndarray:
+    """With which settings every seed is done and its accuracy nearer to the highest mean than to guessing."""
+    done = np.isfinite(of.worth).all(axis=1)
+    return done & (of.values > (CHANCE + of.values.mean(axis=1).max()) / 2).all(axis=1)
+
+
 def largest_stable(x: np.ndarray, accuracy: np.ndarray) -> float:
     """The largest x below which, too, training was stable everywhere; Censored if it was nowhere unstable."""
     stable = trained(accuracy)
@@ -250,29 +306,24 @@ def disagreement(places: Sequence[np.ndarray], accuracies: Sequence[np.ndarray])
     return float(np.mean(distances))
 
 
-def rise_and_fall(grid: Grid, place: str, rises: str, falls: str) -> list[Claim]:
-    """That the accuracy rises from its value at the smallest of a grid to a peak, and falls to that at the largest."""
-    what, x, of = grid
+def rise_and_fall(
+    grids: tuple[Grid, Grid], place: str, rises: str, falls: str, late: tuple[Late, Late], unfit: str = ""
+) -> list[Claim]:
+    """That the accuracy rises from its value at the smallest of a grid to a peak, and falls from the peak of another one.
+
+    `unfit`: where the first grid has not fitted the training set, in words, so that whether it rises is not decided.
+    """
+    (what, x, of), to_fall = grids
     return [
         Claim(
-            rises,
-            place,
-            f"highest mean accuracy less that at the smallest {what}",
-            lead_over(what, x, of, 0),
-            0.0,
-            NONE,
-            decided_after=BORDER,
+            rises, place, f"highest mean accuracy less that at the smallest {what}", fitted(rise(what, x, of), unfit),
+            0.0, NONE, decided_after=late[0],
         ),
         Claim(
-            falls,
-            place,
-            f"highest mean accuracy less that at the largest {what}",
-            lead_over(what, x, of, -1),
-            0.0,
-            NONE,
-            decided_after=BORDER,
+            falls, place, f"highest mean accuracy less that at the largest {what} with which all seeds train", fall(*to_fall),
+            0.0, NONE, decided_after=late[1],
         ),
-    ]
+    ]  # fmt: skip
 
 
 # -------------------------------------------------------------------------------- pictures and tables
