@@ -226,7 +226,8 @@ def claims(results: Results) -> list[Claim]:
             f"less the {goes}", at(opposite(accounted_for("edge"))), -0.5, half,
         ),
         Claim(
-            "Rates with larger penalties end at flatter weights.", "inherent_noise, section 2.2",
+            "Rates with larger penalties end at flatter weights, where at the edge 2/η alone would see to it.",
+            "inherent_noise, section 2.2",
             "less the correlation over rates of log mean penalty of a step and log largest eigenvalue at the end",
             results.measure(flatter, *rate_names(results)), 0.0, NONE,
         ),
@@ -248,6 +249,8 @@ FIGURE = Figure(
     departures=(
         "Gradient descent only: with small batches the largest eigenvalue stays below the edge (mini_batches).",
         "The runs of the several rates last equally long in steps times rate.",
+        "At the edge the rate sets both the penalty and, by 2/η, the curvature: that they go together over rates is no evidence that "
+        "penalties lead to flat weights, as inherent_noise has it.",
         "noise_enhancement and coherent_gradients speak of the noise of batches and of wrong labels, of which there are none here.",
     ),
     draw=draw,
