@@ -483,7 +483,7 @@ class Cifar10(Made):
         for setting in study(fig2.FIGURE).settings:
             for seed in SEEDS:
                 test = 0.6 + 0.01 * setting["rate"] + noise(seed)
-                self.make_run(setting, seed, [test * part for part in RISING])
+                self.make_run(setting, seed, [test * part for part in RISING], AT_ONCE)
         self.assert_verdicts(fig2.FIGURE, OPEN, OPEN)
         self.assertIn("the best learning rate for the test set, 2^-4, is at the end", self.judge(fig2.FIGURE)[0].reason)
 
