@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from run_folders import NAN, SEEDS, RunFolders, falling_loss, study
+from run_folders import NAN, SEEDS, RunFolders, falling_loss, study, wobble
 
 # isort: split
 from papers.inherent_noise import (
@@ -178,7 +178,10 @@ class TwoAlexNets(Made):
 
     def test_overfitting_begins_at_the_least_test_loss(self) -> None:
         least = 60  # of the test loss; the training loss is 1.15 there
-        _, large = self.make_both({"dots": ahead_until(0.9), "test_loss": 2 + 0.01 * np.abs(STEP - least)})
+        rising = 2 + 0.01 * np.abs(STEP - least)
+        _, large = self.make_both(
+            {"dots": ahead_until(0.9), "test_loss": lambda seed: rising * wobble("alexnet", seed)}
+        )
         self.assertEqual(fig6.loss_at_overfitting(large), LOSS[least])
         claims = fig6.FIGURE.claims(self.results(fig6.FIGURE))
         self.assertEqual([claim.verdict for claim in claims], [HOLDS, HOLDS, HOLDS])

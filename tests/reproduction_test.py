@@ -43,7 +43,7 @@ from sgdscope.document import Bullets, Code, Heading, Link, Paragraph, Picture, 
 from sgdscope.durations import Durations
 from sgdscope.errors import Error
 from sgdscope.plan import Reproduction, check_data_paths, data_overrides, open_reproduction, plan
-from sgdscope.plots.lines import refined_loss
+from sgdscope.plots.lines import Line, refined_loss
 from sgdscope.results import Results, load_outcome
 from sgdscope.runs import Run, open_run
 from sgdscope.studies import Job, read_json, sizes_of
@@ -324,7 +324,7 @@ class InherentNoise(Runs):
         self.assertIn("1 of 6 seeds give no number: fc8000,seed=6: diverged", claim.reason)
         for measured in (
             results.of_worlds(lambda run: [1.0, 0.0, 0.1, 0.2], "fc8000"),
-            results.above_last(lambda run: np.arange(10.0), "fc8000"),
+            results.above_end(lambda run: Line(np.arange(20.0), np.arange(20.0)), "fc8000"),
         ):
             self.assertIn("1 of 6 seeds give no number", measured.censored)
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from sgdscope.claims import Measurement, Sample, TooLittle, best_of_settings, over_seeds
+from sgdscope.plots.lines import Line
 from sgdscope.runs import Run, open_run, read_manifest
 from sgdscope.studies import Job, Setting, Study
 
-PARTS = 5  # of training, in which the course of a value is told
+END = 0.2  # of the steps of a run, the last ones: its end
+PARTS = 8  # of training before its end, in which the course of a value is told
 
 
 @dataclass
@@ -50,6 +52,11 @@ class Outcome:
         """What the run was made on."""
         on, threads = self.manifest, self.manifest["threads"]
         return f"{on['device']}: {on['cpu']}, {threads} thread{'s' if threads > 1 else ''} a run"
+
+
+def in_end(line: Line) -> np.ndarray:
+    """Which places of a line are in the last fifth of its steps (or epochs), however densely they lie."""
+    return line.x >= line.x[-1] - END * (line.x[-1] - line.x[0])
 
 
 def seconds_of(outcomes: Sequence[Outcome]) -> float | None:
@@ -101,16 +108,25 @@ class Results:
         found = self._over_seeds(measure, name)
         return replace(found, worlds=np.array([worlds[seed] for seed in found.samples]))
 
-    def above_last(self, of: Callable[[Run], np.ndarray], name: str) -> Measurement:
-        """Of values in the course of training the mean over the highest of PARTS parts less that over the last one.
+    def above_end(self, of: Callable[[Run], Line], name: str) -> Measurement:
+        """Of a value in the course of training the mean over the highest of PARTS parts less that over the end.
 
-        The highest value of all is never below the last one, whatever a network does. So parts are compared by their
-        means, as settings of which the best is chosen.
+        The end is the last fifth of the steps, the parts have equally many of the evaluations before it each. Were the end a
+        part like the others, it would, of evaluations at log-spaced steps, be nearly all of training. The highest value of
+        all is never below the last one, whatever a network does. So parts are compared by their means, as settings of which
+        the best is chosen.
         """
         means: dict[str, list[float]] = {}
 
         def measure(run: Run, seed: str) -> Sample:
-            means[seed] = [part.mean() for part in np.array_split(of(run), PARTS)]
+            line = of(run)
+            end = in_end(line)
+            before = line.y[~end]
+            if before.size < PARTS:
+                raise TooLittle(
+                    f"{run.folder.name} has {before.size} evaluations before its end, of which it takes {PARTS}"
+                )
+            means[seed] = [*(part.mean() for part in np.array_split(before, PARTS)), line.y[end].mean()]
             return Sample(means[seed][-1])
 
         found = self._over_seeds(measure, name)

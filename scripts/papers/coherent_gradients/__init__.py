@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
-from sgdscope.claims import TooLittle
+from sgdscope.claims import Sample, TooLittle
 from sgdscope.figure import Paper
 from sgdscope.plots.lines import Line
 from sgdscope.runs import Run
@@ -82,3 +84,16 @@ def at_step(line: Line, step: float) -> float:
 def corrupt_later(run: Run) -> float:
     """The steps until half of the corrupt examples are learned over those until half of the pristine ones are."""
     return steps_until(run, CORRUPT, HALF) / steps_until(run, PRISTINE, HALF)
+
+
+def slowdown_with_noise(percents: Sequence[int], column: str, level: float) -> Callable[..., Sample]:
+    """log2 of the steps until a level, given a run of each share of noise: by how much it grows from no noise to all.
+
+    That is the slope of the line that fits the shares best: doublings of the steps for each 100 per cent of noise.
+    """
+
+    def measure(*runs: Run) -> Sample:
+        doublings = np.log2([steps_until(run, column, level) for run in runs])
+        return Sample(float(np.polyfit(np.array(percents) / 100, doublings, 1)[0]))
+
+    return measure

@@ -20,6 +20,7 @@ from papers.coherent_gradients import (
     evaluated,
     from_step_1,
     noise_name,
+    slowdown_with_noise,
     steps_until,
 )
 from sgdscope.claims import NONE, Claim, Late, Measurement, Sample
@@ -93,19 +94,15 @@ def slowdown(column: str, levels: Sequence[float]) -> Callable[[Run, Run], Sampl
     return measure
 
 
-def nearness_to_noise(column: str) -> Callable[..., Sample]:
-    """log2, of the steps until half of a group is learned: (group / no noise) / (all noise / group). 0 is in the middle."""
-
-    def measure(clean: Run, mixed: Run, noise: Run) -> Sample:
-        of_group = steps_until(mixed, column, HALF)
-        return Sample(math.log2(of_group**2 / (steps_until(clean, FIT, HALF) * steps_until(noise, FIT, HALF))))
-
-    return measure
+def rate(run: Run, column: str) -> float:
+    """The rate of learning: 1 over the steps until half of the examples are learned."""
+    return 1 / steps_until(run, column, HALF)
 
 
-def nearness_to_clean(column: str) -> Callable[..., Sample]:
-    """Minus nearness_to_noise: how near a group's rate of learning is to that without noise."""
-    return lambda *runs: Sample(-nearness_to_noise(column)(*runs).value)
+def nearness_to_clean(clean: Run, mixed: Run, noise: Run) -> Sample:
+    """Where the rate of the pristine examples lies between that of a run with all noise, 0, and that of one without, 1."""
+    with_all, without = rate(noise, FIT), rate(clean, FIT)
+    return Sample((rate(mixed, PRISTINE) - with_all) / (without - with_all))
 
 
 def fit(run: Run) -> Sample:
@@ -143,8 +140,10 @@ def claims(results: Results) -> list[Claim]:
     found = [
         Claim(
             f"The more noise in the labels, the longer it takes to reach a training accuracy of {100 * level:.0f} %.",
-            f"{agreement}(a), observation 1", f"log2 of the ratio of the steps until then; {neighbours}",
-            of_pairs(slowdown(FIT, [level])), 0.0, NONE,
+            f"{agreement}(a), observation 1",
+            "log2 of the steps until then: by how much it grows from no noise to all, on the line that fits the five shares best",
+            measure(slowdown_with_noise(NOISE, FIT, level), *NAMES), 0.0, NONE,
+            decided_after=Late("a trend over the shares of noise in place of each beside the next, as it is said 'in general'"),
         )
         for level in LEVELS
     ]  # fmt: skip
@@ -168,14 +167,9 @@ def claims(results: Results) -> list[Claim]:
                 f"Pristine examples are learned at a rate nearer to that without noise than to that of all noise "
                 f"({percent} %).",
                 f"{agreement}(d), observation 2",
-                "log2, of steps until half is learned: (100 % noise / pristine) over (pristine / 0 % noise)",
-                measure(nearness_to_clean(PRISTINE), CLEAN, name, ALL_NOISE), 0.0, NONE,
-            ),
-            Claim(
-                f"Corrupt examples are learned at a rate nearer to that of all noise than to that without ({percent} %).",
-                f"{agreement}(d), observation 2",
-                "log2, of steps until half is learned: (corrupt / 0 % noise) over (100 % noise / corrupt)",
-                measure(nearness_to_noise(CORRUPT), CLEAN, name, ALL_NOISE), 0.0, NONE,
+                "where the rate, 1 over the steps until half is learned, lies between that of all noise, 0, and that without, 1",
+                measure(nearness_to_clean, CLEAN, name, ALL_NOISE), 0.5, "a half: the middle between the two rates",
+                decided_after=Late("the middle of the rates in place of that of the logarithms of the steps"),
             ),
         ]  # fmt: skip
     found += [
@@ -204,9 +198,10 @@ def claims(results: Results) -> list[Claim]:
             Claim(
                 f"Stopping early generalizes better than training to the end ({percent} % noise).",
                 "section 2.3, last paragraph",
-                f"mean test accuracy of the best of {PARTS} parts of training, evenly on the axis of the picture, less the last's",
-                results.above_last(lambda run: evaluated(run, TEST).y, noise_name(percent)), 0.0, NONE,
-                decided_after=Late("parts of training in place of single evaluations"),
+                f"mean test accuracy in the best of {PARTS} parts of training, evenly on the axis of the picture, less that in the "
+                "last fifth of the steps, before which these parts are",
+                results.above_end(lambda run: evaluated(run, TEST), noise_name(percent)), 0.0, NONE,
+                decided_after=Late("parts of training in place of single evaluations, and which parts"),
             )
         )  # fmt: skip
     return found
@@ -224,8 +219,11 @@ FIGURE = Figure(
     },
     departures=(
         "The paper's lines are of one seed each, as it seems; here there are five.",
-        "Where it speaks of a rate of learning, the number of steps until half of the examples are learned is taken, and "
-        "'nearer' is meant of its logarithm.",
+        "Where it speaks of a rate of learning, 1 over the number of steps until half of the examples are learned is taken. A rate "
+        "is nearer to another one of two if it lies on that side of their middle: that without noise is so much the larger one "
+        "that what is learned half as fast lies about there.",
+        "That corrupt examples are learned at a rate nearer to that of all noise is not asked by itself: where they are learned "
+        "less than half as fast as the pristine ones, which are not learned faster than without noise, it is so.",
     ),
     draw=draw,
     claims=claims,
