@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from papers.coherent_gradients import CORRUPT, PRISTINE, at_step, evaluated, steps_until
+from papers.coherent_gradients import CORRUPT, PRISTINE, evaluated, steps_until
 from papers.coherent_gradients._worlds import LOOKS, column
 from sgdscope.claims import TooLittle
 from sgdscope.plots.lines import Line
@@ -21,6 +21,9 @@ FIRST = 10  # steps: the beginning of training
 MIN_FIRST = 5  # of them, so many must be measured
 SEEN = (-0.3, 1.3)  # of the shares: where the gradient is short they may lie far outside 0 to 1
 LEARNING = (0.5, 0.9)  # of the corrupt examples: in between, they are being learned
+FITTED = 0.99  # of the pristine examples: all of them, but for a few
+PLACES = 1001  # on the axis of a picture, at which a line is read
+SOMETIMES = 0.05  # of the axis of a picture, up to where the corrupt examples are learned
 
 
 def share(run: Run, world: str, part: str, of: tuple[str, str] = OF) -> Line:
@@ -57,23 +60,36 @@ def lead_first(run: Run, world: str = "", of: tuple[str, str] = OF) -> float:
     return float(first.mean())
 
 
-def mean_lead(run: Run, world: str, begin: float, end: float, of: tuple[str, str] = OF) -> float:
-    """Mean of f_p − f_c over log(1 + step) from one step to another."""
-    line = lead(run, world, of)
+def read(run: Run, line: Line, begin: float, end: float) -> np.ndarray:
+    """A line at PLACES evenly spaced in log(1 + step) from one step to another, or to where it ends."""
     if begin >= line.x[-1]:
         raise TooLittle(f"{run.folder.name} measures no shares from step {begin:.0f} on")
-    end = min(end, line.x[-1])
-    steps = np.concatenate([[begin], line.x[(line.x > begin) & (line.x < end)], [end]])
-    x, y = np.log1p(steps), np.array([at_step(line, step) for step in steps])
-    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2) / (x[-1] - x[0]))
+    places = np.linspace(np.log1p(begin), np.log1p(min(end, line.x[-1])), PLACES)
+    return np.interp(places, np.log1p(line.x), line.y)
+
+
+def end_of_learning(run: Run) -> float:
+    """The step at which nine tenths of the corrupt examples are learned; infinite if they are not."""
+    most = LEARNING[1]
+    return steps_until(run, CORRUPT, most) if evaluated(run, CORRUPT).y.max() >= most else np.inf
 
 
 def lead_later(run: Run, world: str = "", of: tuple[str, str] = OF) -> float:
-    """Mean of f_p − f_c while the corrupt examples are learned; to the end, if they are not."""
-    half, most = LEARNING
-    learned = evaluated(run, CORRUPT).y.max() >= most
-    end = steps_until(run, CORRUPT, most) if learned else np.inf
-    return mean_lead(run, world, steps_until(run, CORRUPT, half), end, of)
+    """Median of f_p − f_c over log(1 + step) while the corrupt examples are learned; to the end, if they are not.
+
+    It is above 0 just where f_p is the larger one for more than half of that time. A mean would be decided by the few
+    steps at which the gradient is so short that the shares lie far outside 0 to 1.
+    """
+    learning = steps_until(run, CORRUPT, LEARNING[0]), end_of_learning(run)
+    return float(np.median(read(run, lead(run, world, of), *learning)))
+
+
+def least_lead(run: Run, world: str = "", sign: int = 1) -> float:
+    """What sign · (f_p − f_c) exceeds in 95 of 100 parts of log(1 + step), until nine tenths of the corrupt are learned.
+
+    It is above 0 just where the curves are on that side but for 5 of 100 parts.
+    """
+    return float(np.quantile(sign * read(run, lead(run, world), 0, end_of_learning(run)), SOMETIMES))
 
 
 def noise_of_sample(run: Run) -> float:
@@ -88,24 +104,34 @@ def opposite_in_sample(run: Run) -> float:
     return float(np.mean(np.sign(exact.y) != np.sign(sampled.y)))
 
 
-def lead_last(run: Run) -> float:
-    """Mean of f_p − f_c from then on."""
-    return mean_lead(run, "", steps_until(run, CORRUPT, LEARNING[1]), np.inf)
+def comes_together(run: Run) -> float:
+    """Median of |f_p − f_c| over log(1 + step) while the corrupt examples are learned, less that thereafter."""
+    line, end = lead(run), end_of_learning(run)
+    gap = Line(line.x, abs(line.y))
+    while_learned = read(run, gap, steps_until(run, CORRUPT, LEARNING[0]), end)
+    return float(np.median(while_learned) - np.median(read(run, gap, end, np.inf)))
 
 
 def crossing(run: Run) -> float:
-    """The step at which f_p − f_c first falls to 0; between measured steps linear in log(1 + step)."""
+    """The step that best tells f_p > f_c before it from f_p < f_c after it, until nine tenths of the corrupt are learned.
+
+    Between measured steps both are linear in log(1 + step), of which as much as can be is on the right side. The curves
+    touch sooner and part later by chance alone: they differ from step to step, and in the end they hardly differ.
+    """
     line = lead(run)
-    below = np.flatnonzero(line.y <= 0)
-    if not below.size:
+    x, y = np.log1p(line.x), line.y
+    turns = np.flatnonzero(y[:-1] * y[1:] < 0)
+    zeros = x[turns] + (x[turns + 1] - x[turns]) * y[turns] / (y[turns] - y[turns + 1])
+    places = np.unique([*x, *zeros])
+    places = places[places <= np.log1p(end_of_learning(run))]
+    signs = np.sign(np.interp((places[1:] + places[:-1]) / 2, x, y))
+    gained = np.concatenate([[0.0], np.cumsum(signs * np.diff(places))])
+    best = int(np.argmax(gained))
+    if best in (0, gained.size - 1):
         raise TooLittle(f"{run.folder.name}: the curves do not cross")
-    after = int(below[0])
-    if after == 0:
-        return float(line.x[0])
-    (x0, x1), (y0, y1) = np.log1p(line.x[after - 1 : after + 1]), line.y[after - 1 : after + 1]
-    return float(np.expm1(x0 + (x1 - x0) * y0 / (y0 - y1)))
+    return float(np.expm1(places[best]))
 
 
-def fitted_at_crossing(run: Run) -> float:
-    """The accuracy on pristine examples at the step at which the curves cross."""
-    return at_step(evaluated(run, PRISTINE), crossing(run))
+def crossing_over_fitted(run: Run) -> float:
+    """log2 of the step at which the curves cross over that at which the pristine examples are fitted."""
+    return float(np.log2(crossing(run) / steps_until(run, PRISTINE, FITTED)))

@@ -11,11 +11,12 @@ from papers.coherent_gradients._shares import (
     OF,
     SAMPLED,
     SEEN,
+    comes_together,
+    crossing_over_fitted,
     draw_shares,
-    fitted_at_crossing,
     lead_first,
-    lead_last,
     lead_later,
+    least_lead,
     noise_of_sample,
     opposite_in_sample,
 )
@@ -28,8 +29,8 @@ from sgdscope.results import Results
 from sgdscope.runs import Run
 
 NULL_WORLDS = WORLDS[1:]
-MEANS = {"at first": lead_first, "later": lead_later}  # of f_p − f_c
-FITTED = 0.9  # of the pristine examples: what is 'all' of them in the paper
+MEDIAN = Late("the median over the later steps in place of the mean, which single steps decide")
+MOSTLY = Late("nearly all of the axis in place of the means over two parts of it")
 
 
 def draw(results: Results) -> Mapping[str, Picture]:
@@ -47,19 +48,9 @@ def draw(results: Results) -> Mapping[str, Picture]:
 # -------------------------------------------------------------------------------------------- the claims
 
 
-def on_side(sign: int, mean: Callable[[Run, str], float], world: str, run: Run) -> float:
-    """f_p − f_c of a world, times `sign`."""
-    return sign * mean(run, world)
-
-
 def fall(run: Run, world: str) -> float:
-    """Mean of f_p over the first steps less that over the later ones; half of that of f_p − f_c, as they add up to 1."""
+    """Mean of f_p over the first steps less its median over the later ones; half of that of f_p − f_c: they add up to 1."""
     return (lead_first(run, world) - lead_later(run, world)) / 2
-
-
-def comes_together(run: Run) -> float:
-    """Mean of f_c − f_p while the corrupt examples are learned, less what parts the curves in the mean thereafter."""
-    return -lead_later(run) - abs(lead_last(run))
 
 
 def claims(results: Results) -> list[Claim]:
@@ -67,13 +58,15 @@ def claims(results: Results) -> list[Claim]:
     place = "section 2.4, figure 2"
     first = f"over the measured ones of the first {FIRST} steps"
     later = "while corrupt examples are learned, from half of them to nine tenths"
+    mostly = "exceeds in 95 of 100 parts of the axis, up to the step at which nine tenths of the corrupt examples are learned"
+    nulls = "less the mean of 3 null worlds, against all permutations of the worlds"
     found = []
 
     def claim(
         says: str, where: str, quantity: str, measured: Measurement | Mapping[str, Measurement],
-        border: float = 0, why: str = NONE, after: Late | None = None,
+        border: float = 0, why: str = NONE, after: Late | None = None, about: float | None = None,
     ) -> None:  # fmt: skip
-        found.append(Claim(says, f"{place}{where}", quantity, measured, border, why, decided_after=after))
+        found.append(Claim(says, f"{place}{where}", quantity, measured, border, why, about, after))
 
     for percent in MIXED:
         name, noise = noise_name(percent), f"({percent} % noise)"
@@ -82,31 +75,41 @@ def claims(results: Results) -> list[Claim]:
         def measure(of: Callable[[Run], float], name: str = name) -> Measurement:
             return results.measure(lambda run: Sample(of(run)), name)
 
+        def of_worlds(of: Callable[[Run, str], float], name: str = name) -> Measurement:
+            return results.of_worlds(lambda run: [of(run, world) for world in WORLDS], name)
+
         if percent <= 50:
             claim(f"At first the pristine examples bring down the loss by more than the corrupt ones {noise}.",
-                  ", row 1", f"mean of fᵖ − fᶜ {first}", measure(lead_first))  # fmt: skip
+                  ", row 1", f"mean of fᵖ − fᶜ {first}; {nulls}, to which the number of pristine examples alone gives a lead",
+                  of_worlds(lead_first),
+                  after=Late("that null worlds are subtracted: fᵖ is above fᶜ in these, too"))  # fmt: skip
             claim(f"Then the curves cross: later the corrupt examples bring it down by more {noise}.",
-                  ", row 1", f"mean of fᶜ − fᵖ {later}", measure(lambda run: -lead_later(run)))  # fmt: skip
+                  ", row 1", f"median of fᶜ − fᵖ {later}; above 0 if fᶜ is the larger one for most of that part of the axis",
+                  measure(lambda run: -lead_later(run)), after=MEDIAN)  # fmt: skip
             claim(f"When the curves cross, the pristine examples are fitted {noise}.",
-                  ", row 1", "training accuracy on the pristine examples when fᵖ first falls to fᶜ",
-                  measure(fitted_at_crossing), FITTED, "nine tenths: nearly all")  # fmt: skip
+                  ", row 1", "log2 of the step that best tells fᵖ > fᶜ before it from fᵖ < fᶜ after it, over that at which 99 % of the "
+                  "pristine examples are fitted",
+                  measure(crossing_over_fitted), 1.0, "a factor of 2 either way: corrupt examples take many times as long",
+                  Late("steps in place of the accuracy when they cross, which only grows; 99 % in place of 90 %; and what a crossing is"),
+                  about=0.0)  # fmt: skip
             claim(f"In the end, when the corrupt examples are fitted as well, the curves come together {noise}.",
-                  ", row 1", f"mean of fᶜ − fᵖ {later}, less the absolute value of its mean thereafter",
-                  measure(comes_together))  # fmt: skip
+                  ", row 1", f"median of |fᵖ − fᶜ| {later}, less that thereafter",
+                  measure(comes_together),
+                  after=Late("medians of the distance: curves far apart on either side in turn had a mean of 0"))  # fmt: skip
         else:
             claim(f"The curves do not cross: corrupt examples, being so many, bring the loss down by more throughout "
                   f"{noise}.",
-                  ", row 1", f"mean of fᶜ − fᵖ {first}, and {later}",
-                  {when: measure(partial(on_side, -1, mean, "")) for when, mean in MEANS.items()})  # fmt: skip
+                  ", row 1", f"what fᶜ − fᵖ {mostly}", measure(partial(least_lead, sign=-1)), after=MOSTLY)  # fmt: skip
         claim(f"Where it is random who is corrupt, the curves do not cross: fᵖ stays {side} fᶜ, since there are {more} "
               f"pristine examples {noise}.",
-              ", rows 2 to 4", f"mean of {'fᵖ − fᶜ' if sign > 0 else 'fᶜ − fᵖ'} {first}, and {later}, of each of 3 null worlds",
-              {f"null world {row}, {when}": measure(partial(on_side, sign, mean, world))
-               for row, world in enumerate(NULL_WORLDS, 1) for when, mean in MEANS.items()})  # fmt: skip
+              ", rows 2 to 4", f"what {'fᵖ − fᶜ' if sign > 0 else 'fᶜ − fᵖ'} {mostly}, of each of 3 null worlds; that the mean over "
+              "all permutations is on that side is so of any network",
+              {f"null world {row}": measure(partial(least_lead, world=world, sign=sign)) for row, world in enumerate(NULL_WORLDS, 1)},
+              after=MOSTLY)  # fmt: skip
         claim(f"The share of the pristine examples falls, and by more than chance would have it {noise}.",
-              "", f"mean of fᵖ {first} less that {later}; less the mean of 3 null worlds, against all permutations of the worlds",
-              results.of_worlds(lambda run: [fall(run, world) for world in WORLDS], name),
-              after=Late("the mean of the null worlds in place of the largest"))  # fmt: skip
+              "", f"mean of fᵖ {first} less its median {later}; {nulls}",
+              of_worlds(fall),
+              after=Late(f"the mean of the null worlds in place of the largest, and {MEDIAN.what}"))  # fmt: skip
     return found
 
 
@@ -148,11 +151,12 @@ FIGURE = Figure(
         "examples of the training set, all weights, at the weights of log-spaced steps. The estimate stands beside them.",
         "An example's part holds the square of its own gradient. Among 400 examples, and even more so in a batch of 100, "
         "that is much of it, and those with long gradients gain by it; among all examples it is little.",
-        "Where the paper speaks of what comes first and later, means are taken over the first 10 steps and, over the "
-        "logarithm of the step, from when half of the corrupt examples are learned to when nine tenths are. 'Fitted' is "
-        "nine tenths of the pristine examples. All of this was decided before any curve of the whole training set was "
-        "seen. As the curves turned out to differ much from step to step, they are measured also at evenly spaced steps, "
-        "and what is said of the end is of a mean, in place of the last step.",
+        "Where the paper speaks of what comes first and later, the mean is taken over the first 10 steps and the median over the "
+        "logarithm of the step from when half of the corrupt examples are learned to when nine tenths are. These steps were "
+        "decided on before any curve of the whole training set was seen. As the curves turned out to differ much from step to "
+        "step, and the more so the shorter the gradient is, they are measured also at evenly spaced steps, and medians are taken.",
+        "In a null world the mean of fᵖ over all permutations is the share of pristine examples, whatever the network does. So the "
+        "claims on null worlds ask only how far single ones are from it, and what comes first is told from it.",
     ),
     draw=draw,
     claims=claims,
