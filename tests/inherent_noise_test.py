@@ -313,33 +313,69 @@ class Normalization(Made):
 
 
 class Perturbation(Made):
-    def make_networks(self, penalty: Callable[[float], float], distance: Callable[[int], float]) -> None:
-        """The penalty by the learning rate, and the distance of the last weights from the first by the units."""
+    def make_networks(
+        self,
+        change: Callable[[float, np.ndarray], np.ndarray] = lambda rate, loss: rate * loss,
+        distance: Callable[[int], float] = lambda units: 1.0,
+        speed: Callable[[float, int], float] = lambda rate, units: 1.0,
+    ) -> None:
+        """Losses that fall with a speed by learning rate and units; the change by a step, and the distance after one step.
+
+        Distances grow with the square root of the steps.
+        """
         found = study(perturbation.FIGURE)
         for setting, seed in itertools.product(found.settings, found.seeds):
-            folder, last = f"runs/{setting.name},seed={seed}", setting["last"]
-            start = np.random.default_rng(seed).standard_normal(setting["units"])
-            moved = start + distance(setting["units"]) * (1 + 0.01 * seed) / np.sqrt(start.size)
-            values = np.full(last + 1, -penalty(setting["rate"]) * (1 + 0.01 * seed))
-            values[1:] *= 2
-            rows = {"step": np.arange(last + 1), "epoch": np.zeros(last + 1), "loss": np.ones(last + 1)}
-            config = {"probes": [{"name": "taylor"}, {"name": "snapshot", "steps": [0, last]}]}
-            self.make(folder, {**rows, perturbation.PENALTY: values}, config=config)
-            for step, theta in ((0, start), (last, moved)):
-                self.write_snapshot(folder.removeprefix("runs/"), step, theta)
+            folder, steps = f"runs/{setting.name},seed={seed}", np.arange(setting["last"] + 1)
+            rate, units = setting["rate"], setting["units"]
+            loss = 2.3 / np.sqrt(1 + speed(rate, units) * steps / 20)
+            rows = {
+                "step": steps,
+                "epoch": np.zeros(steps.size),
+                "loss": loss,
+                perturbation.DELTA_LOSS: change(rate, loss),
+            }
+            config = {"probes": [{"name": "taylor"}, {"name": "snapshot", "steps": setting["shots"]}]}
+            self.make(folder, rows, config=config)
+            start, direction = np.random.default_rng(seed).standard_normal((2, units))
+            direction *= distance(units) * wobble(setting.name, seed) / np.linalg.norm(direction)
+            for step in setting["shots"]:
+                self.write_snapshot(folder.removeprefix("runs/"), step, start + direction * np.sqrt(step))
+
+    def means(self) -> list[list[float]]:
+        """The means over seeds of the conditions of both claims."""
+        return [[part.summary.mean for part in claim.parts] for claim in self.judge(perturbation.FIGURE)]
 
     def test_what_the_paper_expects(self) -> None:
-        self.make_networks(lambda rate: rate**2, lambda units: 1 / units)
-        self.assert_verdicts(perturbation.FIGURE, *[HOLDS] * 4)
-        first, over, nearer, _ = self.judge(perturbation.FIGURE)
-        for claim in (first, over):
-            np.testing.assert_allclose([part.summary.mean for part in claim.parts], 2)  # log2 of a factor of 4
-        np.testing.assert_allclose([part.summary.mean for part in nearer.parts], np.log2([250 / 64, 1000 / 250]))
+        self.make_networks(distance=lambda units: 1 / units)
+        self.assert_verdicts(perturbation.FIGURE, HOLDS, HOLDS)
+        perturbations, distances = self.means()
+        np.testing.assert_allclose(perturbations, 1)  # log2 of a factor of 2
+        np.testing.assert_allclose(distances, np.log2([250 / 64, 1000 / 250]))
         self.assert_drawn(perturbation.FIGURE)
 
     def test_the_contrary(self) -> None:
-        self.make_networks(lambda rate: 1 / rate, lambda units: units**2)
-        self.assert_verdicts(perturbation.FIGURE, *[FAILS] * 4)
+        self.make_networks(lambda rate, loss: loss / rate, lambda units: units**2)
+        self.assert_verdicts(perturbation.FIGURE, FAILS, FAILS)
+
+    def test_larger_changes_at_another_stage_alone_are_no_larger_perturbation(self) -> None:
+        # Over all steps larger learning rates would have the larger changes, because they come to smaller losses.
+        self.make_networks(lambda rate, loss: 1 / loss, speed=lambda rate, units: rate / 0.1)
+        claim = self.judge(perturbation.FIGURE)[0]
+        self.assertIsNot(claim.verdict, HOLDS)
+        np.testing.assert_allclose([part.summary.mean for part in claim.parts], 0, atol=0.03)
+
+    def test_distances_are_those_at_equal_loss(self) -> None:
+        # After as many steps all would be as far from their start. The loss falls half as fast again with each width.
+        speeds = {64: 1.0, 250: 1.5, 1000: 2.25}
+        self.make_networks(speed=lambda rate, units: speeds[units])
+        self.assertIs(self.judge(perturbation.FIGURE)[1].verdict, HOLDS)
+        np.testing.assert_allclose(self.means()[1], np.log2(1.5) / 2, atol=0.03)
+
+    def test_a_common_loss_before_the_first_snapshot_leaves_distances_open(self) -> None:
+        self.make_networks(speed=lambda rate, units: 100.0 if units == 1000 else 1.0)
+        claim = self.judge(perturbation.FIGURE)[1]
+        self.assertIs(claim.verdict, OPEN)
+        self.assertIn("before its first snapshot", claim.reason)
 
 
 if __name__ == "__main__":
