@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
-from sgdscope.claims import Claim, Sample, TooLittle
+from sgdscope.claims import Claim, Late, Measurement, Sample, TooLittle
 from sgdscope.plots.lines import Line, LossCurve, refined_loss
 from sgdscope.plots.panels import draw_lines, use_falling_scale
 from sgdscope.plots.style import STYLE, Picture, Stroke, add_header, new_figure, strokes
@@ -24,6 +25,7 @@ COLUMNS = tuple(f"taylor.{batch}.{value}" for batch, _, _ in BATCHES for value, 
 
 SUBSCRIPTS = {"a": "ₐ", "r": "ᵣ", "u": "ᵤ"}
 BULK = "half: the bulk of training is more than that"
+BY_STEPS = "that the order is to be there over more than half of the steps, too, most of which belong to late stages"
 POINTS = 400  # of the common range of progress
 
 Progress = Callable[[Run], np.ndarray]  # of training: at each row of metrics.csv a number that grows
@@ -169,19 +171,44 @@ def _from(line: Line, begin: float) -> Line:
     return Line(np.append(begin, line.x[later]), np.append(0.0, line.y[later] - at_begin))
 
 
-def leads(runs: Sequence[Run], column: str, sign: int, progress: Progress = reduction) -> tuple[np.ndarray, np.ndarray]:
-    """Of the sum, times `sign`, of each network over the next smaller one: progress [points], leads [runs - 1, points].
+def sums_at_stages(
+    runs: Sequence[Run], column: str, progress: Progress = reduction, by_steps: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """A cumulative column of all runs at stages that all have gone through: progress [points], sums [runs, points].
 
-    `runs` go from the smallest to the largest network.
+    Stages are POINTS equally far from one another; `by_steps` those that the first run has reached at each of its steps, so
+    that a stage in which it stays for long counts for as many steps.
     """
     lines = sums_from_common_start(runs, column, progress)
-    grid = np.linspace(lines[0].x[0], min(line.x[-1] for line in lines), POINTS + 1)[1:]
-    return grid, sign * np.diff([np.interp(grid, line.x, line.y) for line in lines], axis=0)
+    begin, end = lines[0].x[0], min(line.x[-1] for line in lines)
+    stages = np.linspace(begin, end, POINTS + 1)[1:]
+    if by_steps:
+        reached = progress(runs[0])
+        reached = np.maximum.accumulate(reached[np.isfinite(reached)])
+        stages = reached[(reached > begin) & (reached <= end)]
+        if not stages.size:
+            raise TooLittle(
+                f"{column}: {runs[0].folder.name} has no step in the range that all networks have gone through"
+            )
+    return stages, np.array([np.interp(stages, line.x, line.y) for line in lines])
 
 
-def share_in_order(column: str, sign: int, progress: Progress = reduction) -> Callable[..., Sample]:
-    """Over what share of the common range the sum, times `sign`, grows with the network."""
-    return lambda *runs: Sample(float(np.mean(leads(runs, column, sign, progress)[1].min(axis=0) > 0)))
+def leads(
+    runs: Sequence[Run], column: str, sign: int, progress: Progress = reduction, by_steps: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the sum, times `sign`, of each network over the next smaller one: progress [points], leads [runs - 1, points].
+
+    `runs` go from the smallest to the largest network; for the stages see `sums_at_stages`.
+    """
+    stages, sums = sums_at_stages(runs, column, progress, by_steps)
+    return stages, sign * np.diff(sums, axis=0)
+
+
+def share_in_order(
+    column: str, sign: int, progress: Progress = reduction, by_steps: bool = False
+) -> Callable[..., Sample]:
+    """Over what share of the common range, or of the first run's steps in it, the sum, times `sign`, grows with the network."""
+    return lambda *runs: Sample(float(np.mean(leads(runs, column, sign, progress, by_steps)[1].min(axis=0) > 0)))
 
 
 def lead_at_end(column: str, sign: int, smaller: int, progress: Progress = reduction) -> Callable[..., Sample]:
@@ -189,17 +216,26 @@ def lead_at_end(column: str, sign: int, smaller: int, progress: Progress = reduc
     return lambda *runs: Sample(float(leads(runs, column, sign, progress)[1][smaller, -1]))
 
 
+def both_shares(
+    results: Results, names: Sequence[str], smallest: str, share: Callable[[bool], Callable[..., Sample]]
+) -> dict[str, Measurement]:
+    """A share of the common range, and the same of the steps of the `smallest` network in it: share(by steps)."""
+    conditions = {"share of the range": False, f"share of the steps of {smallest} in it": True}
+    return {words: results.measure(share(by), *names, discrete=True) for words, by in conditions.items()}
+
+
 def claims_of_two(
     results: Results,
     names: tuple[str, str],
     networks: tuple[str, str],
     figure: str,
-    share: Callable[[str, int], Callable[..., Sample]],
+    progress: Progress,
     where: str,
+    late: str = BY_STEPS,
 ) -> Iterator[Claim]:
     """That the second of two networks gathers more of first order and pays larger penalties, on each batch.
 
-    `share(column, sign)` measures it, over the range that `where` names.
+    It is measured over all of the progress that both have made; `where` names it. `late`: what was decided when results were known.
     """
     small, large = networks
     for batch, letter, words in reversed(BATCHES):
@@ -208,11 +244,13 @@ def claims_of_two(
             (1, 1, "cum_dot", f"Σ η∇B{x}·∇Bᵤ", f"has gathered more of first order on the {words}"),
             (3, -1, "cum_penalty", f"−Σ (ΔL{x} − η∇B{x}·∇Bᵤ)", f"has paid larger penalties on the {words}"),
         ):
+            name = f"taylor.{batch}.{kind}"
             yield Claim(
                 f"For the bulk of training {large} {says} than {small}.",
                 f"section 4, figure {figure}, column {column}",
-                f"share of {where} over which {symbol} of {large} is the larger one",
-                results.measure(share(f"taylor.{batch}.{kind}", sign), *names, discrete=True),
+                f"share of {where}, and of the steps in it, over which {symbol} of {large} is the larger one",
+                both_shares(results, names, small, partial(share_in_order, name, sign, progress)),
                 0.5,
                 BULK,
+                decided_after=Late(late, {"quick": [1]}),
             )

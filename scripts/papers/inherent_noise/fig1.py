@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from papers.inherent_noise import NO_MARGIN, cloud
-from sgdscope.claims import HALF, SAME, Claim, Sample, columns_of, mean, ratio_of_means
+from papers.inherent_noise import NO_MARGIN, NOISE_PASSES, QUICK_LAG, cloud
+from sgdscope.claims import HALF, SAME, Claim, Late, Sample, columns_of, mean, ratio_of_means
 from sgdscope.figure import Figure
 from sgdscope.plots.panels import draw_clouds
 from sgdscope.plots.style import Picture
@@ -37,27 +37,32 @@ def claims(results: Results) -> list[Claim]:
 
 def claims_of(results: Results, name: str, network: str = "") -> list[Claim]:
     """The claims on one network, which `network` names where there are several."""
+    updating, recent, long_ago = "|−L̂ʰ(Bᵤ)|", "|−L̂ʰ(Bᵣ)|", "|−L̂ʰ(Bₐ)|"
     pairs = (
-        ("The updating batch pays a larger penalty than a recent one.", "|−L̂ʰ(Bᵤ)|", "|−L̂ʰ(Bᵣ)|", UPDATING, RECENT),
-        ("A recent batch pays a larger penalty than one of long ago.", "|−L̂ʰ(Bᵣ)|", "|−L̂ʰ(Bₐ)|", RECENT, LONG_AGO),
+        ("The updating batch pays a larger penalty than a recent one.", updating, recent, UPDATING, RECENT),
+        ("A recent batch pays a larger penalty than one of long ago.", recent, long_ago, RECENT, LONG_AGO),
     )
     place, which = "section 3, figure 1", f"{network}: " if network else ""
     found = []
     for says, larger, smaller, (larger_column, _), (smaller_column, _) in pairs:
         columns = (larger_column, smaller_column)
+        noise = f" {NOISE_PASSES}" if larger == updating else ""
+        late = Late(f"{NO_MARGIN.what}, and {QUICK_LAG}") if smaller == long_ago else NO_MARGIN
         share = results.measure(lambda run, c=columns: share_larger(run, c), name)
         ratio = results.measure(lambda run, c=columns: ratio_larger(run, c), name)
         found += [
             Claim(
                 says,
                 place,
-                f"{which}share of steps with {larger} ≥ {smaller}",
+                f"{which}share of steps with {larger} ≥ {smaller}{noise}",
                 share,
                 0.5,
                 HALF,
-                decided_after=NO_MARGIN,
+                decided_after=late,
             ),
-            Claim(says, place, f"{which}mean {larger} over mean {smaller}", ratio, 1.0, SAME, decided_after=NO_MARGIN),
+            Claim(
+                says, place, f"{which}mean {larger} over mean {smaller}{noise}", ratio, 1.0, SAME, decided_after=late
+            ),
         ]
     return found
 

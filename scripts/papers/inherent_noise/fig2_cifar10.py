@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from papers.inherent_noise import UNJUDGED
-from papers.inherent_noise.fig2 import claims_of, draw_dots
+from papers.inherent_noise.fig2 import BY_CONSTRUCTION, claims_of, draw_dots
 from sgdscope.claims import Claim
 from sgdscope.figure import Figure
 from sgdscope.plots.style import Picture
@@ -27,8 +27,8 @@ FIGURE = Figure(
         "fig2_resnet18": "Each point is a step. A point above the line y = x is a step at which the quantity on the "
         "vertical axis is the larger one."
     },
-    departures=("None beyond those of the whole paper.",),
+    departures=("The order of the updating batch and the others cannot be missed, as in `inherent_noise/fig2`.",),
     draw=draw,
     claims=claims,
-    unjudged=UNJUDGED,
+    unjudged=BY_CONSTRUCTION | UNJUDGED,
 )

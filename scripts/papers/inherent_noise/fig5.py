@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from papers.inherent_noise import IMAGE_NETWORKS, UNJUDGED
-from papers.inherent_noise._sums import (
-    Progress,
-    claims_of_two,
-    draw_over_fraction,
-    draw_over_loss,
-    fall,
-    fraction,
-    share_in_order,
-)
-from sgdscope.claims import Claim, Sample
+from papers.inherent_noise._sums import claims_of_two, draw_over_fraction, draw_over_loss, fall, fraction
+from sgdscope.claims import Claim
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import LossCurve, batch_means
 from sgdscope.plots.style import Picture
@@ -42,11 +32,6 @@ def draw(results: Results) -> dict[str, Picture]:
     }
 
 
-def share(progress: Progress) -> Callable[[str, int], Callable[..., Sample]]:
-    """Over what share of the common range of progress the sum, times a sign, is larger for the larger network."""
-    return lambda column, sign: share_in_order(column, sign, progress)
-
-
 def claims(results: Results) -> list[Claim]:
     """Whether the wide network leads for the bulk of training, on the paper's axis and at equal loss."""
     axes = {
@@ -56,7 +41,7 @@ def claims(results: Results) -> list[Claim]:
     return [
         claim
         for where, progress in axes.items()
-        for claim in claims_of_two(results, NAMES, NETWORKS, "5", share(progress), where)
+        for claim in claims_of_two(results, NAMES, NETWORKS, "5", progress, where)
     ]
 
 
@@ -71,6 +56,7 @@ FIGURE = Figure(
     departures=(
         "Networks are compared on the paper's axis, the fraction by which the training loss has fallen, and also at equal "
         "loss: the first losses, by which the paper divides, differ by chance.",
+        "'The bulk of training' is more than half of that range, and also more than half of ResNet-18's steps in it.",
         "The training loss is the running mean over 50 batches, each normalized by its own mean and variance, as the "
         "updates see it: at the first steps running statistics know nothing yet.",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from papers.inherent_noise import UNJUDGED
-from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, WHY_NEAR, log_ratio
+from papers.inherent_noise.fig4 import NAMES, NEAR, NETWORKS, TURNS, WHY_NEAR, ratios
 from sgdscope.claims import NONE, Claim, Late, TooLittle
 from sgdscope.figure import Figure
 from sgdscope.plots.lines import Line
@@ -83,13 +83,16 @@ def claims(results: Results) -> list[Claim]:
             Claim(
                 "Where AlexNet starts to have the smaller dot products tracks where it begins to overfit.",
                 "section 4; appendix A.1, figure 6",
-                f"log2 of the ratio of the training loss {words}, to that at its least test loss",
-                results.measure(
-                    lambda small, large, at=loss_at: log_ratio(at(small, large), loss_at_overfitting(large)), *NAMES
-                ),
+                f"log2 of the ratio of the training loss {words}, to that at its least test loss, for the sums of dot products on "
+                "each batch",
+                ratios(results, loss_at, loss_at_overfitting, ["dot products"]),
                 NEAR,
                 WHY_NEAR,
                 about=0.0,
+                decided_after=Late(
+                    "that recent and long-ago batches count, too, and what follows where AlexNet leads to the end",
+                    {"quick": [1]},
+                ),
             )
         )
     return found

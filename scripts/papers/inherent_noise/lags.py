@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from papers.inherent_noise import NO_MARGIN
-from sgdscope.claims import HALF, Claim, Measurement, Sample, columns_of, mean, ratio_of_means
+from papers.inherent_noise import NO_MARGIN, NOISE_PASSES
+from sgdscope.claims import HALF, Claim, Late, Measurement, Sample, columns_of, mean, ratio_of_means
 from sgdscope.figure import Figure
 from sgdscope.plots.style import STYLE, Axes, Picture, Stroke, add_header, new_figure, shades
 from sgdscope.results import Results
@@ -21,6 +21,12 @@ NAMES = tuple(f"lags_fc{units}" for units in UNITS)
 # Of training, in steps. A lag is looked at only in stages at all of whose steps there is a batch so long ago.
 EDGES = (30, 300, 1200, 3600, math.inf)
 STAGES = tuple(itertools.pairwise(EDGES))
+
+PAIRS = Late(
+    "the border itself in place of a margin of 0.05 about it, and that each pair of neighbouring lags is to be in order, in place of "
+    "the mean over all pairs",
+    {"quick": [1, 2]},
+)
 
 
 # ------------------------------------------------------------------------------------- numbers of a stage
@@ -74,13 +80,12 @@ def share_over_longer(lag: int, stage: Stage) -> Callable[[Run], Sample]:
     return measure
 
 
-def share_of_pairs(stage: Stage) -> Callable[[Run], Sample]:
-    """The share of steps at which the shorter lag's penalty is not below the longer one's, mean over all pairs."""
+def share_of_pair(shorter: int, longer: int, stage: Stage) -> Callable[[Run], Sample]:
+    """The share of steps at which the shorter lag's penalty is not below the longer one's."""
 
     def measure(run: Run) -> Sample:
         penalties = magnitudes(run, stage)
-        pairs = itertools.combinations([lag for lag in penalties if lag > 0], 2)
-        return mean(np.mean([penalties[shorter] >= penalties[longer] for shorter, longer in pairs], axis=0))
+        return mean(penalties[shorter] >= penalties[longer])
 
     return measure
 
@@ -170,16 +175,21 @@ def claims(results: Results) -> list[Claim]:
             where = f"{units} units, {_words(stage, last)}"
             lags = lags_of(results, name, stage)
             of_lags = {f"lag of {lag} steps": results.measure(share_at(lag, stage), name) for lag in lags}
+            of_pairs = {
+                f"lag of {shorter} beside {longer} steps": results.measure(share_of_pair(shorter, longer, stage), name)
+                for shorter, longer in itertools.pairwise(lags)
+            }
+            no_runs = results.measure(share_at(0, stage), name)  # which tells what is missing
             found += [
                 Claim(
                     "However long ago the other batch was, the updating batch pays the larger penalty.", place,
-                    f"{where}: share of steps with |−L̂ʰ(Bᵤ)| ≥ |−L̂ʰ| of a lag, for each lag",
-                    of_lags or results.measure(share_of_pairs(stage), name), 0.5, HALF, decided_after=NO_MARGIN,
+                    f"{where}: share of steps with |−L̂ʰ(Bᵤ)| ≥ |−L̂ʰ| of a lag, for each lag {NOISE_PASSES}",
+                    of_lags or no_runs, 0.5, HALF, decided_after=NO_MARGIN,
                 ),
                 Claim(
                     "The longer ago a batch was, the smaller its penalty.", place,
-                    f"{where}: share of steps at which the shorter of two lags has the larger |−L̂ʰ|, mean over all pairs",
-                    results.measure(share_of_pairs(stage), name), 0.5, HALF, decided_after=NO_MARGIN,
+                    f"{where}: share of steps at which the shorter of two lags has the larger |−L̂ʰ|, for each lag and the next longer one",
+                    of_pairs or no_runs, 0.5, HALF, decided_after=PAIRS,
                 ),
             ]  # fmt: skip
     return found
