@@ -28,7 +28,7 @@ from papers.inherent_noise import (
     perturbation,
 )
 from papers.inherent_noise._sums import BATCHES, POINTS, fall, fraction
-from sgdscope.catalogue import figures, jobs_of, unique_jobs
+from sgdscope.catalogue import figures, jobs_of, study_of, unique_jobs
 from sgdscope.claims import Claim, TooLittle, Verdict
 from sgdscope.durations import Durations
 from sgdscope.figure import Figure
@@ -122,6 +122,16 @@ class Plans(unittest.TestCase):
             for config in (one, other):
                 del config["name"], config["output"]
             self.assertEqual(one, other)
+
+    def test_new_seeds_judge_at_quick(self) -> None:
+        seeds = {}
+        for figure in figures("inherent_noise"):
+            found = study_of("inherent_noise", figure, "quick")
+            seeds[figure] = found.seeds
+        untried = {name for name, of_figure in seeds.items() if of_figure == (11, 12, 13, 14, 15)}
+        self.assertEqual(
+            untried, {"fig1", "fig2", "fig3", "normalization", "perturbation", "separate_updates", "sequential"}
+        )
 
 
 class Clouds(Made):
