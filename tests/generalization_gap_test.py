@@ -452,12 +452,12 @@ class GradientStatistics(Made):
 
 
 class Overlap(Made):
-    def make_runs(self, slope: float, error: float) -> None:
+    def make_runs(self, slope: float, error: float, norms: float = 0.1) -> None:
         """At three moments: the fall of the loss over the overlap, tr Sigma times `slope`, and its standard error."""
         moments, empty = np.array([1.0, 2.0, 3.0]), NAN
         for seed in QUICK:
             random = np.random.default_rng(seed)
-            trace, norm = 40 * moments, 0.1 * moments
+            trace, norm = 40 * moments, norms * moments
             rows = {"covariance_trace": trace}
             for shared in OVERLAPS:
                 share = shared / overlap.BATCH**2
@@ -475,6 +475,10 @@ class Overlap(Made):
     def test_another_slope(self) -> None:
         self.make_runs(1.4, 0.01)
         self.assert_verdicts(overlap.FIGURE, FAILS, HOLDS, FAILS)
+
+    def test_a_prediction_near_0_does_not_decide_how_large_errors_are(self) -> None:
+        self.make_runs(1.0, 0.01, norms=1e-6)
+        self.assert_verdicts(overlap.FIGURE, HOLDS, HOLDS, HOLDS)
 
     def test_error_bars_that_let_everything_pass(self) -> None:
         self.make_runs(1.0, 0.5)

@@ -151,7 +151,7 @@ FIGURE = Figure(
         "seeds, and 20 examples can be fitted altogether, so that the average form goes to 0 as well. Claims and borders stayed.",
         "δg is that of equation 13's right side, the average over all cuts of a training set into halves, each in both orders; its "
         "mean over training sets is −λW, as `generalization_gap/l2` has it. That it nears its mean as averages of more examples do "
-        "is no surprise; that δε does not is the finding: while ⟨δε⟩ falls as 1/N, how much it differs falls as 1/√N.",
+        "is no surprise, nor that δε does not, as long as the mean gradient is not 0: ⟨δε⟩ falls as 1/N, how much it differs as 1/√N.",
         "The paper says of neither that it self-averages, and of the correction, which the training set's own batch cannot tell from "
         "the average form, nothing is claimed here any more.",
     ),
