@@ -202,15 +202,15 @@ def _key(row: Mapping[str, str]) -> list[str]:
 EARLIER_FORM = "earlier form: "
 OUT_OF_DATE = (
     f"'{EARLIER_FORM.rstrip(': ')}' stands before the verdict on a claim that is measured in another way now, has another border, or is "
-    "not made any more. It is of the\nruns and of the rule of that time, and is not counted here."
+    "not judged any more. It is of the\nruns and of the rule of that time, and is not counted here."
 )
 
 
 def present_claims(paper: str, size: str) -> set[tuple[object, ...]]:
-    """What identifies each claim that the code makes now at a size, as `form` does a kept row."""
+    """What identifies each claim that is judged now at a size, as `form` does a kept row."""
     found: set[tuple[object, ...]] = set()
     for name, figure in figures(paper).items():
-        if not with_size(paper, [name], size):
+        if not with_size(paper, [name], size) or size in figure.unjudged:
             continue
         study = study_of(paper, name, size)
         nothing = Results(study, [load_outcome(job, CONFIGS / "no such folder") for job in study.jobs()])

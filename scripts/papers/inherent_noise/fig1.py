@@ -47,7 +47,7 @@ def claims_of(results: Results, name: str, network: str = "") -> list[Claim]:
     for says, larger, smaller, (larger_column, _), (smaller_column, _) in pairs:
         columns = (larger_column, smaller_column)
         noise = f" {NOISE_PASSES}" if larger == updating else ""
-        late = Late(f"{NO_MARGIN.what}, and {QUICK_LAG}") if smaller == long_ago else NO_MARGIN
+        late = Late(f"{NO_MARGIN.what}, and {QUICK_LAG}") if smaller == long_ago and not network else NO_MARGIN
         share = results.measure(lambda run, c=columns: share_larger(run, c), name)
         ratio = results.measure(lambda run, c=columns: ratio_larger(run, c), name)
         found += [
