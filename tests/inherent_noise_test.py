@@ -129,9 +129,8 @@ class Plans(unittest.TestCase):
             found = study_of("inherent_noise", figure, "quick")
             seeds[figure] = found.seeds
         untried = {name for name, of_figure in seeds.items() if of_figure == (11, 12, 13, 14, 15)}
-        self.assertEqual(
-            untried, {"fig1", "fig2", "fig3", "normalization", "perturbation", "separate_updates", "sequential"}
-        )
+        self.assertEqual(untried, {"fig1", "fig2", "fig3", "normalization", "perturbation", "separate_updates"})
+        self.assertEqual(seeds["sequential"], tuple(range(11, 20)))  # as shares that are equal take more
 
 
 class Clouds(Made):
