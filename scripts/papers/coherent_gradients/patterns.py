@@ -132,7 +132,7 @@ FIGURE = Figure(
         "All of it is ours. The paper has the observation from Chatterjee and Mishchenko (2019), who look for patterns in trained "
         "networks; here examples are taken to be similar if they show the same digit.",
         "An example is right for the first time at one of 20 evaluations a decade. Many are so by chance: in the quick variant "
-        "about half of them have been right by step 10. When an example is learned, the last evaluation at which it was wrong "
+        "more than half of them have been right by step 10. When an example is learned, the last evaluation at which it was wrong "
         "would tell, which is not recorded.",
         "400 steps on 1,000 images, in the desk variant 10,000 on 24,000, in the full one 25,000 on 60,000: about 40 epochs.",
     ),
