@@ -129,7 +129,7 @@ def equivalence(random: np.random.Generator, noise: Noise, seeds: int, effect: f
 
 def conditions(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
     """That a number is above 0 in each of three conditions, of which two are so in any case."""
-    return claim([measurement(value + noise(random, (seeds,))) for value in (effect, 2, 2)])
+    return claim(numbered([measurement(value + noise(random, (seeds,))) for value in (effect, 2, 2)]))
 
 
 def permutation(random: np.random.Generator, noise: Noise, seeds: int, effect: float) -> Claim:
