@@ -639,8 +639,9 @@ class Verdicts(unittest.TestCase):
 
     def test_seeds_that_would_decide_beside_other_claims(self) -> None:
         sure, border = claim([1.0, 1.1, 0.9, 1.05, 0.95]), claim([1.0, 0.2, 0.5, 0.9, 0.6])
-        self.assertEqual(reasons([border]), [""])
-        told = reasons([sure, *[border] * 9])
+        self.assertEqual(reasons([border], adjusted([border])), [""])
+        claims = [sure, *[border] * 9]
+        told = reasons(claims, adjusted(claims))
         needed = border.seeds_to_decide(statistics.LEVEL / 10)
         assert needed is not None
         self.assertEqual(told[0], "")

@@ -77,10 +77,8 @@ class Measurement:
     samples: Mapping[str, Sample]  # by seed
     problems: tuple[str, ...] = ()
     best: tuple[np.ndarray, np.ndarray] | None = None  # two kinds of settings, [settings, seeds]: their highest means
-    ends: tuple[str, str] = (
-        "",
-        "",
-    )  # of either kind of `best`: which settings to add where its highest may be beyond them
+    # Of either kind of `best`: which settings to add where its highest mean may be beyond them, in words.
+    ends: tuple[str, str] = ("", "")
     # Of kinds of settings a number [first, second, ..., seeds or 1], and by what they are chosen, [settings, seeds] each.
     chosen: tuple[np.ndarray, Sequence[np.ndarray]] | None = None
     discrete: bool = False  # only a few values can come out, so that equal ones say little
@@ -309,10 +307,13 @@ def adjusted(claims: Sequence[Claim]) -> list[Verdict]:
     return [verdict if p <= LEVEL else Verdict.OPEN for (verdict, _), p in zip(decided, ps)]
 
 
-def reasons(claims: Sequence[Claim]) -> list[str]:
-    """Why each of a figure's claims is not decided beside the others, and what would decide it; empty where it is."""
+def reasons(claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[str]:
+    """Why each of a figure's claims is not decided beside the others, and what would decide it; empty where it is.
+
+    `verdicts`: those that `adjusted` has of these claims.
+    """
     found = []
-    for claim, verdict in zip(claims, adjusted(claims)):
+    for claim, verdict in zip(claims, verdicts):
         if verdict is not Verdict.OPEN or claim.verdict is Verdict.OPEN:
             found.append(claim.reason)
             continue

@@ -165,7 +165,7 @@ def table(paper: str, configs: Path = CONFIGS) -> str:
     for size in sorted({*sizes, *(row["size"] for row in before)}, key=lambda size: [*SIZES, size].index(size)):
         earlier = [row for row in before if row["size"] == size]
         if size in sizes:
-            parts += _of_size(folder / size, rows_of(folder / size / "claims.csv"), earlier)
+            parts += _of_size(paper, folder / size, rows_of(folder / size / "claims.csv"), earlier)
         else:
             parts.append(
                 f"At the size {size} nothing was run for the present rule. Of earlier runs the earlier one said:"
@@ -235,8 +235,7 @@ def as_they_are_now(claims: Rows, present: set[tuple[object, ...]]) -> Rows:
     return found
 
 
-def _of_size(folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
-    paper = folder.parent.parent.name
+def _of_size(paper: str, folder: Path, claims: Rows, earlier: Rows) -> Iterator[str]:
     claims = as_they_are_now(claims, present_claims(paper, folder.name))
     yield f"Of the size {folder.name}:"
     runs = rows_of(folder / "runs.csv")

@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from sgdscope.catalogue import figures, jobs_of, papers, study_of
@@ -57,10 +58,15 @@ class Chapter:
     tables: Sequence[Table]
     unjudged: str = ""  # why there are no verdicts at this size; empty if there are
 
-    @property
+    @cached_property
     def verdicts(self) -> list[Verdict]:
         """The verdicts on the claims, so that all of them together are wrong in no more than 5 % of the cases."""
         return adjusted(self.claims)
+
+    @property
+    def judged(self) -> list[tuple[Claim, Verdict, str]]:
+        """The claims with their verdicts, and why they are not decided."""
+        return list(zip(self.claims, self.verdicts, reasons(self.claims, self.verdicts)))
 
 
 def write_report(reproduction: Reproduction) -> list[Chapter]:
@@ -229,7 +235,7 @@ def _sections(paper: str, chapter: Chapter) -> Iterable[Block]:
         yield Table(HEADER, [_numbers(claim) for claim in chapter.claims])
     else:
         header = [*HEADER, "Verdict", "alone", "What would decide"]
-        yield Table(header, [_row(*one) for one in zip(chapter.claims, chapter.verdicts, reasons(chapter.claims))])
+        yield Table(header, [_row(*one) for one in chapter.judged])
     yield from _decided_after(chapter)
     yield from chapter.tables
     yield Paragraph("Departures of this figure:")
@@ -301,7 +307,7 @@ def _claims_csv(chapters: Sequence[Chapter]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for chapter in chapters:
-        for claim, verdict, reason in zip(chapter.claims, chapter.verdicts, reasons(chapter.claims)):
+        for claim, verdict, reason in chapter.judged:
             numbers: list[object] = [0, "", "", "", ""]
             condition, part = claim.weakest
             if part.samples:
